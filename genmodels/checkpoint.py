@@ -1,0 +1,154 @@
+"""Checkpoints are data: named states, a step and a configuration, in plain values; nothing in them is ever executed.
+
+checkpoint.pt holds the training state, model.safetensors the weights for inference with what rebuilds their module.
+"""
+
+import importlib
+import logging
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from genmodels import files, tensorfiles
+from genmodels.files import DamagedFileError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+LATEST, PREVIOUS, INFERENCE = "checkpoint.pt", "checkpoint.previous.pt", "model.safetensors"
+BUILDABLE = ("genmodels.models", "genmodels.distributions")     # where the classes that a checkpoint may name live
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training state: what its owners need to go on from `step` as if they had never stopped."""
+
+    step: int
+    states: dict[str, dict]
+    model: dict[str, object]    # the model's configuration, for `rebuild`
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write checkpoint.pt; the one before stays beside it as checkpoint.previous.pt.
+
+    The new file is read back before it takes its place: at every moment one whole checkpoint is there.
+    """
+    with files.atomic_write(folder / LATEST, verify=_read, previous=folder / PREVIOUS) as temporary:
+        torch.save({"format": FORMAT, "step": checkpoint.step, "states": checkpoint.states,
+                    "model": checkpoint.model}, temporary)
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, or None where there is none yet.
+
+    A damaged one is passed over with a warning. Raises DamagedFileError where all of them are.
+    """
+    damaged = []
+    for path in (folder / LATEST, folder / PREVIOUS):
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            continue
+        except DamagedFileError as error:
+            damaged.append(str(error))
+            log.warning("%s: trying the one before it", error)
+    if damaged:
+        raise DamagedFileError("; ".join(damaged) + ". No checkpoint is left; overwrite=true starts over")
+    return None
+
+
+def initial_states(folder: Path, model: Mapping[str, object]) -> dict[str, dict]:
+    """The training states of another run, to start a new one from. Raises ValueError where its model is another."""
+    found = latest(folder)
+    if found is None:
+        raise ValueError(f"init_from={folder}: no {LATEST} there")
+    if other := [key for key in found.model.keys() | model.keys() if found.model.get(key) != model.get(key)]:
+        raise ValueError(f"init_from={folder}: its model differs in {', '.join(sorted(other))}")
+    return found.states
+
+
+def export(path: Path, model: nn.Module, config: dict[str, object], about: dict[str, object]) -> None:
+    """Write weights for inference with what rebuilds their module; `about` says how they came to be."""
+    tensorfiles.save(path, model.state_dict(), {"format": FORMAT, "model": config, "about": about})
+
+
+def load(run: str | Path, device: str = "cpu") -> nn.Module:
+    """The trained model of a run: a run folder, a model.safetensors, or wandb:entity/project/name:alias.
+
+    Ready for inference: averaged weights, evaluation mode. Raises ValueError where it is none of these.
+    """
+    return open_run(run, device)[0]
+
+
+def open_run(run: str | Path, device: str = "cpu") -> tuple[nn.Module, dict[str, object]]:
+    """A trained model, and what its file says about it: run name, step, and the settings it was trained with."""
+    path = _locate(str(run))
+    tensors, metadata = tensorfiles.load(path)
+    if metadata.get("format") != FORMAT:
+        raise DamagedFileError(f"{path}: format {metadata.get('format')}, not {FORMAT}: not a checkpoint of this project")
+    model = rebuild(metadata["model"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DamagedFileError(f"{path}: its weights do not fit its model ({str(error).splitlines()[-1].strip()})") from None
+    return model.to(device).eval().requires_grad_(False), metadata["about"]
+
+
+def rebuild(config: Mapping[str, object]) -> nn.Module:
+    """Build the module that a configuration names: `_target_` and arguments, which may be such mappings themselves.
+
+    Only nn.Module classes defined in BUILDABLE are imported and called; anything else raises ValueError. The same way
+    builds a model for training, so that what trains can be loaded again.
+    """
+    target = str(config.get("_target_"))
+    module_name, _, name = target.rpartition(".")
+    if not any(module_name == home or module_name.startswith(f"{home}.") for home in BUILDABLE):
+        raise ValueError(f"_target_={target}: must be a class of {' or '.join(BUILDABLE)}")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError):
+        raise ValueError(f"_target_={target}: no such class") from None
+    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module_name):
+        raise ValueError(f"_target_={target}: not a model class defined there")
+    return found(**{key: rebuild(value) if isinstance(value, Mapping) else value
+                    for key, value in config.items() if key != "_target_"})
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        with zipfile.ZipFile(path) as archive:      # torch.save's zip has checksums, which torch.load does not read
+            if broken := archive.testzip():
+                raise DamagedFileError(f"{path}: damaged ({broken})")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != FORMAT:
+            raise DamagedFileError(f"{path}: format {content['format']}, not {FORMAT}")
+        return Checkpoint(content["step"], content["states"], content["model"])
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise DamagedFileError(f"{path}: not a whole checkpoint of this project ({type(error).__name__})") from None
+
+
+def _locate(run: str) -> Path:
+    if run.startswith("wandb:"):
+        return _download(run.removeprefix("wandb:"))
+    path = Path(run)
+    if path.is_dir():
+        path = path / INFERENCE
+    if path.name in (LATEST, PREVIOUS):     # training states; the weights for inference lie beside them
+        path = path.with_name(INFERENCE)
+    if not path.is_file():
+        raise ValueError(f"checkpoint={run}: no {INFERENCE} there. Give a run folder, its {INFERENCE}, or "
+                         "wandb:entity/project/name:alias")
+    return path
+
+
+def _download(artifact: str) -> Path:
+    import wandb    # slow to import, and rarely needed
+    try:
+        return Path(wandb.Api().artifact(artifact).download()) / INFERENCE
+    except Exception as error:  # wandb raises many kinds: no key, no network, no such artifact
+        raise ValueError(f"checkpoint=wandb:{artifact}: cannot be fetched ({error})") from None

@@ -1,0 +1,126 @@
+"""What a run is called, which of its settings change its numbers, and the configuration that it keeps."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from genmodels import files
+from genmodels.legal import UserError, is_a, leaves, show
+
+NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
+NAMED_CHOICES = ("dataset", "model", "kl_schedule")
+NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview", "wandb", "dataset.root",
+           "dataset.download", "dataset.cache")             # settings that leave the numbers as they are
+
+
+def numbers(config: Mapping) -> dict[str, object]:
+    """The settings that change a run's numbers, flat, without machine, folders, wandb and cadence."""
+    return {key: int(value) if isinstance(value, float) and value.is_integer() else value
+            for key, value in leaves(config)
+            if not key.startswith(("hydra.", "choices.")) and key not in NEUTRAL and key.split(".")[0] not in NEUTRAL}
+
+
+def run_name(config: Mapping, choices: Mapping[str, str]) -> str:
+    """A short readable part and six hex digits over `numbers`: the same settings always have the same name."""
+    parts = [choices[group] for group in NAMED_CHOICES if choices.get(group)]
+    parts += [f"{word}{config[key]:g}" if is_a(config[key], float) else f"{word}{config[key]}"
+              for key, word in NAMED.items() if key in config]
+    return clean("-".join(parts)) + "-" + digest(numbers(config))
+
+
+def digest(value: object) -> str:
+    """Six hex digits of a json-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def clean(name: str) -> str:
+    """A name that pastes unquoted: letters, digits, dot, underscore and hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+
+
+def _name_of_root(_root_: DictConfig) -> str:
+    config = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"]), resolve=True)
+    return run_name(config, _root_.hydra.runtime.choices)   # type: ignore
+
+
+OmegaConf.register_new_resolver("run_name", _name_of_root, replace=True)
+
+
+class SweepFolder(Callback):
+    """Names the folder of a sweep, once for all of its jobs, by what is swept and by the settings that are not.
+
+    So the same command finds its finished jobs again, and so does one with another weight in its list.
+    """
+
+    current: Path | None = None     # of the sweep that this process runs
+
+    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        """Set hydra.sweep.dir, for the sweep and, as an override, for its jobs, unless the user did."""
+        if not any(override.startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra):
+            parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+            swept = sorted(override.key_or_group for override in parsed if override.is_sweep_override())
+            plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            choices = config.hydra.runtime.choices
+            parts = [choices[group] for group in ("dataset", "model") if group not in swept] + swept
+            settings = numbers(OmegaConf.to_container(plain, resolve=True))     # type: ignore
+            fixed = {key: value for key, value in settings.items() if key not in swept}
+            folder = f"{config.hydra.sweep.dir}/{clean('-'.join(parts))[:80]}-{digest([fixed, swept])}"
+            config.hydra.sweep.dir = folder
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
+        SweepFolder.current = Path(config.hydra.sweep.dir)
+
+
+def record(cfg: DictConfig) -> dict[str, object]:
+    """The resolved configuration with the group choices that made it: what config.yaml holds."""
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    choices = {group: choice for group, choice in HydraConfig.get().runtime.choices.items()
+               if choice is not None and not str(group).startswith("hydra/")}
+    return config | {"choices": {str(group).partition("@")[0]: choice for group, choice in choices.items()}}
+
+
+def sweep_name() -> str | None:
+    """The folder's name of the sweep that this job belongs to, None for a single run."""
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None
+
+
+def save(folder: Path, settings: Mapping) -> None:
+    """Write config.yaml."""
+    files.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
+
+
+def refuse_other_settings(folder: Path, settings: Mapping) -> None:
+    """Raise UserError where the folder holds a run with other numbers-changing settings, naming them."""
+    path = folder / "config.yaml"
+    if path.exists():
+        before, now = numbers(OmegaConf.to_container(OmegaConf.load(path))), numbers(settings)  # type: ignore
+        other = [f"{key} ({show(before.get(key))} there, {show(now.get(key))} now)"
+                 for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        if other:
+            raise UserError(f"{folder} holds a run with other settings: {', '.join(other[:6])}. "
+                            "Choose another hydra.run.dir, or overwrite=true to lose that run")
+
+
+def caption(about: Mapping, step: int) -> str:
+    """Data set, model, KL weight, seed and step in one line, for under a picture."""
+    settings, choices = about["settings"], about["choices"]
+    parts = [choices["dataset"], choices["model"], f"{settings['model.latent_dim']} latent dimensions"]
+    if "kl_weight" in settings:
+        parts.append(f"KL weight {settings['kl_weight']:g} ({choices['kl_schedule']})")
+    return " \N{MIDDLE DOT} ".join([*parts, f"seed {settings['seed']}", f"step {step}"])
+
+
+def wandb_mode(mode: str | None) -> str | None:
+    """The mode to give to wandb: the setting, else WANDB_MODE; None where it is disabled."""
+    mode = mode or os.environ.get("WANDB_MODE", "disabled")
+    return None if mode == "disabled" else mode

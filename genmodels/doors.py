@@ -1,0 +1,106 @@
+"""What the two entry points share: one short message for what a user can put right, exit statuses, failed jobs."""
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genmodels.legal import UserError, check, full_key, leaves, unknown
+
+log = logging.getLogger(__name__)
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+class JobFailed(Exception):
+    """A job ended by an error that its log has; keeps nothing of the job's memory alive."""
+
+
+def enter(main: Callable[[], object], door: str) -> int:
+    """Run a door's Hydra main; returns the exit status. What a user can put right is printed without a traceback."""
+    explained = "HYDRA_FULL_ERROR" not in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"    # Hydra then raises its errors instead of printing them its own way
+    try:
+        main()
+    except (UserError, JobFailed) as error:
+        message = str(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        if not explained:
+            raise
+        message = _explain(error, door)
+    else:
+        return 0
+    print(f"{door}.py: {message}", file=sys.stderr)
+    return 1
+
+
+def job(work: Callable[[DictConfig, Path], object], cfg: DictConfig, door: str) -> object:
+    """Check a configuration and do a door's work with it, in the folder that Hydra made.
+
+    A ValueError or OSError of the work is the user's business and raises UserError, naming the setting in full;
+    anything else is logged with its traceback and raises JobFailed, which holds on to no tensors while a sweep goes on.
+    A folder that a refused run left empty is removed.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    failure: Exception
+    try:
+        check(cfg, door)
+        return work(cfg, folder)
+    except (ValueError, ArithmeticError, OSError) as error:
+        failure = UserError(full_key(_container(cfg), str(error)))
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        failure = JobFailed(f"{type(error).__name__}: {error}")
+        traceback.clear_frames(error.__traceback__)
+    if hydra.mode == RunMode.RUN:
+        with contextlib.suppress(OSError):      # not empty, or not there
+            folder.rmdir()
+    raise failure
+
+
+def _explain(error: Exception, door: str) -> str:
+    """Hydra's or OmegaConf's refusal in our words: the key, what is wrong, what is legal or near."""
+    words = str(error)
+    if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", words):
+        return str(unknown(match[1] or match[2], _known(door)))
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", words):
+        choices = match[3].split()
+        near = str(unknown(match[2], choices)).partition(". ")[2] if match[2] not in choices else ""
+        return (f"{match[1]}={match[2]}: no such choice; there are {', '.join(choices)}"
+                + (f". {near}" if near.startswith("Did") else ""))
+    if match := re.search(r"Error parsing override '([^']*)'", words):
+        return f"{match[1]}: cannot be read. Settings are written key=value, lists as key=[a,b], sweeps as -m key=a,b"
+    cause = error.__cause__
+    return " ".join((words if cause is None else f"{words} {cause}").split())[:500]
+
+
+def _known(door: str) -> list[str]:
+    """All keys and groups of a door, with the choices of this command line as far as they can be had."""
+    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"] if door == "train" else []
+    chosen = [argument for argument in sys.argv[1:] if argument.partition("=")[0] in groups and "," not in argument]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        try:
+            cfg = compose(door, overrides=chosen)
+        except HydraException:
+            cfg = compose(door)
+    return [key for key, _ in leaves(_container(cfg, resolve=False)) if "_target_" not in key] + groups
+
+
+def _container(cfg: DictConfig, resolve: bool = True) -> Mapping:
+    container = OmegaConf.to_container(cfg, resolve=resolve)
+    assert isinstance(container, dict)
+    return container

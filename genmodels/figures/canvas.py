@@ -1,0 +1,103 @@
+"""How every picture looks, what it is asked with, and what it is: a drawing, its caption, the numbers behind it."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from genmodels import files
+from genmodels.data.images import ImageSet, to_uint8
+
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888", "legend.frameon": False,
+    "savefig.dpi": 150, "figure.facecolor": "white",
+    # Okabe & Ito 2008: told apart with any colour vision
+    "axes.prop_cycle": matplotlib.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+                                                "#000000", "#999999"]),
+}
+CAPTION = {"fontsize": 8, "color": "#555555"}
+CELL_INCHES = 0.55
+GAP_PIXELS = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """The same few wishes for all figures; each takes what concerns it."""
+
+    n: int = 100                        # how many images, or rows: figures that read better with fewer show fewer
+    seed: int = 0                       # of the noise
+    temperature: float = 1.0            # the prior's variance
+    part: ImageSet | None = None        # the test part; None where there are no data
+    classes: Sequence[str] = ()         # names of the labels
+
+    def class_name(self, label: int) -> str:
+        """A label's name, "" where the data have none."""
+        return self.classes[label] if 0 <= label < len(self.classes) else ""
+
+
+@dataclass
+class Picture:
+    """A figure and the table of numbers behind it, one mapping a row."""
+
+    figure: Figure
+    table: Sequence[Mapping[str, object]]
+
+    def save(self, folder: Path, name: str, caption: str) -> Path:
+        """Write <name>.png, with the caption under it, and <name>.csv; returns the path of the png."""
+        self.figure.supxlabel(caption, x=0.01, ha="left", **CAPTION)
+        path = folder / f"{name}.png"
+        with files.atomic_write(path) as temporary, matplotlib.rc_context(STYLE):
+            self.figure.savefig(temporary, format="png")
+        with files.atomic_write(path.with_suffix(".csv")) as temporary:
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(self.table[0]))
+                writer.writeheader()
+                writer.writerows(self.table)
+        return path
+
+
+def axes_grid(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure of this size in inches, with axes side by side, in the house style."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def tile(images: Tensor, columns: int) -> np.ndarray:
+    """One sheet (H', W', C) uint8 of images (N, C, H, W) in [0, 1], row by row, white gaps between them."""
+    array = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()                  # (N, H, W, C)
+    rows = -(-len(array) // columns)
+    _, height, width, channels = array.shape
+    stride_y, stride_x = height + GAP_PIXELS, width + GAP_PIXELS
+    sheet = np.full((rows * stride_y - GAP_PIXELS, columns * stride_x - GAP_PIXELS, channels), 255, np.uint8)
+    for index, image in enumerate(array):
+        y, x = index // columns * stride_y, index % columns * stride_x
+        sheet[y:y + height, x:x + width] = image
+    return sheet
+
+
+def image_table(images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
+                column_labels: Sequence[str] = (), x_label: str = "", y_label: str = "") -> Figure:
+    """Images (N, C, H, W) in [0, 1] laid out row by row, with names for rows and columns."""
+    sheet = tile(images, columns)
+    rows = -(-len(images) // columns)
+    height = sheet.shape[0] / sheet.shape[1] * columns * CELL_INCHES
+    figure, (axes,) = axes_grid(max(columns * CELL_INCHES + (0.8 if row_labels else 0.2), 4.5), height + 0.9)
+    axes.imshow(np.repeat(sheet, 3 // sheet.shape[2], axis=2), interpolation="nearest")
+    axes.set_title(title)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8)
+    step_y, step_x = (sheet.shape[0] + GAP_PIXELS) / rows, (sheet.shape[1] + GAP_PIXELS) / columns
+    axes.set_yticks([(row + 0.5) * step_y - GAP_PIXELS for row in range(len(row_labels))], row_labels)
+    axes.set_xticks([(column + 0.5) * step_x - GAP_PIXELS for column in range(len(column_labels))], column_labels)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    return figure

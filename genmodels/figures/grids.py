@@ -1,0 +1,49 @@
+"""Pictures that are grids of images."""
+
+import torch
+from torch import Tensor
+
+from genmodels.figures.canvas import Picture, Request, image_table
+from genmodels.losses.elbo import elbo_terms
+from genmodels.randomness import CONSTANT_SEED, generator, reseed
+
+
+@torch.no_grad()
+def samples(model: torch.nn.Module, request: Request) -> Picture:
+    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I). Numbers: each image's z."""
+    z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
+    images = model.generate(z)
+    title = f"{request.n} samples, z ~ N(0, {'' if request.temperature == 1 else f'{request.temperature:g} '}I)"
+    return Picture(image_table(images, min(10, request.n), title), latent_table(z))
+
+
+@torch.no_grad()
+def reconstructions(model: torch.nn.Module, request: Request) -> Picture:
+    """Test images above their reconstructions, the mean images of p(x|z) at the mean of q(z|x).
+
+    Under each pair, and in the numbers: the bound on this image (gray values as probabilities, KL weight 1), in nats.
+    """
+    assert request.part is not None
+    count, columns = min(request.n, 30, len(request.part)), 10
+    images, labels = request.part.batch(slice(0, count))
+    again = model.decode(model.encode(images, labels).mean, labels).mean
+    reseed(CONSTANT_SEED, "reconstructions")
+    terms = elbo_terms(model, images, labels)
+    pairs = [strip for start in range(0, count, columns)
+             for strip in (_pad(images[start:start + columns], columns), _pad(again[start:start + columns], columns))]
+    table = [{"test_image": index, "class": request.class_name(int(labels[index])), "elbo": terms.elbo[index].item(),
+              "distortion": terms.distortion[index].item(), "kl": terms.kl[index].sum().item(),
+              "squared_error": (images[index] - again[index]).square().sum().item()} for index in range(count)]
+    figure = image_table(torch.cat(pairs), columns, "Test images above their reconstructions",
+                         row_labels=["original", "again"] * (len(pairs) // 2))
+    return Picture(figure, table)
+
+
+def latent_table(z: Tensor, **columns: list) -> list[dict[str, object]]:
+    """One row for each vector of z (N, D), after further columns of N values."""
+    return [{name: values[index] for name, values in columns.items()} | {"image": index}
+            | {f"z{dimension}": value for dimension, value in enumerate(row)} for index, row in enumerate(z.tolist())]
+
+
+def _pad(images: Tensor, count: int) -> Tensor:
+    return torch.cat([images, images.new_ones(count - len(images), *images.shape[1:])])

@@ -1,0 +1,66 @@
+"""Files that are either whole or not there: written beside their place, flushed, verified, then renamed into it."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class DamagedFileError(ValueError):
+    """A file of ours that is truncated, changed, or not what its name says."""
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None,
+                 previous: Path | None = None) -> Iterator[Path]:
+    """Give a temporary path to write to; at the end of the block it becomes `path`, or vanishes if anything failed.
+
+    Readers see the old file or the new one, also after a power cut. `verify` reads the temporary file back and raises
+    if it is not right; `path` is then left as it was. The old file is kept as `previous`, if that is given.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        if verify is not None:
+            verify(temporary)
+        if previous is not None and path.exists():
+            os.replace(path, previous)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a json file atomically; NaN and infinities become null, which every reader of json understands."""
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(value: object) -> object:
+    """The same nested value with non-finite floats as None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # Windows has no file descriptors for folders, and renames there are durable
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,28 @@
+"""Which device a run computes on, and how exactly."""
+
+import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device, or for "auto" the best that is there. Raises ValueError where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name}: torch sees {torch.cuda.device_count()} CUDA devices here")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device={name}: not available here")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """fp32 or bf16 as named; for "auto" bf16 where the processor multiplies matrices in it, else fp32.
+
+    A CPU without such instructions (AMX, AVX512-BF16) emulates bf16: measured at a quarter of the speed of fp32.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"

@@ -1,0 +1,90 @@
+"""The variational autoencoder (Kingma & Welling 2014, "Auto-encoding variational Bayes"): what it is, and two networks.
+
+A vector z (B, D) is drawn from the prior N(0, I), and an image from the likelihood p(x|z) that the decoder gives; the
+encoder gives q(z|x), which approximates the posterior. Both return distributions: what to ask of them is the caller's
+business. The losses are in genmodels.losses.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from genmodels.distributions import DiagonalGaussian, ImageDistribution, Likelihood
+from genmodels.models import blocks
+
+
+class VAE(nn.Module):
+    """Any encoder network, any decoder network, and the likelihood that reads the decoder's output."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, *,
+                 image_shape: Sequence[int], latent_dim: int) -> None:
+        """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads."""
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.image_shape = tuple(image_shape)
+        self.latent_dim = latent_dim
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
+        """q(z|x) for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D). Labels (B,) are not looked at."""
+        mean, log_variance = self.encoder(images).chunk(2, dim=1)   # (B, D) each
+        return DiagonalGaussian(mean, log_variance)
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> ImageDistribution:
+        """p(x|z) for latents (B, D): a distribution over images (B, C, H, W). Labels (B,) are not looked at."""
+        return self.likelihood(self.decoder(z))
+
+    def prior(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """z ~ N(0, temperature I), (n, D): the temperature is a variance. Drawn on the CPU, the same on any device."""
+        if temperature < 0:
+            raise ValueError(f"temperature={temperature}: must be >= 0 (it is a variance)")
+        z = math.sqrt(temperature) * torch.randn(n, self.latent_dim, generator=generator)
+        return z.to(next(self.parameters()).device)
+
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mean images of p(x|z) for latents (B, D): (B, C, H, W) in [0, 1]."""
+        return self.decode(z, labels).mean
+
+    @torch.no_grad()
+    def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """n images of the model's own making, (n, C, H, W) in [0, 1]."""
+        return self.generate(self.prior(n, temperature), labels)
+
+
+class ConvVAE(VAE):
+    """Convolutions that halve the side, ReLU, no normalisation; the decoder mirrors the encoder."""
+
+    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int],
+                 likelihood: Likelihood) -> None:
+        """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4)."""
+        _check(latent_dim, widths)
+        super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim),
+                         blocks.conv_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood)),
+                         likelihood, image_shape=image_shape, latent_dim=latent_dim)
+
+
+class MLPVAE(VAE):
+    """Fully connected layers and ReLU; the decoder mirrors the encoder."""
+
+    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int],
+                 likelihood: Likelihood) -> None:
+        """widths: units of the encoder's hidden layers."""
+        _check(latent_dim, widths)
+        super().__init__(blocks.mlp_encoder(image_shape, widths, 2 * latent_dim),
+                         blocks.mlp_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood)),
+                         likelihood, image_shape=image_shape, latent_dim=latent_dim)
+
+
+def _decoder_shape(image_shape: Sequence[int], likelihood: Likelihood) -> tuple[int, int, int]:
+    channels, height, width = image_shape
+    return channels * likelihood.parameters_per_value, height, width
+
+
+def _check(latent_dim: int, widths: Sequence[int]) -> None:
+    if latent_dim < 1:
+        raise ValueError(f"latent_dim={latent_dim}: must be an integer >= 1")
+    if not widths or min(widths) < 1:
+        raise ValueError(f"widths={list(widths)}: must be a list of at least one integer >= 1")

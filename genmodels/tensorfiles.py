@@ -1,0 +1,45 @@
+"""Tensors on disk: safetensors files with a checksum, so that a damaged one is noticed."""
+
+import json
+import zlib
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from genmodels import files
+from genmodels.files import DamagedFileError
+
+
+def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, object]) -> None:
+    """Write tensors and json-able metadata to a safetensors file, atomically and with a checksum of the tensors."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    texts = {key: json.dumps(value) for key, value in metadata.items()} | {"crc32": str(_checksum(tensors))}
+    with files.atomic_write(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=texts)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read what `save` wrote: (tensors, metadata).
+
+    Raises FileNotFoundError where there is no such file, DamagedFileError where it is not whole.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            texts = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if texts.pop("crc32", None) != str(_checksum(tensors)):
+            raise DamagedFileError(f"{path}: damaged (its checksum does not match)")
+        return tensors, {key: json.loads(value) for key, value in texts.items()}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise DamagedFileError(f"{path}: not a whole safetensors file of this project ({error})") from None
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    crc = 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.numpy().tobytes() if tensor.ndim == 0 else tensor.numpy().data, crc)
+    return crc

@@ -1,0 +1,235 @@
+"""What a run leaves: its folder, metrics.jsonl, summary.json, train.log and pictures, and wandb as their mirror."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import queue
+import platform
+import secrets
+import shutil
+import subprocess
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from genmodels import files
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+
+METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
+
+
+class Run:
+    """A run's folder while a process works in it: locked, with its log open and its rows and summary kept.
+
+    A context manager. Entering raises ValueError where another process holds the folder; leaving by an error writes
+    its traceback to train.log and its message to summary.json.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.summary: dict[str, object] = {}
+        self.mirror: WandbMirror | None = None
+        self._lock = FileLock(folder / ".lock")
+        self._handler = logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True)
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+    def __enter__(self) -> Run:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(f"{self.folder}: another process is training in this folder") from None
+        self.summary = read_json(self.folder / SUMMARY)
+        logging.getLogger().addHandler(self._handler)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        if error is not None and "name" in self.summary and self.summary["status"] == "running":
+            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+            self.summarise(status="interrupted" if interrupted else "failed", error=str(error))
+            if not interrupted:
+                trace = "".join(traceback.format_exception(error))
+                self._handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, trace, (), None))
+            self._close_mirror(None, exit_code=1)
+        self._handler.close()
+        self._lock.release()
+
+    def clear(self) -> None:
+        """Delete what an earlier run left in the folder, but not what is not ours."""
+        for name in (CONFIG, METRICS, SUMMARY, "checkpoint.pt", "checkpoint.previous.pt", "model.safetensors"):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in ("figures", "wandb"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.summary = {}
+
+    def begin(self, **facts: object) -> None:
+        """Mark the run as running, with what is known of it now and of the software that runs it."""
+        provenance = _provenance()
+        before = self.summary.get("provenance", provenance)
+        if isinstance(before, dict) and before["git_commit"] != provenance["git_commit"]:
+            log.warning("this run began at commit %s; it goes on at %s", before["git_commit"], provenance["git_commit"])
+        self.summary.pop("error", None)
+        if self.mirror is not None:
+            facts["wandb_id"] = self.mirror.run_id
+        self.summarise(status="running", **facts, provenance=provenance)
+
+    def finish(self, metrics: Mapping[str, object], weights: Path) -> None:
+        """Mark the run as finished, with its final metrics, and hand its weights to wandb."""
+        self.summarise(status="finished", metrics=metrics)
+        self._close_mirror(weights, exit_code=0)
+
+    def headline(self) -> str:
+        """The final test metrics in one line."""
+        metrics: dict = self.summary["metrics"]["test"]     # type: ignore[index]
+        return "test: " + ", ".join(f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
+                                    for name, value in metrics.items())
+
+    def _close_mirror(self, weights: Path | None, exit_code: int) -> None:
+        if self.mirror is not None:
+            self.mirror.finish(self.summary, weights, exit_code)
+
+    def cut(self, step: int) -> None:
+        """Drop the rows after a step, and what a killed process left of its last one."""
+        path = self.folder / METRICS
+        if path.exists():
+            files.write_text(path, "".join(json.dumps(row) + "\n" for row in read_rows(self.folder) if row["step"] <= step))
+
+    def row(self, step: int, metrics: Mapping[str, object]) -> None:
+        """Append one row to metrics.jsonl: the step and nested metrics, what the wall clock says under "time"."""
+        with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(files.finite({"step": step, **metrics})) + "\n")
+        if self.mirror is not None:
+            self.mirror.put(flatten({"step": step, **metrics}))
+
+    def pictures(self, step: int, images: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        """Keep what the model makes at a step: for each name a sheet (H, W, C) as png and its images as npz, uint8."""
+        from matplotlib.image import imsave     # slow to import
+        for name, (sheet, array) in images.items():
+            path = self.folder / "figures" / f"{name}-{step:08d}"
+            with files.atomic_write(path.with_suffix(".png")) as temporary:
+                imsave(temporary, np.repeat(sheet, 3 // sheet.shape[2], axis=2), format="png")
+            with files.atomic_write(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+                np.savez_compressed(file, images=array, step=step)
+        if self.mirror is not None:
+            self.mirror.put({"step": step}, {name: sheet for name, (sheet, _) in images.items()})
+
+    def summarise(self, **values: object) -> None:
+        """Merge values into summary.json."""
+        self.summary |= values
+        files.write_json(self.folder / SUMMARY, self.summary)
+
+
+class WandbMirror:
+    """Copies rows, pictures, the summary and the final weights to wandb from a thread of its own.
+
+    Training never waits for it and never fails by it: without a key or a network it goes offline, and whatever goes
+    wrong later ends the mirror with one warning. The truth is in the run's folder.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping, about: Mapping, run_id: str | None, group: str | None) -> None:
+        """settings: the `wandb` node of the configuration. run_id: the run to continue, None for a new one."""
+        self.run_id = run_id or secrets.token_hex(4)
+        self._patience = float(str(settings["timeout"]))
+        self._queue: queue.SimpleQueue[Callable[[wandb.Run], None] | None] = queue.SimpleQueue()    # None: the end
+        arguments = {"dir": str(folder), "config": about["settings"] | about["choices"], "name": about["name"][:128], "id": self.run_id, "group": group,
+                     "resume": "allow", "reinit": "create_new", "job_type": "train",
+                     **{key: settings[key] for key in ("mode", "project", "entity", "tags", "notes")}}
+        self._thread = threading.Thread(target=self._work, args=(arguments,), daemon=True, name="wandb mirror")
+        self._thread.start()
+
+    def put(self, metrics: Mapping[str, object], images: Mapping[str, np.ndarray] | None = None) -> None:
+        """Hand over flat metrics with their step, and images (H, W, C) uint8; returns at once."""
+        row, pictures = dict(metrics), dict(images or {})
+        self._queue.put(lambda run: self._send(run, row, pictures))
+
+    def finish(self, summary: Mapping[str, object], weights: Path | None, exit_code: int) -> None:
+        """Hand over the end of the run, and wait for the upload, but not longer than the timeout."""
+        final = flatten(summary)
+        self._queue.put(lambda run: self._end(run, final, weights, exit_code))
+        self._queue.put(None)
+        self._thread.join(self._patience)
+        if self._thread.is_alive():
+            log.warning("wandb: not done after %g s, left behind; `wandb sync` sends an offline copy", self._patience)
+
+    def _work(self, arguments: dict[str, object]) -> None:
+        try:
+            run = self._start(arguments)
+            while (action := self._queue.get()) is not None:
+                action(run)
+        except Exception as error:  # a mirror must not break what it mirrors
+            log.warning("wandb: mirroring ended (%s: %s); the run goes on, and its folder has everything",
+                        type(error).__name__, error)
+
+    def _start(self, arguments: dict) -> wandb.Run:
+        import wandb    # slow to import: here it costs the training nothing
+        settings = wandb.Settings(init_timeout=self._patience, console="off", silent=True)
+        try:
+            run = wandb.init(**arguments, settings=settings)
+        except Exception as error:
+            log.warning("wandb: cannot go online (%s); this run is recorded offline, to be sent by `wandb sync`", error)
+            run = wandb.init(**arguments | {"mode": "offline"}, settings=settings)
+        run.define_metric("*", step_metric="step")
+        return run
+
+    def _send(self, run: wandb.Run, metrics: dict, images: dict[str, np.ndarray]) -> None:
+        import wandb
+        pictures = {name: wandb.Image(sheet, caption=f"{name} at step {metrics['step']}")
+                    for name, sheet in images.items()}
+        run.log(metrics | pictures)
+
+    def _end(self, run: wandb.Run, summary: dict, weights: Path | None, exit_code: int) -> None:
+        import wandb
+        run.summary.update(summary)
+        if weights is not None:
+            artifact = wandb.Artifact(run.name, type="model")
+            artifact.add_file(str(weights))
+            run.log_artifact(artifact)
+        run.finish(exit_code=exit_code)
+
+
+def _provenance() -> dict[str, object]:
+    """Versions and the commit of this code, "unknown" outside of a git checkout."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
+                           text=True, check=False)
+    packages = ("genmodels", "torch", "torchvision", "hydra-core", "numpy")
+    return {"git_commit": found.stdout.strip() or "unknown", "python": platform.python_version(),
+            "platform": platform.platform(), **{name: importlib.metadata.version(name) for name in packages}}
+
+
+def read_json(path: Path) -> dict:
+    """A json file's content, {} where there is no such file or a killed process left it broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def read_rows(folder: Path) -> list[dict]:
+    """The rows of a run's metrics.jsonl, up to the first that is not whole."""
+    rows: list[dict] = []
+    try:
+        for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
+            rows.append(json.loads(line))
+    except (FileNotFoundError, json.JSONDecodeError):
+        pass
+    return rows
+
+
+def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """{"validation": {"elbo": -90}} -> {"validation/elbo": -90}."""
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        flat |= flatten(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

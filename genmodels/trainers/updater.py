@@ -1,0 +1,105 @@
+"""One network's way from a loss to new weights: autocast, gradient clipping, AdamW, learning rate, moving average."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from genmodels.schedules import warmup_cosine
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a gradient is NaN or infinite; the weights were left as they were."""
+
+
+class Updater:
+    """Owns a network's optimizer and the exponential moving average (EMA) of its weights."""
+
+    def __init__(self, model: nn.Module, *, batch_size: int, lr: float, warmup_steps: int,
+                 betas: tuple[float, float], weight_decay: float, clip_norm: float, ema_images: int,
+                 precision: str) -> None:
+        """AdamW at `lr`: linear warm-up, then a half cosine to 0 at the end of the run.
+
+        clip_norm: the gradient's largest norm. ema_images: the moving average's half-life in images seen, but at most
+        5 % of the steps so far, so that a short run is not averaged with its own beginning.
+        """
+        _require("lr", lr, lr > 0, "a number > 0")
+        _require("warmup_steps", warmup_steps, warmup_steps >= 0, "an integer >= 0")
+        _require("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)")
+        _require("weight_decay", weight_decay, weight_decay >= 0, "a number >= 0")
+        _require("clip_norm", clip_norm, clip_norm > 0, "a number > 0")
+        _require("ema_images", ema_images, ema_images >= 0, "an integer >= 0")
+        self.model = model
+        self.lr = lr
+        self.warmup_steps = warmup_steps
+        self.clip_norm = clip_norm
+        self.half_life = ema_images / batch_size
+        self.precision = precision
+        self.device = next(model.parameters()).device
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=tuple(betas), weight_decay=weight_decay,
+                                           fused=self.device.type in ("cpu", "cuda"))
+        self._ema = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False).eval()
+        self._decay = 0.0
+
+    @property
+    def average(self) -> nn.Module:
+        """The network with the averaged weights: the one to evaluate, show and keep."""
+        return self._ema.module
+
+    def autocast(self) -> torch.autocast:
+        """Where the network runs in bfloat16, if it does; distributions and losses are float32 anyway."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def learning_rate(self, step: int, total: int) -> float:
+        """The learning rate of a step of `total`: a pure function, so resume needs no scheduler state."""
+        return self.lr * warmup_cosine(step, total=total, warmup_steps=self.warmup_steps)
+
+    def update(self, loss: Tensor, terms: dict[str, Tensor], step: int, total: int) -> Tensor:
+        """Move the weights once down the loss () and the average towards them; returns the gradient's norm ().
+
+        Raises NonFiniteError, before any weight is moved, where the loss or the gradient is not finite; `terms` are the
+        numbers that the message names.
+        """
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        if not torch.isfinite(loss + norm):
+            raise NonFiniteError(self._diagnosis(terms | {"gradient norm": norm}, step, total))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step, total)
+        self.optimizer.step()
+        self._decay = 0.5 ** (1 / max(min(self.half_life, 0.05 * (step + 1)), 1e-3))
+        self._ema.update_parameters(self.model)
+        return norm
+
+    def state_dict(self) -> dict[str, object]:
+        """Weights, their average and the optimizer's state."""
+        return {"model": self.model.state_dict(), "average": self._ema.module.state_dict(),
+                "averaged": self._ema.n_averaged.item(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take over what `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self._ema.module.load_state_dict(state["average"])
+        self._ema.n_averaged.fill_(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    @torch.no_grad()
+    def _average(self, averages: list[Tensor], currents: list[Tensor], _: object) -> None:
+        for average, current in zip(averages, currents, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, 1 - self._decay)
+            else:
+                average.copy_(current)      # counters, such as BatchNorm's
+
+    def _diagnosis(self, terms: dict[str, Tensor], step: int, total: int) -> str:
+        values = {name: value.item() for name, value in terms.items()}
+        broken = [name for name, value in values.items() if not abs(value) < float("inf")]
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        return (f"step {step + 1}: {broken[0] if broken else 'loss'} is not finite ({numbers}; learning rate "
+                f"{self.learning_rate(step, total):.3g}). The weights were left as they were. Try a smaller lr than {self.lr:g}, "
+                f"a smaller clip_norm than {self.clip_norm:g}" + (", or precision=fp32" if self.precision == "bf16" else ""))
+
+
+def _require(name: str, value: object, legal: bool, what: str) -> None:
+    if not legal:
+        raise ValueError(f"{name}={value}: must be {what}")

@@ -1,0 +1,65 @@
+"""The update of a variational autoencoder, conditional or not, under any objective."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from genmodels.data.images import Batch, ImageSet, binarise
+from genmodels.losses.elbo import elbo_terms
+from genmodels.metrics import likelihood
+from genmodels.models.vae import VAE
+from genmodels.schedules import Schedule
+from genmodels.trainers.updater import Updater
+
+
+class VAETrainer:
+    """Trains encoder and decoder together on a stochastic estimate of the objective."""
+
+    def __init__(self, model: VAE, *, updater: Callable[..., Updater], objective: nn.Module, kl_weight: float,
+                 kl_schedule: Schedule, binarise: bool) -> None:
+        """updater: called with the model. kl_weight: 1 is the ELBO. binarise: draw each training image
+        black and white anew at every step, which a Bernoulli likelihood needs for an honest ELBO."""
+        if not 0 <= kl_weight < float("inf"):
+            raise ValueError(f"kl_weight={kl_weight}: must be a finite number >= 0 (1 is the ELBO)")
+        if binarise and not model.likelihood.binary:
+            raise ValueError(f"binarise={binarise}: {type(model.likelihood).__name__} is not for black and white images")
+        self.model = model
+        self.objective = objective
+        self.kl_weight = kl_weight
+        self.kl_schedule = kl_schedule
+        self.binarise = binarise
+        self.updater = updater(model=model)
+
+    @property
+    def inference_model(self) -> VAE:
+        """The model with averaged weights."""
+        return self.updater.average
+
+    def plan(self, step: int, total: int) -> dict[str, float]:
+        """What changes over time by plan: the KL weight and the learning rate at a step of `total`."""
+        return {"kl_weight": self.kl_weight * self.kl_schedule(step / total),
+                "lr": self.updater.learning_rate(step, total)}
+
+    def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
+        """One step on a batch; returns the batch means of the terms, in nats per image, and the gradient's norm."""
+        images = binarise(batch.images) if self.binarise else batch.images
+        with self.updater.autocast():
+            terms = elbo_terms(self.model, images, batch.labels)
+        losses = self.objective(terms.distortion, terms.kl, self.plan(step, total)["kl_weight"], step / total)
+        means = {"loss": losses.mean(), "elbo": terms.elbo.mean(), "distortion": terms.distortion.mean(),
+                 "kl": terms.kl.sum(dim=1).mean()}
+        norm = self.updater.update(means["loss"], means, step, total)
+        return {name: value.detach() for name, value in means.items()} | {"gradient_norm": norm}
+
+    def evaluate(self, part: ImageSet) -> dict[str, float]:
+        """The ELBO of the averaged model at KL weight 1, and its terms."""
+        return likelihood.evaluate(self.inference_model, part)
+
+    def state_dict(self) -> dict[str, object]:
+        """All that a continuation needs and that is not a function of the step."""
+        return {"updater": self.updater.state_dict(), "objective": self.objective.state_dict()}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        """Take over what `state_dict` gave."""
+        self.updater.load_state_dict(state["updater"])
+        self.objective.load_state_dict(state["objective"])

@@ -1,0 +1,85 @@
+"""Train a generative model: `python train.py model=vae dataset=mnist kl_weight=3`. `--help` lists what can be set."""
+
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from genmodels import config, doors
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    """One job of Hydra's."""
+    doors.job(train, cfg, "train")
+
+
+def train(cfg: DictConfig, folder: Path) -> None:
+    """From the configuration to a trained model in `folder`: begin a run, go on with it, or find it finished."""
+    import torch    # here, with all that needs it: `--help` and `--cfg job` answer without
+
+    from genmodels import checkpoint, hardware
+    from genmodels.figures import Request, draw, schedules
+    from genmodels.randomness import reseed
+    from genmodels.tracking import Run, WandbMirror
+    from genmodels.trainers.loop import Cadence, fit
+
+    device = hardware.choose_device(cfg.device)
+    cfg.precision = hardware.choose_precision(cfg.precision, device)
+    cfg.compile = cfg.compile is True
+    torch.use_deterministic_algorithms(cfg.deterministic)
+
+    source = instantiate(cfg.dataset)
+    cfg.model.image_shape = source.spec.image_shape
+    settings = config.record(cfg)
+    reseed(cfg.seed, "initial weights")
+    model = checkpoint.rebuild(settings["model"]).to(device, memory_format=torch.channels_last)
+    if cfg.compile:
+        for network in model.children():
+            network.compile()
+    trainer = instantiate(cfg.trainer, model=model)
+    if cfg.init_from is not None:
+        trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
+
+    def plan(images: int) -> Cadence:
+        steps = cfg.epochs * -(-images // cfg.batch_size)
+        return Cadence.plan(min(steps, cfg.max_steps or steps), cfg.evaluate_every, cfg.checkpoint_every)
+
+    about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
+             "classes": list(source.spec.classes)}
+    if cfg.preview:
+        picture = schedules.draw_plan(trainer.plan, plan(len(source.load().train)).total)
+        log.info("%s", picture.save(folder / "figures", "preview", config.caption(about, step=0)))
+        return
+
+    with Run(folder) as run:
+        if cfg.overwrite:
+            run.clear()
+        config.refuse_other_settings(folder, settings)
+        if run.summary.get("status") == "finished":
+            log.info("%s is finished; overwrite=true starts over\n%s", folder, run.headline())
+            return
+        if mode := config.wandb_mode(cfg.wandb.mode):
+            run.mirror = WandbMirror(folder, settings["wandb"] | {"mode": mode}, about, run.summary.get("wandb_id"),
+                                     cfg.wandb.group or config.sweep_name())
+        config.save(folder, settings)
+        run.begin(name=folder.name, parameters=sum(weights.numel() for weights in model.parameters()))
+        data = source.load().to(device)
+        cadence = plan(len(data.train))
+        log.info("%s: %s, %d parameters, %d training images, %d steps on %s in %s", folder, type(model).__name__,
+                 run.summary["parameters"], len(data.train), cadence.total, device, cfg.precision)
+        metrics = fit(trainer, data, run, cadence=cadence, batch_size=cfg.batch_size, seed=cfg.seed,
+                      model_config=settings["model"], about=about)
+        draw(trainer.inference_model, ["samples", "reconstructions"], Request(part=data.test, classes=data.spec.classes),
+             folder / "figures", config.caption(about, step=cadence.total))
+        run.finish(metrics, folder / checkpoint.INFERENCE)
+        log.info("%s\npictures in %s", run.headline(), folder / "figures")
+
+
+if __name__ == "__main__":
+    sys.exit(doors.enter(main, "train"))
