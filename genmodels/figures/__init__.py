@@ -1,44 +1,28 @@
 """The figures: (model, Request) -> Picture, all with this one signature. To add one, write it and enter it here."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
 from genmodels.figures import grids, latent
-from genmodels.figures.canvas import Picture, Request, tile
+from genmodels.figures.canvas import Request, tile
 from genmodels.randomness import CONSTANT_SEED, generator
 
-Draw = Callable[[torch.nn.Module, Request], Picture]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure and what it cannot do without."""
-
-    draw: Draw
-    encodes: bool = False       # needs a model with `encode`
-    data: bool = False          # needs the test part
-
-    def suits(self, model: torch.nn.Module) -> bool:
-        """Whether a model of this kind can give it."""
-        return not self.encodes or hasattr(model, "encode")
-
-
 FIGURES = {
-    "samples": Figure(grids.samples),
-    "reconstructions": Figure(grids.reconstructions, encodes=True, data=True),
-    "interpolation": Figure(latent.interpolation),
-    "traversals": Figure(latent.traversals, encodes=True, data=True),
+    "samples": Entry(grids.samples),
+    "reconstructions": Entry(grids.reconstructions, needs="encode", data=True),
+    "interpolation": Entry(latent.interpolation),
+    "traversals": Entry(latent.traversals, needs="encode", data=True),
 }
 
 
-def draw(model: torch.nn.Module, names: Sequence[str], request: Request, folder: Path, caption: str) -> list[Path]:
+def draw(model: torch.nn.Module, names: Iterable[str], request: Request, folder: Path, caption: str) -> list[Path]:
     """Draw these figures into a folder; returns the paths of the pictures."""
-    return [FIGURES[name].draw(model, request).save(folder, name, caption) for name in names]
+    return [FIGURES[name].call(model, request).save(folder, name, caption) for name in names]
 
 
 @torch.no_grad()

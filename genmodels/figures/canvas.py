@@ -16,13 +16,14 @@ from genmodels.data.images import ImageSet, to_uint8
 
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "axes.titlelocation": "left", "axes.titlepad": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888", "legend.frameon": False,
     "savefig.dpi": 150, "figure.facecolor": "white",
     # Okabe & Ito 2008: told apart with any colour vision
     "axes.prop_cycle": matplotlib.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
                                                 "#000000", "#999999"]),
 }
+styled = matplotlib.rc_context(STYLE)     # a decorator: what the function draws has the house style
 CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
 GAP_PIXELS = 2
@@ -50,11 +51,12 @@ class Picture:
     figure: Figure
     table: Sequence[Mapping[str, object]]
 
+    @styled
     def save(self, folder: Path, name: str, caption: str) -> Path:
         """Write <name>.png, with the caption under it, and <name>.csv; returns the path of the png."""
         self.figure.supxlabel(caption, x=0.01, ha="left", **CAPTION)
         path = folder / f"{name}.png"
-        with files.atomic_write(path) as temporary, matplotlib.rc_context(STYLE):
+        with files.atomic_write(path) as temporary:
             self.figure.savefig(temporary, format="png")
         with files.atomic_write(path.with_suffix(".csv")) as temporary:
             with open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -65,10 +67,9 @@ class Picture:
 
 
 def axes_grid(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure of this size in inches, with axes side by side, in the house style."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    """An empty figure of this size in inches, with axes side by side; for functions that are `styled`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
 def tile(images: Tensor, columns: int) -> np.ndarray:
@@ -84,6 +85,7 @@ def tile(images: Tensor, columns: int) -> np.ndarray:
     return sheet
 
 
+@styled
 def image_table(images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
                 column_labels: Sequence[str] = (), x_label: str = "", y_label: str = "") -> Figure:
     """Images (N, C, H, W) in [0, 1] laid out row by row, with names for rows and columns."""

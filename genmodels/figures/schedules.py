@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from matplotlib.ticker import MaxNLocator
 
-from genmodels.figures.canvas import Picture, axes_grid
+from genmodels.figures.canvas import Picture, axes_grid, styled
 
 POINTS = 500
 
 
+@styled
 def draw_plan(plan: Callable[[int, int], dict[str, float]], total: int) -> Picture:
     """All that changes by plan over the `total` steps of a run, one pair of axes each. Numbers: up to 500 steps."""
     steps = sorted({round(index * (total - 1) / (POINTS - 1)) for index in range(POINTS)})

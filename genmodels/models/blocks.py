@@ -33,15 +33,15 @@ def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int) -
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, outputs))
 
 
-def conv_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape) -> nn.Sequential:
-    """The mirror of `conv_encoder`: linear, then transposed convolutions, each doubling the side.
+def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: ImageShape) -> nn.Sequential:
+    """Two linear layers, then transposed convolutions, each doubling the side: the way back of `conv_encoder`.
 
-    (B, inputs) to (B, C, H, W), unbounded; `widths` run from the small side to the large one.
+    (B, inputs) through (B, hidden) to (B, C, H, W), unbounded; `widths` run from the small side to the large one.
     """
     channels, height, width = image_shape
     heights, columns = halvings(height, len(widths))[::-1], halvings(width, len(widths))[::-1]
     first = (widths[0], heights[0], columns[0])
-    layers: list[nn.Module] = [nn.Linear(inputs, math.prod(first)), nn.ReLU(), nn.Unflatten(1, first)]
+    layers: list[nn.Module] = [*_dense([inputs, hidden, math.prod(first)]), nn.Unflatten(1, first)]
     for stage, (wide, narrow) in enumerate(itertools.pairwise([*widths, channels])):
         padding = tuple(1 - side[stage + 1] % 2 for side in (heights, columns))     # even sides need one more pixel
         layers += [nn.ConvTranspose2d(wide, narrow, kernel_size=3, stride=2, padding=1, output_padding=padding),

@@ -55,14 +55,19 @@ class VAE(nn.Module):
 
 
 class ConvVAE(VAE):
-    """Convolutions that halve the side, ReLU, no normalisation; the decoder mirrors the encoder."""
+    """Convolutions that halve the side, ReLU, no normalisation; the decoder goes the same way back."""
 
-    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int],
+    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int], hidden: int,
                  likelihood: Likelihood) -> None:
-        """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4)."""
+        """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
+
+        hidden: units of the decoder's first layer, from which it makes its smallest feature maps.
+        """
         _check(latent_dim, widths)
+        if hidden < 1:
+            raise ValueError(f"hidden={hidden}: must be an integer >= 1")
         super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim),
-                         blocks.conv_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood)),
+                         blocks.conv_decoder(latent_dim, hidden, widths[::-1], _decoder_shape(image_shape, likelihood)),
                          likelihood, image_shape=image_shape, latent_dim=latent_dim)
 
 

@@ -1,0 +1,50 @@
+"""Lists of things that a user can ask for by name: figures, metrics. Which suit a model, and which can be had."""
+
+import difflib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function, and what it cannot do without."""
+
+    call: Callable
+    needs: str = ""         # a method that the model must have, such as "encode"
+    data: bool = False      # needs the test part
+    slow: bool = False      # only given when asked for
+
+
+def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, Entry],
+           model: object) -> dict[str, Entry]:
+    """The entries to give for `kind=asked`: those named, all that suit the model, or (None) the quick ones of them.
+
+    Raises ValueError for a name that does not exist, or does not suit the model.
+    """
+    suited = {name: entry for name, entry in entries.items() if not entry.needs or hasattr(model, entry.needs)}
+    if asked is None or asked == "all":
+        return {name: entry for name, entry in suited.items() if asked == "all" or not entry.slow}
+    for name in asked:
+        if name not in entries:
+            near = difflib.get_close_matches(name, entries, n=1)
+            raise ValueError(f"{kind}: {name} is none of {', '.join(entries)}" + (f". Did you mean {near[0]}?" if near else ""))
+        if name not in suited:
+            raise ValueError(f"{kind}: {name} cannot be had from a {type(model).__name__}, which can give "
+                             f"{', '.join(suited)}")
+    return {name: suited[name] for name in asked}
+
+
+def without_data(kind: str, asked: object, entries: Mapping[str, Entry], reason: str) -> dict[str, Entry]:
+    """What is left of a selection where there are no data, for this reason.
+
+    Raises ValueError if an entry that needs them was asked for by name; else says in one line what is left out.
+    """
+    missing = [name for name, entry in entries.items() if entry.data]
+    if missing and isinstance(asked, Sequence) and asked != "all":
+        raise ValueError(f"{kind}: {', '.join(missing)} needs the test images, but {reason}")
+    if missing:
+        log.info("left out %s %s: %s", kind, ", ".join(missing), reason)
+    return {name: entry for name, entry in entries.items() if not entry.data}

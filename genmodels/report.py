@@ -1,0 +1,190 @@
+"""The report of a sweep, from the run folders alone: `python -m genmodels.report FOLDER...`
+
+Writes report.html (one self-contained file), report.png (the curves) and report.csv beside the runs, and prints a table.
+"""
+
+import base64
+import csv
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from genmodels import files
+from genmodels.config import CONFIG, numbers
+from genmodels.legal import show
+
+PICTURES = ("samples", "reconstructions")
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run folder tells."""
+
+    folder: Path
+    settings: dict[str, object]     # flat; only those that change the numbers, and the choices of groups
+    summary: dict
+    rows: list[dict]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The final metrics of the test part, without their errors and counts."""
+        test = self.summary.get("metrics", {}).get("test", {})
+        return {name: value for name, value in test.items() if name != "n" and not name.endswith("_error")}
+
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of a validation metric."""
+        points = [(row["step"], row["validation"][name]) for row in self.rows if name in row.get("validation", {})]
+        return [step for step, _ in points], [value for _, value in points]
+
+    def picture(self, name: str) -> str | None:
+        """The newest picture of this name as a data URI."""
+        found = sorted(self.folder.glob(f"figures/{name}-*.png"))
+        return f"data:image/png;base64,{base64.b64encode(found[-1].read_bytes()).decode()}" if found else None
+
+
+def read_job(folder: Path) -> Job:
+    """Read a run folder, as far as the run has come."""
+    from genmodels.tracking import read_json, read_rows
+    path = folder / CONFIG
+    config = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    assert isinstance(config, dict)
+    return Job(folder, numbers(config) | dict(config.get("choices", {})), read_json(folder / "summary.json"),
+               read_rows(folder))
+
+
+def write(folders: Sequence[Path]) -> list[Job]:
+    """Report on these run folders, and on those in these folders; the report lies in the first folder that holds runs."""
+    found = [path.parent for folder in folders for path in sorted([*folder.glob("summary.json"),
+                                                                   *folder.glob("*/summary.json")])]
+    if not found:
+        raise ValueError(f"{', '.join(map(str, folders))}: no runs there")
+    jobs = [read_job(folder) for folder in found]
+    swept = swept_settings(jobs)
+    jobs.sort(key=lambda job: [_sortable(job.settings.get(key)) for key in swept])
+    target = folders[0]
+    table, groups = job_table(jobs, swept), group_table(jobs, swept)
+    with files.atomic_write(target / "report.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    curves = _draw_curves(jobs, swept, target / "report.png")
+    _write_html(target, jobs, swept, table, groups, curves)
+    print(f"\n{text_table(table)}\n\nreport: {target / 'report.html'}")
+    return jobs
+
+
+def swept_settings(jobs: Sequence[Job]) -> list[str]:
+    """The settings in which the jobs differ; of a group's own settings only its choice, the seed last."""
+    keys = {key for job in jobs for key in job.settings}
+    different = {key for key in keys if len({show(job.settings.get(key)) for job in jobs}) > 1}
+    groups = [key for key in different if any("." not in key and other.startswith(f"{key}.") for other in keys)]
+    keep = [key for key in different if key in groups or not any(
+        key.startswith(f"{group}.") or (group in ("dataset", "model") and key == "epochs") for group in groups)]
+    return sorted(keep, key=lambda key: (key == "seed", key))
+
+
+def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, object]]:
+    """One row a job: what was swept, its status, its test metrics, its seconds."""
+    metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
+    return [{"run": job.folder.name} | {key: job.settings.get(key) for key in swept}
+            | {"status": job.summary.get("status", "unknown")} | {name: job.metrics.get(name) for name in metrics}
+            | {"seconds": job.summary.get("seconds"), "error": job.summary.get("error")} for job in jobs]
+
+
+def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, object]]:
+    """One row for each setting with its seeds together: n finished, mean and standard deviation of each metric."""
+    keys = [key for key in swept if key != "seed"]
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(show([job.settings.get(key) for key in keys]), []).append(job)
+    rows = []
+    for members in groups.values():
+        done = [job for job in members if job.metrics]
+        row: dict[str, object] = {key: members[0].settings.get(key) for key in keys} | {"n": len(done)}
+        for name in done[0].metrics if done else ():
+            values = [job.metrics[name] for job in done]
+            row[name] = f"{statistics.mean(values):.2f}" + (f" \N{PLUS-MINUS SIGN} {statistics.stdev(values):.2f}"
+                                                          if len(values) > 1 else "")
+        rows.append(row)
+    return rows
+
+
+def text_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as text in columns; columns without a value are left out."""
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    cells = [names] + [[_cell(row[name]) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+                     for line in cells)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) >= 1 and not value.is_integer() else f"{value:g}"
+    text = "" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _sortable(value: object) -> tuple:
+    number = isinstance(value, int | float)
+    return (0, value, "") if number else (1, 0, show(value))
+
+
+def _draw_curves(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
+    from genmodels.figures.canvas import Picture, axes_grid, styled     # imports torch and matplotlib
+    names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in row.get("validation", {})
+                               if name != "n" and not name.endswith("_error"))) or ["elbo"]
+
+    @styled
+    def draw() -> Picture:
+        figure, all_axes = axes_grid(4.5 * len(names), 3.8, columns=len(names))
+        keys = [key for key in swept if key != "seed"]
+        colours: dict[str, str] = {}
+        for job in jobs:
+            label = ", ".join(f"{key} {_cell(job.settings.get(key))}" for key in keys)
+            first = label not in colours
+            colours.setdefault(label, f"C{len(colours) % 8}")
+            for axes, name in zip(all_axes, names, strict=True):
+                axes.plot(*job.curve(name), color=colours[label], label=label if first else None, marker=".")
+        for axes, name in zip(all_axes, names, strict=True):
+            axes.set(title=name, xlabel="step", ylabel="nats per image")
+        if any(colours):
+            all_axes[0].legend(fontsize=8)
+        return Picture(figure, [{"": ""}])
+
+    draw().figure.savefig(path, dpi=130)
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _write_html(target: Path, jobs: Sequence[Job], swept: Sequence[str], table: list[dict], groups: list[dict],
+                curves: str) -> None:
+    import jinja2
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                     lstrip_blocks=True)
+    environment.filters["cell"] = _cell
+    pictures = {name: [(", ".join(f"{key} {_cell(job.settings.get(key))}" for key in swept) or job.folder.name,
+                        job.picture(name)) for job in jobs] for name in PICTURES}
+    html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        title=target.resolve().name, table=table, groups=groups, curves=curves, pictures=pictures)
+    files.write_text(target / "report.html", html)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit status."""
+    try:
+        if not arguments:
+            raise ValueError("usage: python -m genmodels.report FOLDER...")
+        write([Path(argument) for argument in arguments])
+    except (ValueError, OSError) as error:
+        print(f"genmodels.report: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

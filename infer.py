@@ -1,0 +1,54 @@
+"""Make pictures and numbers from a trained model: `python infer.py checkpoint=runs/NAME`. `--help` lists the rest."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from genmodels import config, doors
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="infer")
+def main(cfg: DictConfig) -> None:
+    """Hydra's job."""
+    doors.job(infer, cfg, "infer")
+
+
+def infer(cfg: DictConfig, _: Path) -> None:
+    """From a checkpoint to results/<run name>/: every figure as png and csv, the metrics as metrics.json."""
+    from genmodels import checkpoint, hardware      # here, with all that needs torch: `--help` answers without
+    from genmodels.catalogue import select, without_data
+    from genmodels.data.datasets import open_source
+    from genmodels.figures import FIGURES, Request, draw
+    from genmodels.files import write_json
+    from genmodels.metrics import METRICS
+
+    device = hardware.choose_device(cfg.device)
+    model, about = checkpoint.open_run(cfg.checkpoint, device)
+    figures, metrics = (select(kind, cfg[kind], entries, model)
+                        for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
+    part = None
+    if any(entry.data for entry in [*figures.values(), *metrics.values()]):
+        try:
+            part = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device).test
+        except ValueError as error:
+            figures = without_data("figures", cfg.figures, figures, str(error))
+            metrics = without_data("metrics", cfg.metrics, metrics, str(error))
+
+    folder = Path("results") / about["name"]
+    request = Request(cfg.n, cfg.seed, cfg.temperature, part, about["classes"])
+    for path in draw(model, figures, request, folder, config.caption(about, about["step"])):
+        log.info("%s", path)
+    if metrics:
+        numbers = {name: entry.call(model, part) for name, entry in metrics.items()}
+        write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"], **numbers})
+        log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(doors.enter(main, "infer"))
