@@ -8,7 +8,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from genmodels import config, doors
+from genmodels import config, doors, files
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
              "classes": list(source.spec.classes)}
     if cfg.preview:
         picture = schedules.draw_plan(trainer.plan, plan(len(source.load().train)).total)
-        log.info("%s", picture.save(folder / "figures", "preview", config.caption(about, step=0)))
+        log.info("%s", picture.save(folder / files.FIGURES, "preview", config.caption(about, step=0)))
         return
 
     with Run(folder) as run:
@@ -76,10 +76,18 @@ def train(cfg: DictConfig, folder: Path) -> None:
         metrics = fit(trainer, data, run, cadence=cadence, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about)
         draw(trainer.inference_model, ["samples", "reconstructions"], Request(part=data.test, classes=data.spec.classes),
-             folder / "figures", config.caption(about, step=cadence.total))
-        run.finish(metrics, folder / checkpoint.INFERENCE)
-        log.info("%s\npictures in %s", run.headline(), folder / "figures")
+             folder / files.FIGURES, config.caption(about, step=cadence.total))
+        run.finish(metrics, folder / files.INFERENCE)
+        log.info("%s\npictures in %s", run.headline(), folder / files.FIGURES)
+
+
+def report() -> None:
+    """At the end of a sweep, also of one in which jobs failed: a table, and report.html."""
+    folder = config.SweepFolder.current
+    if folder is not None and any(folder.glob(f"*/{files.SUMMARY}")):
+        from genmodels import report
+        report.write([folder])
 
 
 if __name__ == "__main__":
-    sys.exit(doors.enter(main, "train"))
+    sys.exit(doors.enter(main, "train", at_end=report))

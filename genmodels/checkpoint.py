@@ -15,12 +15,11 @@ import torch
 from torch import nn
 
 from genmodels import files, tensorfiles
-from genmodels.files import DamagedFileError
+from genmodels.files import CHECKPOINT, INFERENCE, PREVIOUS, DamagedFileError
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-LATEST, PREVIOUS, INFERENCE = "checkpoint.pt", "checkpoint.previous.pt", "model.safetensors"
 BUILDABLE = ("genmodels.models", "genmodels.distributions")     # where the classes that a checkpoint may name live
 
 
@@ -38,7 +37,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
     The new file is read back before it takes its place: at every moment one whole checkpoint is there.
     """
-    with files.atomic_write(folder / LATEST, verify=_read, previous=folder / PREVIOUS) as temporary:
+    with files.atomic_write(folder / CHECKPOINT, verify=_read, previous=folder / PREVIOUS) as temporary:
         torch.save({"format": FORMAT, "step": checkpoint.step, "states": checkpoint.states,
                     "model": checkpoint.model}, temporary)
 
@@ -49,7 +48,7 @@ def latest(folder: Path) -> Checkpoint | None:
     A damaged one is passed over with a warning. Raises DamagedFileError where all of them are.
     """
     damaged = []
-    for path in (folder / LATEST, folder / PREVIOUS):
+    for path in (folder / CHECKPOINT, folder / PREVIOUS):
         try:
             return _read(path)
         except FileNotFoundError:
@@ -66,7 +65,7 @@ def initial_states(folder: Path, model: Mapping[str, object]) -> dict[str, dict]
     """The training states of another run, to start a new one from. Raises ValueError where its model is another."""
     found = latest(folder)
     if found is None:
-        raise ValueError(f"init_from={folder}: no {LATEST} there")
+        raise ValueError(f"init_from={folder}: no {CHECKPOINT} there")
     if other := [key for key in found.model.keys() | model.keys() if found.model.get(key) != model.get(key)]:
         raise ValueError(f"init_from={folder}: its model differs in {', '.join(sorted(other))}")
     return found.states
@@ -138,7 +137,7 @@ def _locate(run: str) -> Path:
     path = Path(run)
     if path.is_dir():
         path = path / INFERENCE
-    if path.name in (LATEST, PREVIOUS):     # training states; the weights for inference lie beside them
+    if path.name in (CHECKPOINT, PREVIOUS):     # training states; the weights for inference lie beside them
         path = path.with_name(INFERENCE)
     if not path.is_file():
         raise ValueError(f"checkpoint={run}: no {INFERENCE} there. Give a run folder, its {INFERENCE}, or "

@@ -96,12 +96,12 @@ def sweep_name() -> str | None:
 
 def save(folder: Path, settings: Mapping) -> None:
     """Write config.yaml."""
-    files.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
+    files.write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
 
 
 def refuse_other_settings(folder: Path, settings: Mapping) -> None:
     """Raise UserError where the folder holds a run with other numbers-changing settings, naming them."""
-    path = folder / "config.yaml"
+    path = folder / files.CONFIG
     if path.exists():
         before, now = numbers(OmegaConf.to_container(OmegaConf.load(path))), numbers(settings)  # type: ignore
         other = [f"{key} ({show(before.get(key))} there, {show(now.get(key))} now)"

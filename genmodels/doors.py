@@ -12,11 +12,12 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from genmodels import config, files
 from genmodels.legal import UserError, check, full_key, leaves, unknown
 
 log = logging.getLogger(__name__)
@@ -28,20 +29,27 @@ class JobFailed(Exception):
     """A job ended by an error that its log has; keeps nothing of the job's memory alive."""
 
 
-def enter(main: Callable[[], object], door: str) -> int:
-    """Run a door's Hydra main; returns the exit status. What a user can put right is printed without a traceback."""
+def enter(main: Callable[[], object], door: str, at_end: Callable[[], object] = lambda: None) -> int:
+    """Run a door's Hydra main, and `at_end` however it ended; returns the exit status.
+
+    What a user can put right is printed in one short message, without a traceback.
+    """
     explained = "HYDRA_FULL_ERROR" not in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"    # Hydra then raises its errors instead of printing them its own way
     try:
         main()
     except (UserError, JobFailed) as error:
         message = str(error)
+    except KeyboardInterrupt:
+        return 130
     except (HydraException, OmegaConfBaseException) as error:
         if not explained:
             raise
         message = _explain(error, door)
     else:
         return 0
+    finally:
+        at_end()
     print(f"{door}.py: {message}", file=sys.stderr)
     return 1
 
@@ -55,20 +63,31 @@ def job(work: Callable[[DictConfig, Path], object], cfg: DictConfig, door: str) 
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    failure: Exception
     try:
         check(cfg, door)
         return work(cfg, folder)
-    except (ValueError, ArithmeticError, OSError) as error:
-        failure = UserError(full_key(_container(cfg), str(error)))
     except Exception as error:
-        log.error("%s", traceback.format_exc())
-        failure = JobFailed(f"{type(error).__name__}: {error}")
+        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if isinstance(cause, ValueError | ArithmeticError | OSError):
+            failure: Exception = UserError(full_key(_container(cfg), str(cause)))
+        else:
+            log.error("%s", traceback.format_exc())
+            failure = JobFailed(f"{type(cause).__name__}: {cause}")
         traceback.clear_frames(error.__traceback__)
-    if hydra.mode == RunMode.RUN:
+    if hydra.mode == RunMode.MULTIRUN:
+        _keep_failure(folder, cfg, failure)
+    else:
         with contextlib.suppress(OSError):      # not empty, or not there
             folder.rmdir()
     raise failure
+
+
+def _keep_failure(folder: Path, cfg: DictConfig, failure: Exception) -> None:
+    """What a job of a sweep leaves that was refused before its run began, so that logs and report have it."""
+    if not (folder / files.SUMMARY).exists():
+        config.save(folder, config.record(cfg))
+        files.write_json(folder / files.SUMMARY, {"status": "failed", "error": str(failure)})
+        files.write_text(folder / files.LOG, f"{failure}\n")
 
 
 def _explain(error: Exception, door: str) -> str:

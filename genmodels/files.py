@@ -6,6 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# What a run leaves in its folder.
+CONFIG, METRICS, SUMMARY, LOG = "config.yaml", "metrics.jsonl", "summary.json", "train.log"
+CHECKPOINT, PREVIOUS, INFERENCE = "checkpoint.pt", "checkpoint.previous.pt", "model.safetensors"
+FIGURES = "figures"
+
 
 class DamagedFileError(ValueError):
     """A file of ours that is truncated, changed, or not what its name says."""

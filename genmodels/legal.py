@@ -122,7 +122,7 @@ def unknown(key: str, known: Sequence[str]) -> UserError:
 
 def full_key(config: Mapping, message: str) -> str:
     """A message such as "latent_dim=0: must ..." with the setting's whole name, model.latent_dim, where it has one."""
-    name = re.match(r"\w+(?==)", message)
+    name = re.match(r"\w+(?=[=:])", message)
     found = [key for key, _ in leaves(config, lists=False) if name and key.rpartition(".")[2] == name[0]]
     return min(found, key=len) + message[len(name[0]):] if name and found else message
 
@@ -142,7 +142,8 @@ def _check_node(path: str, node: Mapping) -> None:
         target = get_object(node["_target_"])
     except Exception:
         raise UserError(f"{path}._target_={node['_target_']}: no such class or function") from None
-    parameters = inspect.signature(target).parameters
+    parameters = [parameter.name for parameter in inspect.signature(target).parameters.values()
+                  if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)]
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for key, value in node.items():
         if key in ("_target_", "_partial_") or value == "???":      # ??? is filled from the data set

@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from genmodels import files
-from genmodels.config import CONFIG, numbers
+from genmodels.config import numbers
 from genmodels.legal import show
 
 PICTURES = ("samples", "reconstructions")
@@ -43,24 +43,24 @@ class Job:
 
     def picture(self, name: str) -> str | None:
         """The newest picture of this name as a data URI."""
-        found = sorted(self.folder.glob(f"figures/{name}-*.png"))
+        found = sorted(self.folder.glob(f"{files.FIGURES}/{name}-*.png"))
         return f"data:image/png;base64,{base64.b64encode(found[-1].read_bytes()).decode()}" if found else None
 
 
 def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
     from genmodels.tracking import read_json, read_rows
-    path = folder / CONFIG
+    path = folder / files.CONFIG
     config = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
     assert isinstance(config, dict)
-    return Job(folder, numbers(config) | dict(config.get("choices", {})), read_json(folder / "summary.json"),
+    return Job(folder, numbers(config) | dict(config.get("choices", {})), read_json(folder / files.SUMMARY),
                read_rows(folder))
 
 
 def write(folders: Sequence[Path]) -> list[Job]:
     """Report on these run folders, and on those in these folders; the report lies in the first folder that holds runs."""
-    found = [path.parent for folder in folders for path in sorted([*folder.glob("summary.json"),
-                                                                   *folder.glob("*/summary.json")])]
+    found = [path.parent for folder in folders for path in sorted([*folder.glob(files.SUMMARY),
+                                                                   *folder.glob(f"*/{files.SUMMARY}")])]
     if not found:
         raise ValueError(f"{', '.join(map(str, folders))}: no runs there")
     jobs = [read_job(folder) for folder in found]
@@ -79,12 +79,16 @@ def write(folders: Sequence[Path]) -> list[Job]:
 
 
 def swept_settings(jobs: Sequence[Job]) -> list[str]:
-    """The settings in which the jobs differ; of a group's own settings only its choice, the seed last."""
+    """The settings in which the jobs differ, the seed last; of a group that was swept only its choice.
+
+    Settings that follow another one (trainer.kl_weight, which is kl_weight again) are left out.
+    """
     keys = {key for job in jobs for key in job.settings}
     different = {key for key in keys if len({show(job.settings.get(key)) for job in jobs}) > 1}
-    groups = [key for key in different if any("." not in key and other.startswith(f"{key}.") for other in keys)]
-    keep = [key for key in different if key in groups or not any(
-        key.startswith(f"{group}.") or (group in ("dataset", "model") and key == "epochs") for group in groups)]
+    top = {key for key in different if "." not in key}
+    brings = {"dataset", "model"} & top     # groups that bring top-level settings along
+    keep = [key for key in different if not any(part in top for part in key.split(".")[:-1])
+            and (key in top or key.rpartition(".")[2] not in top) and not (key in ("epochs", "lr") and brings)]
     return sorted(keep, key=lambda key: (key == "seed", key))
 
 
@@ -125,7 +129,7 @@ def text_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) >= 1 and not value.is_integer() else f"{value:g}"
+        return f"{value:.2f}" if abs(value) >= 1 and not value.is_integer() else f"{value:.2g}"
     text = "" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

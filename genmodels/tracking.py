@@ -20,13 +20,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from genmodels import files
+from genmodels.files import METRICS, SUMMARY
 
 if TYPE_CHECKING:
     import wandb
 
 log = logging.getLogger(__name__)
-
-METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
 
 
 class Run:
@@ -41,7 +40,7 @@ class Run:
         self.summary: dict[str, object] = {}
         self.mirror: WandbMirror | None = None
         self._lock = FileLock(folder / ".lock")
-        self._handler = logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True)
+        self._handler = logging.FileHandler(folder / files.LOG, encoding="utf-8", delay=True)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def __enter__(self) -> Run:
@@ -58,8 +57,10 @@ class Run:
         logging.getLogger().removeHandler(self._handler)
         if error is not None and "name" in self.summary and self.summary["status"] == "running":
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-            self.summarise(status="interrupted" if interrupted else "failed", error=str(error))
-            if not interrupted:
+            if interrupted:
+                self.summarise(status="interrupted")
+            else:
+                self.summarise(status="failed", error=str(error))
                 trace = "".join(traceback.format_exception(error))
                 self._handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, trace, (), None))
             self._close_mirror(None, exit_code=1)
@@ -68,9 +69,9 @@ class Run:
 
     def clear(self) -> None:
         """Delete what an earlier run left in the folder, but not what is not ours."""
-        for name in (CONFIG, METRICS, SUMMARY, "checkpoint.pt", "checkpoint.previous.pt", "model.safetensors"):
+        for name in (files.CONFIG, METRICS, SUMMARY, files.CHECKPOINT, files.PREVIOUS, files.INFERENCE):
             (self.folder / name).unlink(missing_ok=True)
-        for name in ("figures", "wandb"):
+        for name in (files.FIGURES, "wandb"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         self.summary = {}
 
@@ -117,7 +118,7 @@ class Run:
         """Keep what the model makes at a step: for each name a sheet (H, W, C) as png and its images as npz, uint8."""
         from matplotlib.image import imsave     # slow to import
         for name, (sheet, array) in images.items():
-            path = self.folder / "figures" / f"{name}-{step:08d}"
+            path = self.folder / files.FIGURES / f"{name}-{step:08d}"
             with files.atomic_write(path.with_suffix(".png")) as temporary:
                 imsave(temporary, np.repeat(sheet, 3 // sheet.shape[2], axis=2), format="png")
             with files.atomic_write(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:

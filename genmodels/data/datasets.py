@@ -58,17 +58,20 @@ def _idx_files(folder: str, spec: ImageSpec, root: str, download: bool, cache: s
 
     def decode() -> Decoded:
         import torchvision    # 2 s, and not needed once the cache is there
-        if not Path(root).is_dir() and Path(root) != DEFAULT_ROOT:
-            raise ValueError(f"dataset.root={root}: no such folder. {spec.name} is read from {raw}")
         dataset = getattr(torchvision.datasets, folder)
         try:
             parts = [dataset(root, train=train, download=download) for train in (True, False)]
         except (RuntimeError, OSError, AssertionError, ValueError) as error:
             raise ValueError(f"dataset.root={root}: no readable {folder} files in {raw} ({error}). Put its four idx "
-                             f"files there, or let dataset.download=true fetch them") from None
+                             "files there") from None
         return Decoded(torch.cat([part.data for part in parts])[:, None], torch.cat([part.targets for part in parts]),
                        test_from=len(parts[0]))
 
-    stats = [(file.name, file.stat()) for file in sorted(raw.glob("*-ubyte"))]
+    stats = [(file.name, file.stat()) for file in sorted(raw.glob("*-ubyte*"))]
     state = " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
-    return ImageSource(spec, decode, Path(cache), origin=str(raw.resolve()), state=state)
+    source = ImageSource(spec, decode, Path(cache), origin=str(raw.resolve()), state=state)
+    fetchable = download and (Path(root).is_dir() or Path(root) == DEFAULT_ROOT)    # a misspelt root is not made
+    if not (stats or source.path.exists() or fetchable):
+        raise ValueError(f"dataset.root={root}: no {folder} files in {raw}. Put its four idx files there, or download "
+                         f"them with dataset.root={DEFAULT_ROOT} dataset.download=true")
+    return source

@@ -150,13 +150,18 @@ class ImageSource:
     origin: str = ""                # where the images come from; part of the cache's key
     state: str = ""                 # sizes and times of the files there; "" where they are gone: the cache is then all
 
+    @property
+    def path(self) -> Path:
+        """The cache's file."""
+        key = hashlib.sha256(f"{self.spec.name} {self.origin}".encode()).hexdigest()[:8]
+        return self.cache / f"{self.spec.name}-{key}.safetensors"
+
     def load(self) -> ImageData:
         """Read the images from the cache, or decode them and fill it. One process decodes, others wait for it.
 
         A cache that is damaged, or older than the files that it was made from, is built again.
         """
-        key = hashlib.sha256(f"{self.spec.name} {self.origin}".encode()).hexdigest()[:8]
-        path = self.cache / f"{self.spec.name}-{key}.safetensors"
+        path = self.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             tensors = self._read_cache(path)

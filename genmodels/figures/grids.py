@@ -21,7 +21,7 @@ def samples(model: torch.nn.Module, request: Request) -> Picture:
 def reconstructions(model: torch.nn.Module, request: Request) -> Picture:
     """Test images above their reconstructions, the mean images of p(x|z) at the mean of q(z|x).
 
-    Under each pair, and in the numbers: the bound on this image (gray values as probabilities, KL weight 1), in nats.
+    Numbers: the bound on each image and its terms (gray values as probabilities, KL weight 1), in nats.
     """
     assert request.part is not None
     count, columns = min(request.n, 30, len(request.part)), 10
@@ -35,7 +35,7 @@ def reconstructions(model: torch.nn.Module, request: Request) -> Picture:
               "distortion": terms.distortion[index].item(), "kl": terms.kl[index].sum().item(),
               "squared_error": (images[index] - again[index]).square().sum().item()} for index in range(count)]
     figure = image_table(torch.cat(pairs), columns, "Test images above their reconstructions",
-                         row_labels=["original", "again"] * (len(pairs) // 2))
+                         row_labels=["original", "reconstruction"] * (len(pairs) // 2))
     return Picture(figure, table)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from genmodels import checkpoint
+from genmodels import checkpoint, files
 from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
 from genmodels.randomness import reseed
@@ -115,7 +115,7 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
     def save(step: int) -> None:
         checkpoint.save(run.folder, checkpoint.Checkpoint(
             step, {name: state.state_dict() for name, state in states.items()}, model_config))
-        checkpoint.export(run.folder / checkpoint.INFERENCE, trainer.inference_model, model_config,
+        checkpoint.export(run.folder / files.INFERENCE, trainer.inference_model, model_config,
                           about | {"step": step})
         run.summarise(step=step, seconds=clock.seconds())
 

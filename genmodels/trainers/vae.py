@@ -23,6 +23,7 @@ class VAETrainer:
             raise ValueError(f"kl_weight={kl_weight}: must be a finite number >= 0 (1 is the ELBO)")
         if binarise and not model.likelihood.binary:
             raise ValueError(f"binarise={binarise}: {type(model.likelihood).__name__} is not for black and white images")
+        kl_schedule(0.0)    # refuses its illegal parameters here, not when training has begun
         self.model = model
         self.objective = objective
         self.kl_weight = kl_weight

@@ -1,0 +1,63 @@
+"""What the tests share: the real train.py and infer.py, called in this process on small data."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]     # trains in a second
+
+
+def composed(door: str, *overrides: str, folder: Path = Path(".")) -> DictConfig:
+    """The configuration that a door would get, with Hydra's own set aside as in a job whose folder this is."""
+    job = [f"hydra.runtime.output_dir='{folder}'", "hydra.mode=RUN"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose(door, overrides=[*overrides, *job], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of decoded data for the whole session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Train in this process, in a folder of `tmp_path`; returns the folder."""
+    import train
+    from genmodels import doors
+    monkeypatch.chdir(tmp_path)
+
+    def call(*overrides: str, folder: str = "run") -> Path:
+        path = tmp_path / folder
+        cfg = composed("train", f"dataset.cache={cache}", *overrides, folder=path)
+        path.mkdir(parents=True, exist_ok=True)
+        doors.job(train.train, cfg, "train")
+        return path
+
+    return call
+
+
+@pytest.fixture
+def infer_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Infer in this process, with results/ in `tmp_path`."""
+    import infer
+    from genmodels import doors
+    monkeypatch.chdir(tmp_path)
+
+    def call(*overrides: str) -> None:
+        cfg = composed("infer", f"dataset.cache={cache}", *overrides, folder=tmp_path)
+        doors.job(infer.infer, cfg, "infer")
+
+    return call

@@ -1,0 +1,74 @@
+"""Every yaml composes, passes the check, and makes what it names; run names are functions of the settings."""
+
+import inspect
+import re
+
+import pytest
+from conftest import ROOT, composed
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+from genmodels import config, legal
+
+CHOICES = sorted((path.parent.name, path.stem) for path in (ROOT / "conf").glob("*/*.yaml")
+                 if path.parent.name not in ("hydra", "trainer"))     # a trainer comes with its model
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_is_legal(group: str, choice: str) -> None:
+    legal.check(composed("train", f"{group}={choice}"), "train")
+
+
+@pytest.mark.parametrize(("group", "choice"), [entry for entry in CHOICES if entry[0] not in ("experiment", "model")])
+def test_every_choice_makes_what_it_names(group: str, choice: str) -> None:
+    made = instantiate(composed("train", f"{group}={choice}")[group])
+    assert {"dataset": lambda: made.spec.image_shape, "kl_schedule": lambda: made(1.0) >= 0,
+            "likelihood": lambda: made.parameters_per_value, "objective": lambda: made.forward}[group]()
+
+
+def test_every_choice_says_what_it_is() -> None:
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        assert path.read_text().startswith("#"), path
+
+
+def test_all_settings_have_a_legal_range() -> None:
+    for door in ("train", "infer"):
+        cfg = OmegaConf.to_container(composed(door))
+        flat = {key for key, _ in legal.leaves({k: v for k, v in cfg.items() if not (
+            isinstance(v, dict) and "_target_" in v)})}
+        assert flat <= legal.SETTINGS[door].keys()
+
+
+def test_every_yaml_key_is_an_argument() -> None:
+    """What a constructor takes with a default is also in the yaml: the yaml lists all knobs."""
+    for group, choice in CHOICES:
+        node = composed("train", f"{group}={choice}").get(group)
+        if node is not None and "_target_" in node:
+            parameters = inspect.signature(get_object(node._target_)).parameters.values()
+            free = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL
+                    and parameter.kind is not parameter.VAR_KEYWORD} - {*node, "model", "progress"}
+            assert not free, f"{group}/{choice}.yaml lacks {free}"
+
+
+def name_of(*overrides: str) -> str:
+    return config.run_name(OmegaConf.to_container(composed("train", *overrides), resolve=True),
+                           {"dataset": "digits", "model": "vae", "kl_schedule": "linear"})
+
+
+def test_run_names() -> None:
+    name = name_of("kl_weight=0.3", "seed=7")
+    assert re.fullmatch(r"digits-vae-linear-kl0\.3-seed7-[0-9a-f]{6}", name)
+    assert name_of("kl_weight=1") == name_of("kl_weight=1.0") == name_of()
+
+
+@pytest.mark.parametrize("override", ["device=cpu", "evaluate_every=3", "checkpoint_every=5", "wandb.mode=offline",
+                                      "wandb.tags=[a]", "overwrite=true", "dataset.cache=elsewhere", "preview=true"])
+def test_neutral_settings_keep_the_name(override: str) -> None:
+    assert name_of(override) == name_of()
+
+
+@pytest.mark.parametrize("override", ["seed=1", "epochs=3", "max_steps=10", "batch_size=32", "lr=0.1", "kl_weight=2",
+                                      "model.latent_dim=3", "kl_schedule=cosine", "kl_schedule.warmup=0.2",
+                                      "precision=bf16", "trainer.updater.clip_norm=1", "dataset=mnist", "model=vae_mlp"])
+def test_other_settings_change_the_name(override: str) -> None:
+    assert name_of(override)[-6:] != name_of()[-6:]
