@@ -1,0 +1,157 @@
+"""Checkpoints that are damaged, foreign or malicious, and files that are whole or not there."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import genmodels
+from genmodels import checkpoint, files
+from genmodels.checkpoint import Checkpoint
+from genmodels.distributions import BernoulliLikelihood
+from genmodels.files import DamagedFileError
+from genmodels.models.vae import MLPVAE
+
+CONFIG = {"_target_": "genmodels.models.vae.MLPVAE", "image_shape": [1, 8, 8], "latent_dim": 2, "widths": [4],
+          "likelihood": {"_target_": "genmodels.distributions.BernoulliLikelihood"}}
+
+
+def state(step: int) -> Checkpoint:
+    return Checkpoint(step, {"trainer": {"weights": torch.full((1000,), float(step))}}, CONFIG)
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    assert checkpoint.latest(tmp_path) is None
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, state(step))
+        found = checkpoint.latest(tmp_path)
+        assert found is not None and found.step == step and found.states["trainer"]["weights"][0] == step
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text", "other"])
+def test_a_damaged_checkpoint_is_passed_over(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint.save(tmp_path, state(1))
+    checkpoint.save(tmp_path, state(2))
+    path = tmp_path / "checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    middle = content.find(torch.full((4,), 2.0).numpy().tobytes()) + 1000
+    content[middle] ^= 1
+    torch.save({"other": 1}, tmp_path / "other")
+    path.write_bytes({"truncate": content[:-700], "flip": content, "empty": b"", "text": b"hello",
+                      "other": (tmp_path / "other").read_bytes()}[damage])
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 1
+    assert "checkpoint.pt" in caplog.text and "trying the one before it" in caplog.text
+    (tmp_path / "checkpoint.previous.pt").write_bytes(b"")
+    with pytest.raises(DamagedFileError, match=r"checkpoint\.pt: .*checkpoint\.previous\.pt: .*overwrite=true"):
+        checkpoint.latest(tmp_path)
+    assert path.exists()
+
+
+def test_a_malicious_pickle_never_runs(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"format": 1, "step": 1, "states": {"x": Evil()}, "model": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(DamagedFileError):
+        checkpoint.latest(tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(DamagedFileError):
+        checkpoint.latest(tmp_path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_failed_save_leaves_the_previous_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(tmp_path, state(1))
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "checkpoint.pt"))
+
+    for broken in ("torch.save", "os.fsync"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+            patch.setattr(broken, no_space)
+            checkpoint.save(tmp_path, state(2))
+    monkeypatch.setattr(torch, "save", lambda content, path: Path(path).write_bytes(b"half"))
+    with pytest.raises(DamagedFileError):       # what is written is read back before it takes its place
+        checkpoint.save(tmp_path, state(2))
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_atomic_write_leaves_all_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file.txt"
+    files.write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), files.atomic_write(path) as temporary:
+        temporary.write_text("new, but not whole")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and len(list(path.parent.iterdir())) == 1
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.5], "b": {"c": float("-inf")}})
+    assert (tmp_path / "x.json").read_text().split() == '{ "a": [ null, 1.5 ], "b": { "c": null } }'.split()
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    model = checkpoint.rebuild(CONFIG)
+    assert isinstance(model, MLPVAE) and isinstance(model.likelihood, BernoulliLikelihood)
+    checkpoint.export(tmp_path / "run" / "model.safetensors", model, CONFIG, {"name": "run"})
+    return tmp_path / "run"
+
+
+def test_a_run_is_loaded_by_folder_or_file(exported: Path) -> None:
+    (exported / "checkpoint.pt").touch()
+    for run in (exported, exported / "model.safetensors", str(exported), exported / "checkpoint.pt"):
+        model = genmodels.load(run)
+        assert isinstance(model, nn.Module) and not model.training
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert model.sample(3).shape == (3, 1, 8, 8)
+
+
+def test_what_is_no_run_is_refused(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"checkpoint=.*nowhere: no model\.safetensors there"):
+        genmodels.load(tmp_path / "nowhere")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(DamagedFileError, match="not a whole safetensors file"):
+        genmodels.load(tmp_path / "text.safetensors")
+    from safetensors.torch import save_file
+    save_file({"w": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(DamagedFileError, match="checksum"):
+        genmodels.load(tmp_path / "foreign.safetensors")
+    content = bytearray((exported / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (exported / "model.safetensors").write_bytes(content)
+    with pytest.raises(DamagedFileError, match="damaged"):
+        genmodels.load(exported)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    checkpoint.export(tmp_path / "model.safetensors", checkpoint.rebuild(CONFIG), CONFIG | {"latent_dim": 3}, {})
+    with pytest.raises(DamagedFileError, match="its weights do not fit"):
+        genmodels.load(tmp_path)
+
+
+def test_a_wandb_artifact_is_downloaded(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    class Artifact:
+        def download(self) -> str:
+            return str(exported)
+
+    class Api:
+        def artifact(self, name: str) -> Artifact:
+            if name != "me/genmodels/run:latest":
+                raise RuntimeError("no such artifact")
+            return Artifact()
+
+    monkeypatch.setattr(wandb, "Api", Api)
+    assert genmodels.load("wandb:me/genmodels/run:latest").latent_dim == 2
+    with pytest.raises(ValueError, match=r"checkpoint=wandb:me/x/y:z: cannot be fetched \(no such artifact\)"):
+        genmodels.load("wandb:me/x/y:z")
