@@ -33,11 +33,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
+               caplog: pytest.LogCaptureFixture) -> Callable[..., Path]:
     """Train in this process, in a folder of `tmp_path`; returns the folder."""
     import train
     from genmodels import doors
     monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")    # as Hydra's logging has it
 
     def call(*overrides: str, folder: str = "run") -> Path:
         path = tmp_path / folder
@@ -50,11 +52,13 @@ def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def infer_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def infer_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
+               caplog: pytest.LogCaptureFixture) -> Callable[..., None]:
     """Infer in this process, with results/ in `tmp_path`."""
     import infer
     from genmodels import doors
     monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
 
     def call(*overrides: str) -> None:
         cfg = composed("infer", f"dataset.cache={cache}", *overrides, folder=tmp_path)

@@ -23,6 +23,8 @@ from genmodels.tracking import Run
 
 log = logging.getLogger(__name__)
 
+LOG_ROWS = 100      # rows of training terms in a run
+
 
 class Trainer(Protocol):
     """What the loop asks of a family of models."""
@@ -66,7 +68,7 @@ class Cadence:
     def plan(cls, total: int, evaluate_every: int | None, checkpoint_every: int | None) -> "Cadence":
         """None chooses well: ten evaluations a run, a checkpoint with each, some hundred rows of training terms."""
         evaluate = evaluate_every or math.ceil(total / 10)
-        return cls(total, log=math.ceil(total / 100), evaluate=evaluate, checkpoint=checkpoint_every or evaluate)
+        return cls(total, log=math.ceil(total / LOG_ROWS), evaluate=evaluate, checkpoint=checkpoint_every or evaluate)
 
     def due(self, every: int, step: int) -> bool:
         """Whether something that comes every so many steps comes after this one; all of it comes after the last."""
