@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
 
 def infer(cfg: DictConfig, _: Path) -> None:
     """From a checkpoint to results/<run name>/: every figure as png and csv, the metrics as metrics.json."""
-    from genmodels import checkpoint, hardware      # here, with all that needs torch: `--help` answers without
+    from genmodels import checkpoint, hardware  # here, with all that needs torch: `--help` answers without
     from genmodels.catalogue import select, without_data
     from genmodels.data.datasets import open_source
     from genmodels.figures import FIGURES, Request, draw

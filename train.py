@@ -21,10 +21,11 @@ def main(cfg: DictConfig) -> None:
 
 def train(cfg: DictConfig, folder: Path) -> None:
     """From the configuration to a trained model in `folder`: begin a run, go on with it, or find it finished."""
-    import torch    # here, with all that needs it: `--help` and `--cfg job` answer without
+    import torch  # here, with all that needs it: `--help` and `--cfg job` answer without
 
     from genmodels import checkpoint, hardware
-    from genmodels.figures import Request, draw, schedules
+    from genmodels.catalogue import select
+    from genmodels.figures import FIGURES, Request, draw, schedules
     from genmodels.randomness import reseed
     from genmodels.tracking import Run, WandbMirror
     from genmodels.trainers.loop import Cadence, fit
@@ -38,7 +39,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     cfg.model.image_shape = source.spec.image_shape
     settings = config.record(cfg)
     reseed(cfg.seed, "initial weights")
-    model = checkpoint.rebuild(settings["model"]).to(device, memory_format=torch.channels_last)
+    model = checkpoint.rebuild(settings["model"]).to(device).to(memory_format=torch.channels_last)
     if cfg.compile:
         for network in model.children():
             network.compile()
@@ -75,8 +76,9 @@ def train(cfg: DictConfig, folder: Path) -> None:
                  run.summary["parameters"], len(data.train), cadence.total, device, cfg.precision)
         metrics = fit(trainer, data, run, cadence=cadence, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about)
-        draw(trainer.inference_model, ["samples", "reconstructions"], Request(part=data.test, classes=data.spec.classes),
-             folder / files.FIGURES, config.caption(about, step=cadence.total))
+        draw(trainer.inference_model, select("figures", None, FIGURES, model),
+             Request(part=data.test, classes=data.spec.classes), folder / files.FIGURES,
+             config.caption(about, step=cadence.total))
         run.finish(metrics, folder / files.INFERENCE)
         log.info("%s\npictures in %s", run.headline(), folder / files.FIGURES)
 

@@ -30,7 +30,8 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
     for name in asked:
         if name not in entries:
             near = difflib.get_close_matches(name, entries, n=1)
-            raise ValueError(f"{kind}: {name} is none of {', '.join(entries)}" + (f". Did you mean {near[0]}?" if near else ""))
+            raise ValueError(f"{kind}: {name} is none of {', '.join(entries)}"
+                             + (f". Did you mean {near[0]}?" if near else ""))
         if name not in suited:
             raise ValueError(f"{kind}: {name} cannot be had from a {type(model).__name__}, which can give "
                              f"{', '.join(suited)}")

@@ -10,12 +10,14 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from genmodels import files, tensorfiles
 from genmodels.files import CHECKPOINT, INFERENCE, PREVIOUS, DamagedFileError
+from genmodels.models.generative import GenerativeModel
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,8 @@ class Checkpoint:
     """A training state: what its owners need to go on from `step` as if they had never stopped."""
 
     step: int
-    states: dict[str, dict]
-    model: dict[str, object]    # the model's configuration, for `rebuild`
+    states: dict[str, Any]
+    model: dict[str, Any]    # the model's configuration, for `rebuild`
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -61,7 +63,7 @@ def latest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def initial_states(folder: Path, model: Mapping[str, object]) -> dict[str, dict]:
+def initial_states(folder: Path, model: Mapping[str, Any]) -> dict[str, Any]:
     """The training states of another run, to start a new one from. Raises ValueError where its model is another."""
     found = latest(folder)
     if found is None:
@@ -71,12 +73,12 @@ def initial_states(folder: Path, model: Mapping[str, object]) -> dict[str, dict]
     return found.states
 
 
-def export(path: Path, model: nn.Module, config: dict[str, object], about: dict[str, object]) -> None:
+def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str, Any]) -> None:
     """Write weights for inference with what rebuilds their module; `about` says how they came to be."""
     tensorfiles.save(path, model.state_dict(), {"format": FORMAT, "model": config, "about": about})
 
 
-def load(run: str | Path, device: str = "cpu") -> nn.Module:
+def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel:
     """The trained model of a run: a run folder, a model.safetensors, or wandb:entity/project/name:alias.
 
     Ready for inference: averaged weights, evaluation mode. Raises ValueError where it is none of these.
@@ -84,21 +86,24 @@ def load(run: str | Path, device: str = "cpu") -> nn.Module:
     return open_run(run, device)[0]
 
 
-def open_run(run: str | Path, device: str = "cpu") -> tuple[nn.Module, dict[str, object]]:
+def open_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[GenerativeModel, dict[str, Any]]:
     """A trained model, and what its file says about it: run name, step, and the settings it was trained with."""
     path = _locate(str(run))
     tensors, metadata = tensorfiles.load(path)
     if metadata.get("format") != FORMAT:
-        raise DamagedFileError(f"{path}: format {metadata.get('format')}, not {FORMAT}: not a checkpoint of this project")
+        raise DamagedFileError(f"{path}: format {metadata.get('format')}, not {FORMAT}: no checkpoint of this project")
     model = rebuild(metadata["model"])
+    if not isinstance(model, GenerativeModel):
+        raise ValueError(f"checkpoint={run}: a {type(model).__name__} generates nothing")
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise DamagedFileError(f"{path}: its weights do not fit its model ({str(error).splitlines()[-1].strip()})") from None
+        reason = str(error).splitlines()[-1].strip()
+        raise DamagedFileError(f"{path}: its weights do not fit its model ({reason})") from None
     return model.to(device).eval().requires_grad_(False), metadata["about"]
 
 
-def rebuild(config: Mapping[str, object]) -> nn.Module:
+def rebuild(config: Mapping[str, Any]) -> nn.Module:
     """Build the module that a configuration names: `_target_` and arguments, which may be such mappings themselves.
 
     Only nn.Module classes defined in BUILDABLE are imported and called; anything else raises ValueError. The same way
@@ -146,7 +151,7 @@ def _locate(run: str) -> Path:
 
 
 def _download(artifact: str) -> Path:
-    import wandb    # slow to import, and rarely needed
+    import wandb  # slow to import, and rarely needed
     try:
         return Path(wandb.Api().artifact(artifact).download()) / INFERENCE
     except Exception as error:  # wandb raises many kinds: no key, no network, no such artifact

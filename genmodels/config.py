@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from genmodels import files
-from genmodels.legal import UserError, is_a, leaves, show
+from genmodels.legal import UserError, is_a, leaves, plain, show
 
 NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
 NAMED_CHOICES = ("dataset", "model", "kl_schedule")
@@ -22,7 +23,7 @@ NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview
            "dataset.download", "dataset.cache")             # settings that leave the numbers as they are
 
 
-def numbers(config: Mapping) -> dict[str, object]:
+def numbers(config: Mapping) -> dict[str, Any]:
     """The settings that change a run's numbers, flat, without machine, folders, wandb and cadence."""
     return {key: int(value) if isinstance(value, float) and value.is_integer() else value
             for key, value in leaves(config)
@@ -48,8 +49,11 @@ def clean(name: str) -> str:
 
 
 def _name_of_root(_root_: DictConfig) -> str:
-    config = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"]), resolve=True)
-    return run_name(config, _root_.hydra.runtime.choices)   # type: ignore
+    return run_name(_without_hydra(_root_), _root_.hydra.runtime.choices)
+
+
+def _without_hydra(cfg: DictConfig) -> dict[str, Any]:
+    return plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
 
 
 OmegaConf.register_new_resolver("run_name", _name_of_root, replace=True)
@@ -68,10 +72,9 @@ class SweepFolder(Callback):
         if not any(override.startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra):
             parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
             swept = sorted(override.key_or_group for override in parsed if override.is_sweep_override())
-            plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
             choices = config.hydra.runtime.choices
             parts = [choices[group] for group in ("dataset", "model") if group not in swept] + swept
-            settings = numbers(OmegaConf.to_container(plain, resolve=True))     # type: ignore
+            settings = numbers(_without_hydra(config))
             fixed = {key: value for key, value in settings.items() if key not in swept}
             folder = f"{config.hydra.sweep.dir}/{clean('-'.join(parts))[:80]}-{digest([fixed, swept])}"
             config.hydra.sweep.dir = folder
@@ -79,10 +82,9 @@ class SweepFolder(Callback):
         SweepFolder.current = Path(config.hydra.sweep.dir)
 
 
-def record(cfg: DictConfig) -> dict[str, object]:
+def record(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration with the group choices that made it: what config.yaml holds."""
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    config = plain(cfg)
     choices = {group: choice for group, choice in HydraConfig.get().runtime.choices.items()
                if choice is not None and not str(group).startswith("hydra/")}
     return config | {"choices": {str(group).partition("@")[0]: choice for group, choice in choices.items()}}
@@ -99,11 +101,16 @@ def save(folder: Path, settings: Mapping) -> None:
     files.write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
 
 
+def read(folder: Path) -> dict[str, Any]:
+    """What config.yaml of a run folder says, {} where there is none."""
+    path = folder / files.CONFIG
+    return plain(cast(DictConfig, OmegaConf.load(path))) if path.exists() else {}
+
+
 def refuse_other_settings(folder: Path, settings: Mapping) -> None:
     """Raise UserError where the folder holds a run with other numbers-changing settings, naming them."""
-    path = folder / files.CONFIG
-    if path.exists():
-        before, now = numbers(OmegaConf.to_container(OmegaConf.load(path))), numbers(settings)  # type: ignore
+    if (folder / files.CONFIG).exists():
+        before, now = numbers(read(folder)), numbers(settings)
         other = [f"{key} ({show(before.get(key))} there, {show(now.get(key))} now)"
                  for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
         if other:

@@ -6,19 +6,19 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genmodels import config, files
-from genmodels.legal import UserError, check, full_key, leaves, unknown
+from genmodels.legal import UserError, check, full_key, leaves, plain, unknown
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def job(work: Callable[[DictConfig, Path], object], cfg: DictConfig, door: str) 
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         if isinstance(cause, ValueError | ArithmeticError | OSError):
-            failure: Exception = UserError(full_key(_container(cfg), str(cause)))
+            failure: Exception = UserError(full_key(plain(cfg), str(cause)))
         else:
             log.error("%s", traceback.format_exc())
             failure = JobFailed(f"{type(cause).__name__}: {cause}")
@@ -93,6 +93,9 @@ def _keep_failure(folder: Path, cfg: DictConfig, failure: Exception) -> None:
 def _explain(error: Exception, door: str) -> str:
     """Hydra's or OmegaConf's refusal in our words: the key, what is wrong, what is legal or near."""
     words = str(error)
+    if isinstance(error, OverrideParseException):
+        return (f"{error.override}: cannot be read. Settings are written key=value, lists as key=[a,b], sweeps as "
+                "-m key=a,b")
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", words):
         return str(unknown(match[1] or match[2], _known(door)))
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", words):
@@ -100,8 +103,6 @@ def _explain(error: Exception, door: str) -> str:
         near = str(unknown(match[2], choices)).partition(". ")[2] if match[2] not in choices else ""
         return (f"{match[1]}={match[2]}: no such choice; there are {', '.join(choices)}"
                 + (f". {near}" if near.startswith("Did") else ""))
-    if match := re.search(r"Error parsing override '([^']*)'", words):
-        return f"{match[1]}: cannot be read. Settings are written key=value, lists as key=[a,b], sweeps as -m key=a,b"
     cause = error.__cause__
     return " ".join((words if cause is None else f"{words} {cause}").split())[:500]
 
@@ -116,10 +117,4 @@ def _known(door: str) -> list[str]:
             cfg = compose(door, overrides=chosen)
         except HydraException:
             cfg = compose(door)
-    return [key for key, _ in leaves(_container(cfg, resolve=False)) if "_target_" not in key] + groups
-
-
-def _container(cfg: DictConfig, resolve: bool = True) -> Mapping:
-    container = OmegaConf.to_container(cfg, resolve=resolve)
-    assert isinstance(container, dict)
-    return container
+    return [key for key, _ in leaves(plain(cfg, resolve=False)) if "_target_" not in key] + groups

@@ -8,12 +8,20 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+
+INFINITY = float("inf")
 
 
 class UserError(ValueError):
     """Something that the user can put right; the message says how. Doors print it without a traceback."""
+
+
+def plain(cfg: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A configuration as plain nested dicts."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))
 
 
 def is_a(value: object, kind: type) -> bool:
@@ -32,21 +40,21 @@ def show(value: object) -> str:
 class Legal:
     """Which values a setting may have, as a test and in words."""
 
-    test: Callable[[object], bool]
+    test: Callable[[Any], bool]
     words: str
 
 
-def integer(low: int, *, high: float = float("inf"), optional: bool = False) -> Legal:
+def integer(low: int, *, high: float = INFINITY, optional: bool = False) -> Legal:
     """Whole numbers from `low` to `high`, and null if optional."""
-    words = f"an integer >= {low}" + (f" and <= {high:.0f}" if high < float("inf") else "")
-    return Legal(lambda value: (optional and value is None) or (is_a(value, int) and low <= value <= high),  # type: ignore
+    words = f"an integer >= {low}" + (f" and <= {high:.0f}" if high < INFINITY else "")
+    return Legal(lambda value: (optional and value is None) or (is_a(value, int) and low <= value <= high),
                  words + (", or null" if optional else ""))
 
 
 def number(low: float, *, open_end: bool = False) -> Legal:
     """Finite numbers from `low`, which is itself legal unless the end is open."""
-    return Legal(lambda value: is_a(value, float) and (low < value if open_end else low <= value)    # type: ignore
-                 and value < float("inf"), f"a finite number {'>' if open_end else '>='} {low:g}")  # type: ignore
+    return Legal(lambda value: is_a(value, float) and (low < value if open_end else low <= value) and value < INFINITY,
+                 f"a finite number {'>' if open_end else '>='} {low:g}")
 
 
 def one_of(*choices: object) -> Legal:
@@ -96,8 +104,7 @@ def check(cfg: DictConfig, door: str) -> None:
     Single settings are held against SETTINGS[door]; a node with `_target_` against the signature that it names, so
     that a new class or function brings its own check. Raises UserError.
     """
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    config = plain(cfg)
     nodes = {key: value for key, value in config.items() if isinstance(value, Mapping) and "_target_" in value}
     for key, value in leaves({key: value for key, value in config.items() if key not in nodes}):
         if value == "???":
@@ -137,7 +144,7 @@ def leaves(config: Mapping, prefix: str = "", lists: bool = True) -> Iterator[tu
 
 
 def _check_node(path: str, node: Mapping) -> None:
-    from hydra.utils import get_object      # imports the class, and with it torch
+    from hydra.utils import get_object  # imports the class, and with it torch
     try:
         target = get_object(node["_target_"])
     except Exception:

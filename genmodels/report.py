@@ -1,20 +1,18 @@
 """The report of a sweep, from the run folders alone: `python -m genmodels.report FOLDER...`
 
-Writes report.html (one self-contained file), report.png (the curves) and report.csv beside the runs, and prints a table.
+Writes report.html (one self-contained file), report.png (the curves) and report.csv beside the runs; prints a table.
 """
 
 import base64
-import csv
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from omegaconf import OmegaConf
+from typing import Any
 
 from genmodels import files
-from genmodels.config import numbers
+from genmodels.config import numbers, read
 from genmodels.legal import show
 
 PICTURES = ("samples", "reconstructions")
@@ -26,7 +24,7 @@ class Job:
     """What a run folder tells."""
 
     folder: Path
-    settings: dict[str, object]     # flat; only those that change the numbers, and the choices of groups
+    settings: dict[str, Any]     # flat; only those that change the numbers, and the choices of groups
     summary: dict
     rows: list[dict]
 
@@ -50,15 +48,13 @@ class Job:
 def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
     from genmodels.tracking import read_json, read_rows
-    path = folder / files.CONFIG
-    config = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
-    assert isinstance(config, dict)
-    return Job(folder, numbers(config) | dict(config.get("choices", {})), read_json(folder / files.SUMMARY),
-               read_rows(folder))
+    config = read(folder)
+    settings = numbers(config) | config.get("choices", {})
+    return Job(folder, settings, read_json(folder / files.SUMMARY), read_rows(folder))
 
 
 def write(folders: Sequence[Path]) -> list[Job]:
-    """Report on these run folders, and on those in these folders; the report lies in the first folder that holds runs."""
+    """Report on these run folders, and on those in these folders; the report lies in the first of them."""
     found = [path.parent for folder in folders for path in sorted([*folder.glob(files.SUMMARY),
                                                                    *folder.glob(f"*/{files.SUMMARY}")])]
     if not found:
@@ -68,10 +64,7 @@ def write(folders: Sequence[Path]) -> list[Job]:
     jobs.sort(key=lambda job: [_sortable(job.settings.get(key)) for key in swept])
     target = folders[0]
     table, groups = job_table(jobs, swept), group_table(jobs, swept)
-    with files.atomic_write(target / "report.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
+    files.write_csv(target / "report.csv", table)
     curves = _draw_curves(jobs, swept, target / "report.png")
     _write_html(target, jobs, swept, table, groups, curves)
     print(f"\n{text_table(table)}\n\nreport: {target / 'report.html'}")
@@ -84,7 +77,9 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
     Settings that follow another one (trainer.kl_weight, which is kl_weight again) are left out.
     """
     keys = {key for job in jobs for key in job.settings}
-    different = {key for key in keys if len({show(job.settings.get(key)) for job in jobs}) > 1}
+    open_ends = ("???", "auto")     # in what was refused before its run began
+    different = {key for key in keys if len({show(value) for job in jobs
+                                             if (value := job.settings.get(key)) not in open_ends}) > 1}
     top = {key for key in different if "." not in key}
     brings = {"dataset", "model"} & top     # groups that bring top-level settings along
     keep = [key for key in different if not any(part in top for part in key.split(".")[:-1])
@@ -92,7 +87,7 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
     return sorted(keep, key=lambda key: (key == "seed", key))
 
 
-def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, object]]:
+def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]:
     """One row a job: what was swept, its status, its test metrics, its seconds."""
     metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
     return [{"run": job.folder.name} | {key: job.settings.get(key) for key in swept}
@@ -100,7 +95,7 @@ def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, objec
             | {"seconds": job.summary.get("seconds"), "error": job.summary.get("error")} for job in jobs]
 
 
-def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, object]]:
+def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]:
     """One row for each setting with its seeds together: n finished, mean and standard deviation of each metric."""
     keys = [key for key in swept if key != "seed"]
     groups: dict[str, list[Job]] = {}
@@ -109,7 +104,7 @@ def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, obj
     rows = []
     for members in groups.values():
         done = [job for job in members if job.metrics]
-        row: dict[str, object] = {key: members[0].settings.get(key) for key in keys} | {"n": len(done)}
+        row: dict[str, Any] = {key: members[0].settings.get(key) for key in keys} | {"n": len(done)}
         for name in done[0].metrics if done else ():
             values = [job.metrics[name] for job in done]
             row[name] = f"{statistics.mean(values):.2f}" + (f" \N{PLUS-MINUS SIGN} {statistics.stdev(values):.2f}"
@@ -118,7 +113,7 @@ def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, obj
     return rows
 
 
-def text_table(rows: Sequence[Mapping[str, object]]) -> str:
+def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as text in columns; columns without a value are left out."""
     names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
     cells = [names] + [[_cell(row[name]) for name in names] for row in rows]
@@ -140,7 +135,7 @@ def _sortable(value: object) -> tuple:
 
 
 def _draw_curves(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
-    from genmodels.figures.canvas import Picture, axes_grid, styled     # imports torch and matplotlib
+    from genmodels.figures.canvas import Picture, axes_grid, styled  # imports torch and matplotlib
     names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in row.get("validation", {})
                                if name != "n" and not name.endswith("_error"))) or ["elbo"]
 

@@ -6,6 +6,8 @@ The weight of the KL term at a step is `kl_weight` times the schedule's value th
 import math
 from collections.abc import Callable
 
+from genmodels.errors import require
+
 Schedule = Callable[[float], float]
 
 
@@ -36,8 +38,7 @@ def sigmoid(progress: float, *, midpoint: float, width: float) -> float:
 
 def cyclical(progress: float, *, cycles: int, ramp: float) -> float:
     """`cycles` equal parts, each a linear climb from 0 to 1 over its first `ramp`, then 1 (Fu et al. 2019, eq. 7)."""
-    if cycles < 1:
-        raise ValueError(f"cycles={cycles}: must be an integer >= 1")
+    require(cycles >= 1, "cycles", cycles, "an integer >= 1")
     position = progress * cycles
     within = 1.0 if progress >= 1 else position - math.floor(position)
     return min(1.0, within / _fraction("ramp", ramp))
@@ -53,6 +54,5 @@ def warmup_cosine(step: int, *, total: int, warmup_steps: int) -> float:
 
 
 def _fraction(name: str, value: float) -> float:
-    if not 0 < value <= 1:
-        raise ValueError(f"{name}={value}: must be a fraction of the run, above 0 and at most 1")
+    require(0 < value <= 1, name, value, "a fraction of the run, above 0 and at most 1")
     return value

@@ -3,6 +3,7 @@
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +13,7 @@ from genmodels import files
 from genmodels.files import DamagedFileError
 
 
-def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, object]) -> None:
+def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and json-able metadata to a safetensors file, atomically and with a checksum of the tensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     texts = {key: json.dumps(value) for key, value in metadata.items()} | {"crc32": str(_checksum(tensors))}
@@ -20,7 +21,7 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, object]) ->
         safetensors.torch.save_file(tensors, temporary, metadata=texts)
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save` wrote: (tensors, metadata).
 
     Raises FileNotFoundError where there is no such file, DamagedFileError where it is not whole.
@@ -28,7 +29,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     try:
         with safe_open(path, framework="pt") as file:
             texts = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}    # noqa: SIM118 (no mapping)
         if texts.pop("crc32", None) != str(_checksum(tensors)):
             raise DamagedFileError(f"{path}: damaged (its checksum does not match)")
         return tensors, {key: json.loads(value) for key, value in texts.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
-import queue
 import platform
+import queue
 import secrets
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -37,7 +37,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.summary: dict[str, object] = {}
+        self.summary: dict[str, Any] = {}
         self.mirror: WandbMirror | None = None
         self._lock = FileLock(folder / ".lock")
         self._handler = logging.FileHandler(folder / files.LOG, encoding="utf-8", delay=True)
@@ -86,7 +86,7 @@ class Run:
             facts["wandb_id"] = self.mirror.run_id
         self.summarise(status="running", **facts, provenance=provenance)
 
-    def finish(self, metrics: Mapping[str, object], weights: Path) -> None:
+    def finish(self, metrics: Mapping[str, Any], weights: Path) -> None:
         """Mark the run as finished, with its final metrics, and hand its weights to wandb."""
         self.summarise(status="finished", metrics=metrics)
         self._close_mirror(weights, exit_code=0)
@@ -105,9 +105,10 @@ class Run:
         """Drop the rows after a step, and what a killed process left of its last one."""
         path = self.folder / METRICS
         if path.exists():
-            files.write_text(path, "".join(json.dumps(row) + "\n" for row in read_rows(self.folder) if row["step"] <= step))
+            rows = [row for row in read_rows(self.folder) if row["step"] <= step]
+            files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def row(self, step: int, metrics: Mapping[str, object]) -> None:
+    def row(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl: the step and nested metrics, what the wall clock says under "time"."""
         with open(self.folder / METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(files.finite({"step": step, **metrics})) + "\n")
@@ -116,7 +117,7 @@ class Run:
 
     def pictures(self, step: int, images: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """Keep what the model makes at a step: for each name a sheet (H, W, C) as png and its images as npz, uint8."""
-        from matplotlib.image import imsave     # slow to import
+        from matplotlib.image import imsave  # slow to import
         for name, (sheet, array) in images.items():
             path = self.folder / files.FIGURES / f"{name}-{step:08d}"
             with files.atomic_write(path.with_suffix(".png")) as temporary:
@@ -143,19 +144,19 @@ class WandbMirror:
         """settings: the `wandb` node of the configuration. run_id: the run to continue, None for a new one."""
         self.run_id = run_id or secrets.token_hex(4)
         self._patience = float(str(settings["timeout"]))
-        self._queue: queue.SimpleQueue[Callable[[wandb.Run], None] | None] = queue.SimpleQueue()    # None: the end
-        arguments = {"dir": str(folder), "config": about["settings"] | about["choices"], "name": about["name"][:128], "id": self.run_id, "group": group,
-                     "resume": "allow", "reinit": "create_new", "job_type": "train",
+        self._queue: queue.SimpleQueue[Callable[[wandb.Run], None] | None] = queue.SimpleQueue()    # None ends it
+        arguments = {"dir": str(folder), "config": about["settings"] | about["choices"], "name": about["name"][:128],
+                     "id": self.run_id, "group": group, "resume": "allow", "reinit": "create_new", "job_type": "train",
                      **{key: settings[key] for key in ("mode", "project", "entity", "tags", "notes")}}
         self._thread = threading.Thread(target=self._work, args=(arguments,), daemon=True, name="wandb mirror")
         self._thread.start()
 
-    def put(self, metrics: Mapping[str, object], images: Mapping[str, np.ndarray] | None = None) -> None:
+    def put(self, metrics: Mapping[str, Any], images: Mapping[str, np.ndarray] | None = None) -> None:
         """Hand over flat metrics with their step, and images (H, W, C) uint8; returns at once."""
         row, pictures = dict(metrics), dict(images or {})
         self._queue.put(lambda run: self._send(run, row, pictures))
 
-    def finish(self, summary: Mapping[str, object], weights: Path | None, exit_code: int) -> None:
+    def finish(self, summary: Mapping[str, Any], weights: Path | None, exit_code: int) -> None:
         """Hand over the end of the run, and wait for the upload, but not longer than the timeout."""
         final = flatten(summary)
         self._queue.put(lambda run: self._end(run, final, weights, exit_code))
@@ -164,7 +165,7 @@ class WandbMirror:
         if self._thread.is_alive():
             log.warning("wandb: not done after %g s, left behind; `wandb sync` sends an offline copy", self._patience)
 
-    def _work(self, arguments: dict[str, object]) -> None:
+    def _work(self, arguments: dict[str, Any]) -> None:
         try:
             run = self._start(arguments)
             while (action := self._queue.get()) is not None:
@@ -174,7 +175,7 @@ class WandbMirror:
                         type(error).__name__, error)
 
     def _start(self, arguments: dict) -> wandb.Run:
-        import wandb    # slow to import: here it costs the training nothing
+        import wandb  # slow to import: here it costs the training nothing
         settings = wandb.Settings(init_timeout=self._patience, console="off", silent=True)
         try:
             run = wandb.init(**arguments, settings=settings)
@@ -194,13 +195,13 @@ class WandbMirror:
         import wandb
         run.summary.update(summary)
         if weights is not None:
-            artifact = wandb.Artifact(run.name, type="model")
+            artifact = wandb.Artifact(str(run.name), type="model")
             artifact.add_file(str(weights))
             run.log_artifact(artifact)
         run.finish(exit_code=exit_code)
 
 
-def _provenance() -> dict[str, object]:
+def _provenance() -> dict[str, Any]:
     """Versions and the commit of this code, "unknown" outside of a git checkout."""
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
                            text=True, check=False)
@@ -228,9 +229,9 @@ def read_rows(folder: Path) -> list[dict]:
     return rows
 
 
-def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"validation": {"elbo": -90}} -> {"validation/elbo": -90}."""
-    flat: dict[str, object] = {}
+    flat: dict[str, Any] = {}
     for key, value in nested.items():
         flat |= flatten(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

@@ -69,6 +69,8 @@ def test_neutral_settings_keep_the_name(override: str) -> None:
 
 @pytest.mark.parametrize("override", ["seed=1", "epochs=3", "max_steps=10", "batch_size=32", "lr=0.1", "kl_weight=2",
                                       "model.latent_dim=3", "kl_schedule=cosine", "kl_schedule.warmup=0.2",
-                                      "precision=bf16", "trainer.updater.clip_norm=1", "dataset=mnist", "model=vae_mlp"])
+                                      "precision=bf16",
+                                      "trainer.updater.clip_norm=1", "dataset=mnist",
+                                      "model=vae_mlp"])
 def test_other_settings_change_the_name(override: str) -> None:
     assert name_of(override)[-6:] != name_of()[-6:]

@@ -32,10 +32,11 @@ from genmodels.legal import UserError
     (["+model.betta=3"], "model.betta: unknown setting"),
     (["+model.latent_dimm=3"], "model.latent_dimm: unknown setting. Did you mean model.latent_dim?"),
     (["+kl_wieght=3"], "kl_wieght: unknown setting. Did you mean kl_weight?"),
-    (["+trainer.updater.clipnorm=3"], "trainer.updater.clipnorm: unknown setting. Did you mean trainer.updater.clip_norm?"),
+    (["+trainer.updater.clipnorm=3"],
+     "trainer.updater.clipnorm: unknown setting. Did you mean trainer.updater.clip_norm?"),
     (["trainer.binarise=maybe"], "trainer.binarise=maybe: must be true or false"),
     (["kl_schedule.warmup=long"], "kl_schedule.warmup=long: must be a number"),
-    (["model._target_=genmodels.models.vae.Nope"], "model._target_=genmodels.models.vae.Nope: no such class or function"),
+    (["model._target_=genmodels.models.vae.Nope"], "model._target_=genmodels.models.vae.Nope: no such class"),
 ])
 def test_train_refuses(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,14 +30,14 @@ def fashion_mnist(*, root: str, download: bool, cache: str) -> ImageSource:
     return _idx_files("FashionMNIST", ImageSpec("fashion_mnist", (1, 28, 28), FASHION), root, download, cache)
 
 
-def open_source(settings: Mapping[str, object], root: str, cache: str) -> ImageSource:
+def open_source(settings: Mapping[str, Any], root: str, cache: str) -> ImageSource:
     """The data set that a checkpoint's settings name, from this machine's folders; nothing is downloaded.
 
     Only functions of this module are called: settings may come from a stranger's file. Raises ValueError for others.
     """
     target = str(settings.get("dataset._target_"))
-    function = globals().get(target.removeprefix(f"{__name__}."))
-    if not target.startswith(f"{__name__}.") or getattr(function, "__module__", "") != __name__ or function is open_source:
+    function = {f"{__name__}.{each.__name__}": each for each in (digits, mnist, fashion_mnist)}.get(target)
+    if function is None:
         raise ValueError(f"dataset._target_={target}: no data set of this project")
     arguments = {key.removeprefix("dataset."): value for key, value in settings.items() if key.startswith("dataset.")}
     here = {"root": root, "cache": cache, "download": False}
@@ -45,7 +46,7 @@ def open_source(settings: Mapping[str, object], root: str, cache: str) -> ImageS
 
 
 def _decode_digits() -> Decoded:
-    from sklearn.datasets import load_digits    # slow to import, and not needed once the cache is there
+    from sklearn.datasets import load_digits  # slow to import, and not needed once the cache is there
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).float()[:, None] / 16                           # (1797, 1, 8, 8)
     images = F.interpolate(images, size=(20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
@@ -57,7 +58,7 @@ def _idx_files(folder: str, spec: ImageSpec, root: str, download: bool, cache: s
     raw = Path(root) / folder / "raw"
 
     def decode() -> Decoded:
-        import torchvision    # 2 s, and not needed once the cache is there
+        import torchvision  # 2 s, and not needed once the cache is there
         dataset = getattr(torchvision.datasets, folder)
         try:
             parts = [dataset(root, train=train, download=download) for train in (True, False)]

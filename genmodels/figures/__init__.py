@@ -10,6 +10,8 @@ from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
 from genmodels.figures import grids, latent
 from genmodels.figures.canvas import Request, tile
+from genmodels.models.generative import GenerativeModel
+from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator
 
 FIGURES = {
@@ -20,13 +22,13 @@ FIGURES = {
 }
 
 
-def draw(model: torch.nn.Module, names: Iterable[str], request: Request, folder: Path, caption: str) -> list[Path]:
+def draw(model: GenerativeModel, names: Iterable[str], request: Request, folder: Path, caption: str) -> list[Path]:
     """Draw these figures into a folder; returns the paths of the pictures."""
     return [FIGURES[name].call(model, request).save(folder, name, caption) for name in names]
 
 
 @torch.no_grad()
-def snapshots(model: torch.nn.Module, part: ImageSet, n: int = 40) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def snapshots(model: GenerativeModel, part: ImageSet, n: int = 40) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What a model makes of the same noise, and of the same test images, each time that it is asked.
 
     For each name a sheet (H', W', C) and the images (n, C, H, W), uint8. Reconstructions lie under their originals.
@@ -34,7 +36,7 @@ def snapshots(model: torch.nn.Module, part: ImageSet, n: int = 40) -> dict[str, 
     columns = 10
     images = model.generate(model.prior(n, generator=generator(CONSTANT_SEED, "snapshots")))
     made = {"samples": (tile(images, columns), to_uint8(images).cpu().numpy())}
-    if hasattr(model, "encode"):
+    if isinstance(model, VAE):
         originals, labels = part.batch(slice(0, columns))
         again = model.decode(model.encode(originals, labels).mean, labels).mean
         made["reconstructions"] = (tile(torch.cat([originals, again]), columns), to_uint8(again).cpu().numpy())

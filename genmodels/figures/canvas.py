@@ -1,12 +1,13 @@
 """How every picture looks, what it is asked with, and what it is: a drawing, its caption, the numbers behind it."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,16 +15,17 @@ from torch import Tensor
 from genmodels import files
 from genmodels.data.images import ImageSet, to_uint8
 
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.titlepad": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "axes.titlelocation": "left", "axes.titlepad": 8, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True,
     "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888", "legend.frameon": False,
     "savefig.dpi": 150, "figure.facecolor": "white",
     # Okabe & Ito 2008: told apart with any colour vision
-    "axes.prop_cycle": matplotlib.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-                                                "#000000", "#999999"]),
+    "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
+                                     "#999999"]),
 }
-styled = matplotlib.rc_context(STYLE)     # a decorator: what the function draws has the house style
+styled = matplotlib.rc_context(STYLE)   # a decorator: what the function draws has the house style
 CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
 GAP_PIXELS = 2
@@ -49,7 +51,7 @@ class Picture:
     """A figure and the table of numbers behind it, one mapping a row."""
 
     figure: Figure
-    table: Sequence[Mapping[str, object]]
+    table: Sequence[Mapping[str, Any]]
 
     @styled
     def save(self, folder: Path, name: str, caption: str) -> Path:
@@ -58,11 +60,7 @@ class Picture:
         path = folder / f"{name}.png"
         with files.atomic_write(path) as temporary:
             self.figure.savefig(temporary, format="png")
-        with files.atomic_write(path.with_suffix(".csv")) as temporary:
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, fieldnames=list(self.table[0]))
-                writer.writeheader()
-                writer.writerows(self.table)
+        files.write_csv(path.with_suffix(".csv"), self.table)
         return path
 
 

@@ -1,15 +1,19 @@
 """Pictures that are grids of images."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from genmodels.figures.canvas import Picture, Request, image_table
 from genmodels.losses.elbo import elbo_terms
+from genmodels.models.generative import GenerativeModel
+from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
 
 @torch.no_grad()
-def samples(model: torch.nn.Module, request: Request) -> Picture:
+def samples(model: GenerativeModel, request: Request) -> Picture:
     """Images made from noise: the mean images of p(x|z), z ~ N(0, T I). Numbers: each image's z."""
     z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
     images = model.generate(z)
@@ -18,7 +22,7 @@ def samples(model: torch.nn.Module, request: Request) -> Picture:
 
 
 @torch.no_grad()
-def reconstructions(model: torch.nn.Module, request: Request) -> Picture:
+def reconstructions(model: VAE, request: Request) -> Picture:
     """Test images above their reconstructions, the mean images of p(x|z) at the mean of q(z|x).
 
     Numbers: the bound on each image and its terms (gray values as probabilities, KL weight 1), in nats.
@@ -39,7 +43,7 @@ def reconstructions(model: torch.nn.Module, request: Request) -> Picture:
     return Picture(figure, table)
 
 
-def latent_table(z: Tensor, **columns: list) -> list[dict[str, object]]:
+def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
     """One row for each vector of z (N, D), after further columns of N values."""
     return [{name: values[index] for name, values in columns.items()} | {"image": index}
             | {f"z{dimension}": value for dimension, value in enumerate(row)} for index, row in enumerate(z.tolist())]

@@ -5,13 +5,15 @@ import torch
 from genmodels.figures.canvas import Picture, Request, image_table
 from genmodels.figures.grids import latent_table
 from genmodels.metrics.likelihood import kl_per_dimension
+from genmodels.models.generative import GenerativeModel
+from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
 STEPS = 11
 
 
 @torch.no_grad()
-def interpolation(model: torch.nn.Module, request: Request) -> Picture:
+def interpolation(model: GenerativeModel, request: Request) -> Picture:
     """Straight lines in the latent space between pairs of draws from the prior, decoded. Numbers: each image's z."""
     rows = min(request.n, 8)
     ends = model.prior(2 * rows, request.temperature, generator(request.seed, "interpolation"))
@@ -25,7 +27,7 @@ def interpolation(model: torch.nn.Module, request: Request) -> Picture:
 
 
 @torch.no_grad()
-def traversals(model: torch.nn.Module, request: Request) -> Picture:
+def traversals(model: VAE, request: Request) -> Picture:
     """One latent dimension a row, moved from -3 to 3 with the others at a test image's posterior mean.
 
     Dimensions are sorted by their KL over the test part, in nats; those without use come last and change nothing.

@@ -5,28 +5,26 @@ encoder gives q(z|x), which approximates the posterior. Both return distribution
 business. The losses are in genmodels.losses.
 """
 
-import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from genmodels.distributions import DiagonalGaussian, ImageDistribution, Likelihood
+from genmodels.errors import require
 from genmodels.models import blocks
+from genmodels.models.generative import GenerativeModel
 
 
-class VAE(nn.Module):
+class VAE(GenerativeModel):
     """Any encoder network, any decoder network, and the likelihood that reads the decoder's output."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, *,
                  image_shape: Sequence[int], latent_dim: int) -> None:
         """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads."""
-        super().__init__()
+        super().__init__(image_shape, latent_dim)
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        self.image_shape = tuple(image_shape)
-        self.latent_dim = latent_dim
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
         """q(z|x) for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D). Labels (B,) are not looked at."""
@@ -37,21 +35,9 @@ class VAE(nn.Module):
         """p(x|z) for latents (B, D): a distribution over images (B, C, H, W). Labels (B,) are not looked at."""
         return self.likelihood(self.decoder(z))
 
-    def prior(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """z ~ N(0, temperature I), (n, D): the temperature is a variance. Drawn on the CPU, the same on any device."""
-        if temperature < 0:
-            raise ValueError(f"temperature={temperature}: must be >= 0 (it is a variance)")
-        z = math.sqrt(temperature) * torch.randn(n, self.latent_dim, generator=generator)
-        return z.to(next(self.parameters()).device)
-
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean images of p(x|z) for latents (B, D): (B, C, H, W) in [0, 1]."""
         return self.decode(z, labels).mean
-
-    @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """n images of the model's own making, (n, C, H, W) in [0, 1]."""
-        return self.generate(self.prior(n, temperature), labels)
 
 
 class ConvVAE(VAE):
@@ -64,8 +50,7 @@ class ConvVAE(VAE):
         hidden: units of the decoder's first layer, from which it makes its smallest feature maps.
         """
         _check(latent_dim, widths)
-        if hidden < 1:
-            raise ValueError(f"hidden={hidden}: must be an integer >= 1")
+        require(hidden >= 1, "hidden", hidden, "an integer >= 1")
         super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim),
                          blocks.conv_decoder(latent_dim, hidden, widths[::-1], _decoder_shape(image_shape, likelihood)),
                          likelihood, image_shape=image_shape, latent_dim=latent_dim)
@@ -89,7 +74,5 @@ def _decoder_shape(image_shape: Sequence[int], likelihood: Likelihood) -> tuple[
 
 
 def _check(latent_dim: int, widths: Sequence[int]) -> None:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim={latent_dim}: must be an integer >= 1")
-    if not widths or min(widths) < 1:
-        raise ValueError(f"widths={list(widths)}: must be a list of at least one integer >= 1")
+    require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
+    require(bool(widths) and min(widths) >= 1, "widths", list(widths), "a list of at least one integer >= 1")

@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from genmodels import checkpoint, files
 from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
+from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import reseed
 from genmodels.tracking import Run
 
@@ -30,7 +30,7 @@ class Trainer(Protocol):
     """What the loop asks of a family of models."""
 
     @property
-    def inference_model(self) -> nn.Module:
+    def inference_model(self) -> GenerativeModel:
         """The model to evaluate, show and keep."""
         ...
 
@@ -39,18 +39,18 @@ class Trainer(Protocol):
         ...
 
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
-        """One training step of `total`; returns scalars to log. The global generators have been seeded for this step."""
+        """One training step of `total`; returns scalars to log. The global generators are seeded for this step."""
         ...
 
     def evaluate(self, part: ImageSet) -> dict[str, float]:
-        """Numbers that compare models, the same whatever the training's weights are now."""
+        """Numbers that compare models, whatever the training's weights are now."""
         ...
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """All that a continuation needs and that is not a function of the step."""
         ...
 
-    def load_state_dict(self, state: dict[str, dict]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         ...
 
@@ -93,7 +93,7 @@ class Means:
         self.sums, self.count = {}, 0
         return means
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """Sums and count."""
         return {"sums": dict(self.sums), "count": self.count}
 
@@ -103,7 +103,7 @@ class Means:
 
 
 def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_size: int, seed: int,
-        model_config: dict[str, object], about: dict[str, object]) -> dict[str, object]:
+        model_config: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
     """Train to the end of the run, from its last checkpoint if there is one; returns the final metrics.
 
     A step is a pure function of the states at its beginning and of (seed, step). So a resumed run ends bit-identical to
@@ -111,7 +111,7 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
     go into the checkpoints. SIGINT, SIGTERM and SIGUSR1 finish the step, save, and raise SystemExit(128 + signal).
     """
     means, clock = Means(), _Clock()
-    states = {"trainer": trainer, "means": means, "clock": clock}
+    states: dict[str, Any] = {"trainer": trainer, "means": means, "clock": clock}
     stream = BatchStream(data.train, batch_size, seed)
 
     def save(step: int) -> None:

@@ -1,9 +1,13 @@
 """One network's way from a loss to new weights: autocast, gradient clipping, AdamW, learning rate, moving average."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from genmodels.errors import require
 from genmodels.schedules import warmup_cosine
 
 
@@ -15,19 +19,19 @@ class Updater:
     """Owns a network's optimizer and the exponential moving average (EMA) of its weights."""
 
     def __init__(self, model: nn.Module, *, batch_size: int, lr: float, warmup_steps: int,
-                 betas: tuple[float, float], weight_decay: float, clip_norm: float, ema_images: int,
+                 betas: Sequence[float], weight_decay: float, clip_norm: float, ema_images: int,
                  precision: str) -> None:
         """AdamW at `lr`: linear warm-up, then a half cosine to 0 at the end of the run.
 
         clip_norm: the gradient's largest norm. ema_images: the moving average's half-life in images seen, but at most
         5 % of the steps so far, so that a short run is not averaged with its own beginning.
         """
-        _require("lr", lr, lr > 0, "a number > 0")
-        _require("warmup_steps", warmup_steps, warmup_steps >= 0, "an integer >= 0")
-        _require("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)")
-        _require("weight_decay", weight_decay, weight_decay >= 0, "a number >= 0")
-        _require("clip_norm", clip_norm, clip_norm > 0, "a number > 0")
-        _require("ema_images", ema_images, ema_images >= 0, "an integer >= 0")
+        require(lr > 0, "lr", lr, "a number > 0")
+        require(warmup_steps >= 0, "warmup_steps", warmup_steps, "an integer >= 0")
+        require(len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "betas", betas, "two numbers in [0, 1)")
+        require(weight_decay >= 0, "weight_decay", weight_decay, "a number >= 0")
+        require(clip_norm > 0, "clip_norm", clip_norm, "a number > 0")
+        require(ema_images >= 0, "ema_images", ema_images, "an integer >= 0")
         self.model = model
         self.lr = lr
         self.warmup_steps = warmup_steps
@@ -35,8 +39,8 @@ class Updater:
         self.half_life = ema_images / batch_size
         self.precision = precision
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=tuple(betas), weight_decay=weight_decay,
-                                           fused=self.device.type in ("cpu", "cuda"))
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(betas[0], betas[1]),
+                                           weight_decay=weight_decay, fused=self.device.type in ("cpu", "cuda"))
         self._ema = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False).eval()
         self._decay = 0.0
 
@@ -71,12 +75,12 @@ class Updater:
         self._ema.update_parameters(self.model)
         return norm
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """Weights, their average and the optimizer's state."""
         return {"model": self.model.state_dict(), "average": self._ema.module.state_dict(),
                 "averaged": self._ema.n_averaged.item(), "optimizer": self.optimizer.state_dict()}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self._ema.module.load_state_dict(state["average"])
@@ -84,7 +88,7 @@ class Updater:
         self.optimizer.load_state_dict(state["optimizer"])
 
     @torch.no_grad()
-    def _average(self, averages: list[Tensor], currents: list[Tensor], _: object) -> None:
+    def _average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], _: object) -> None:
         for average, current in zip(averages, currents, strict=True):
             if average.is_floating_point():
                 average.lerp_(current, 1 - self._decay)
@@ -96,10 +100,7 @@ class Updater:
         broken = [name for name, value in values.items() if not abs(value) < float("inf")]
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         return (f"step {step + 1}: {broken[0] if broken else 'loss'} is not finite ({numbers}; learning rate "
-                f"{self.learning_rate(step, total):.3g}). The weights were left as they were. Try a smaller lr than {self.lr:g}, "
-                f"a smaller clip_norm than {self.clip_norm:g}" + (", or precision=fp32" if self.precision == "bf16" else ""))
+                f"{self.learning_rate(step, total):.3g}). The weights were left as they were. Try a smaller lr than "
+                f"{self.lr:g}, a smaller clip_norm than {self.clip_norm:g}"
+                + (", or precision=fp32" if self.precision == "bf16" else ""))
 
-
-def _require(name: str, value: object, legal: bool, what: str) -> None:
-    if not legal:
-        raise ValueError(f"{name}={value}: must be {what}")

@@ -1,10 +1,12 @@
 """The update of a variational autoencoder, conditional or not, under any objective."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from genmodels.data.images import Batch, ImageSet, binarise
+from genmodels.errors import require
 from genmodels.losses.elbo import elbo_terms
 from genmodels.metrics import likelihood
 from genmodels.models.vae import VAE
@@ -19,10 +21,9 @@ class VAETrainer:
                  kl_schedule: Schedule, binarise: bool) -> None:
         """updater: called with the model. kl_weight: 1 is the ELBO. binarise: draw each training image
         black and white anew at every step, which a Bernoulli likelihood needs for an honest ELBO."""
-        if not 0 <= kl_weight < float("inf"):
-            raise ValueError(f"kl_weight={kl_weight}: must be a finite number >= 0 (1 is the ELBO)")
-        if binarise and not model.likelihood.binary:
-            raise ValueError(f"binarise={binarise}: {type(model.likelihood).__name__} is not for black and white images")
+        require(0 <= kl_weight < float("inf"), "kl_weight", kl_weight, "a finite number >= 0 (1 is the ELBO)")
+        require(model.likelihood.binary or not binarise, "binarise", binarise,
+                f"false for {type(model.likelihood).__name__}, which is not for black and white images")
         kl_schedule(0.0)    # refuses its illegal parameters here, not when training has begun
         self.model = model
         self.objective = objective
@@ -34,7 +35,7 @@ class VAETrainer:
     @property
     def inference_model(self) -> VAE:
         """The model with averaged weights."""
-        return self.updater.average
+        return cast(VAE, self.updater.average)
 
     def plan(self, step: int, total: int) -> dict[str, float]:
         """What changes over time by plan: the KL weight and the learning rate at a step of `total`."""
@@ -56,11 +57,11 @@ class VAETrainer:
         """The ELBO of the averaged model at KL weight 1, and its terms."""
         return likelihood.evaluate(self.inference_model, part)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """All that a continuation needs and that is not a function of the step."""
         return {"updater": self.updater.state_dict(), "objective": self.objective.state_dict()}
 
-    def load_state_dict(self, state: dict[str, dict]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.updater.load_state_dict(state["updater"])
         self.objective.load_state_dict(state["objective"])

@@ -1,0 +1,125 @@
+"""infer.py on a small run: which figures, on what numbers they stand, with and without data."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+
+import genmodels
+from genmodels import catalogue
+from genmodels.catalogue import Entry
+from genmodels.data import datasets
+from genmodels.figures import FIGURES, Request, canvas
+from genmodels.legal import UserError
+from genmodels.metrics import likelihood
+
+
+@pytest.fixture
+def run(train_here: Callable) -> Path:
+    return train_here(*SMALL, "max_steps=3")
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
+    infer_here(f"checkpoint={run}", "n=12")
+    results = Path("results/run")
+    assert {path.name for path in results.iterdir()} == {
+        "metrics.json", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "csv"))}
+    for name in FIGURES:
+        picture = matplotlib.image.imread(results / f"{name}.png")
+        assert picture.shape[0] > 150 and picture.shape[1] > 500 and picture[..., :3].std() > 0.05
+        assert table(results / f"{name}.csv")
+    metrics = json.loads((results / "metrics.json").read_text())
+    summary = json.loads((run / "summary.json").read_text())
+    assert metrics["elbo"] == summary["metrics"]["test"] and metrics["step"] == 3
+
+
+def test_the_numbers_make_the_pictures(run: Path, infer_here: Callable) -> None:
+    infer_here(f"checkpoint={run}", "n=5", "temperature=4", "figures=[samples]", "seed=3")
+    lines = table(Path("results/run/samples.csv"))
+    z = torch.tensor([[float(line[f"z{dimension}"]) for dimension in range(4)] for line in lines])
+    model = genmodels.load(run)
+    infer_here(f"checkpoint={run}", "n=5", "temperature=1", "figures=[samples]", "seed=3")
+    colder = table(Path("results/run/samples.csv"))
+    assert z.shape == (5, 4) and float(colder[2]["z1"]) == pytest.approx(z[2, 1].item() / 2)    # a variance
+    assert model.generate(z).shape == (5, 1, 28, 28)
+    assert not Path("results/run/metrics.json").exists() or json.loads(Path("results/run/metrics.json").read_text())
+
+
+def test_traversals_are_sorted_by_kl(run: Path, infer_here: Callable, cache: Path) -> None:
+    infer_here(f"checkpoint={run}", "figures=[traversals]", "metrics=[]")
+    lines = table(Path("results/run/traversals.csv"))
+    kl = [float(line["kl_nats"]) for line in lines]
+    assert kl == sorted(kl, reverse=True) and len(kl) == 4
+    test = datasets.digits(cache=str(cache)).load().test
+    assert sum(kl) == pytest.approx(likelihood.evaluate(genmodels.load(run), test)["rate"])
+
+
+def test_interpolations_are_straight_lines(run: Path, infer_here: Callable) -> None:
+    infer_here(f"checkpoint={run}", "figures=[interpolation]", "metrics=[]", "n=2")
+    z = np.array([[float(line[f"z{dimension}"]) for dimension in range(4)]
+                  for line in table(Path("results/run/interpolation.csv"))]).reshape(2, 11, 4)
+    np.testing.assert_allclose(np.diff(z, n=2, axis=1), 0, atol=1e-6)
+
+
+def test_without_data_what_the_model_alone_can_make(run: Path, infer_here: Callable, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch,
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    def gone() -> None:
+        raise ValueError("dataset.root=x: no files there")
+
+    monkeypatch.setattr(datasets, "_decode_digits", gone)
+    infer_here(f"checkpoint={run}", f"dataset.cache={tmp_path / 'empty'}")
+    assert {path.stem for path in Path("results/run").iterdir()} == {"samples", "interpolation"}
+    assert "left out figures reconstructions, traversals: dataset.root=x: no files there" in caplog.text
+    with pytest.raises(UserError, match=r"figures: reconstructions needs the test images, but dataset\.root=x"):
+        infer_here(f"checkpoint={run}", f"dataset.cache={tmp_path / 'empty'}", "figures=[reconstructions]")
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("figures=[sampels]", r"figures: sampels is none of samples, .* Did you mean samples\?"),
+    ("metrics=[fid]", "metrics: fid is none of elbo"), ("device=cuda:9", "device=cuda:9: torch sees")])
+def test_what_cannot_be_had_is_refused(override: str, message: str, run: Path, infer_here: Callable) -> None:
+    with pytest.raises(UserError, match=message):
+        infer_here(f"checkpoint={run}", override)
+    assert not Path("results").exists()
+
+
+def test_a_catalogue_gives_what_suits() -> None:
+    entries = {"quick": Entry(print), "slow": Entry(print, slow=True), "encodes": Entry(print, needs="encode")}
+    assert list(catalogue.select("figures", None, entries, object())) == ["quick"]
+    assert list(catalogue.select("figures", "all", entries, object())) == ["quick", "slow"]
+    assert list(catalogue.select("figures", ["slow"], entries, object())) == ["slow"]
+    with pytest.raises(ValueError, match="figures: encodes cannot be had from a object, which can give quick, slow"):
+        catalogue.select("figures", ["encodes"], entries, object())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_lie_where_they_should(channels: int) -> None:
+    images = torch.arange(5).view(5, 1, 1, 1).expand(5, channels, 4, 6) / 255
+    sheet = canvas.tile(images, columns=3)
+    assert sheet.shape == (2 * 4 + 2, 3 * 6 + 2 * 2, channels)
+    assert sheet[0, 0, 0] == 0 and sheet[0, 8, 0] == 1 and sheet[6, 0, 0] == 3 and sheet[6, 8, 0] == 4
+    assert sheet[6:, 16:].min() == 255 and sheet[4:6].min() == 255
+
+
+def test_figures_of_rgb_and_one_dimension(cache: Path, tmp_path: Path) -> None:
+    """Every figure on colour images, without labels, with a one-dimensional latent space."""
+    from genmodels.data.images import ImageSet
+    from genmodels.distributions import BernoulliLikelihood
+    from genmodels.models.vae import ConvVAE
+    model = ConvVAE(image_shape=(3, 16, 16), latent_dim=1, widths=[4, 8], hidden=8, likelihood=BernoulliLikelihood())
+    part = ImageSet(torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8), torch.full((20,), -1), torch.arange(20))
+    for name, entry in FIGURES.items():
+        path = entry.call(model, Request(n=7, part=part)).save(tmp_path, name, "caption")
+        assert path.stat().st_size > 5_000
