@@ -1,6 +1,7 @@
 """Train a generative model: `python train.py model=vae dataset=mnist kl_weight=3`. `--help` lists what can be set."""
 
 import logging
+import math
 import sys
 from pathlib import Path
 
@@ -31,9 +32,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
     from genmodels.trainers.loop import Cadence, fit
 
     device = hardware.choose_device(cfg.device)
+    if cfg.precision == "auto":     # a run goes on in the precision in which it began
+        cfg.precision = config.read(folder).get("precision", "auto")
     cfg.precision = hardware.choose_precision(cfg.precision, device)
     cfg.compile = cfg.compile is True
-    torch.use_deterministic_algorithms(cfg.deterministic)
+    hardware.choose_kernels(cfg.deterministic)
 
     source = instantiate(cfg.dataset)
     cfg.model.image_shape = source.spec.image_shape
@@ -47,14 +50,14 @@ def train(cfg: DictConfig, folder: Path) -> None:
     if cfg.init_from is not None:
         trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
 
-    def plan(images: int) -> Cadence:
-        steps = cfg.epochs * -(-images // cfg.batch_size)
-        return Cadence.plan(min(steps, cfg.max_steps or steps), cfg.evaluate_every, cfg.checkpoint_every)
+    def cadence(images: int) -> Cadence:
+        steps = cfg.epochs * math.ceil(images / cfg.batch_size)
+        return Cadence.choose(min(steps, cfg.max_steps or steps), cfg.evaluate_every, cfg.checkpoint_every)
 
     about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
              "classes": list(source.spec.classes)}
     if cfg.preview:
-        picture = schedules.draw_plan(trainer.plan, plan(len(source.load().train)).total)
+        picture = schedules.draw_plan(trainer.plan, cadence(len(source.load().train)).total)
         log.info("%s", picture.save(folder / files.FIGURES, "preview", config.caption(about, step=0)))
         return
 
@@ -71,16 +74,17 @@ def train(cfg: DictConfig, folder: Path) -> None:
         config.save(folder, settings)
         run.begin(name=folder.name, parameters=sum(weights.numel() for weights in model.parameters()))
         data = source.load().to(device)
-        cadence = plan(len(data.train))
-        log.info("%s: %s, %d parameters, %d training images, %d steps on %s in %s", folder, type(model).__name__,
-                 run.summary["parameters"], len(data.train), cadence.total, device, cfg.precision)
-        metrics = fit(trainer, data, run, cadence=cadence, batch_size=cfg.batch_size, seed=cfg.seed,
+        times = cadence(len(data.train))
+        log.info("%s: %s with %s parameters, %s training images, %s steps on %s in %s", folder, type(model).__name__,
+                 f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}", device, cfg.precision)
+        metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about)
         draw(trainer.inference_model, select("figures", None, FIGURES, model),
              Request(part=data.test, classes=data.spec.classes), folder / files.FIGURES,
-             config.caption(about, step=cadence.total))
+             config.caption(about, step=times.total))
         run.finish(metrics, folder / files.INFERENCE)
-        log.info("%s\npictures in %s", run.headline(), folder / files.FIGURES)
+        log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s", run.headline(), folder / files.FIGURES,
+                 folder)
 
 
 def report() -> None:

@@ -38,7 +38,7 @@ def enter(main: Callable[[], object], door: str, at_end: Callable[[], object] = 
     os.environ["HYDRA_FULL_ERROR"] = "1"    # Hydra then raises its errors instead of printing them its own way
     try:
         main()
-    except (UserError, JobFailed) as error:
+    except (UserError, JobFailed, OSError) as error:
         message = str(error)
     except KeyboardInterrupt:
         return 130
@@ -62,14 +62,16 @@ def job(work: Callable[[DictConfig, Path], object], cfg: DictConfig, door: str) 
     A folder that a refused run left empty is removed.
     """
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
+    folder = Path(os.path.relpath(hydra.runtime.output_dir))     # what is printed pastes into the next command
     try:
         check(cfg, door)
         return work(cfg, folder)
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         if isinstance(cause, ValueError | ArithmeticError | OSError):
-            failure: Exception = UserError(full_key(plain(cfg), str(cause)))
+            begun = (folder / files.LOG).exists()
+            details = f" (details: {folder / files.LOG})" if begun else ""
+            failure: Exception = UserError(full_key(plain(cfg), str(cause)) + details)
         else:
             log.error("%s", traceback.format_exc())
             failure = JobFailed(f"{type(cause).__name__}: {cause}")

@@ -1,5 +1,7 @@
 """Which device a run computes on, and how exactly."""
 
+import os
+
 import torch
 
 
@@ -13,6 +15,13 @@ def choose_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device={name}: not available here")
     return device
+
+
+def choose_kernels(deterministic: bool) -> None:
+    """Let torch use only deterministic kernels, or any. CUDA needs a workspace of fixed size for it."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -81,8 +81,8 @@ DEVICE = Legal(lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto
 SEED = integer(0, high=2**32 - 1)
 SETTINGS = {
     "train": {
-        "epochs": integer(1), "max_steps": integer(1, optional=True), "batch_size": integer(1), "seed": SEED,
-        "init_from": text(optional=True), "device": DEVICE, "precision": one_of("auto", "fp32", "bf16"),
+        "epochs": integer(1), "max_steps": integer(1, optional=True), "batch_size": integer(1, high=65_536),
+        "seed": SEED, "init_from": text(optional=True), "device": DEVICE, "precision": one_of("auto", "fp32", "bf16"),
         "compile": one_of("auto", True, False), "deterministic": one_of(True, False),
         "evaluate_every": integer(1, optional=True), "checkpoint_every": integer(1, optional=True),
         "overwrite": one_of(True, False), "preview": one_of(True, False),
@@ -92,7 +92,8 @@ SETTINGS = {
         "wandb.notes": text(optional=True), "wandb.timeout": number(0),
     },
     "infer": {
-        "checkpoint": text(), "figures": text_list(optional=True), "metrics": text_list(optional=True), "n": integer(1),
+        "checkpoint": text(), "figures": text_list(optional=True), "metrics": text_list(optional=True),
+        "n": integer(1, high=100_000),
         "temperature": number(0), "seed": SEED, "device": DEVICE, "dataset.root": text(), "dataset.cache": text(),
     },
 }
@@ -130,15 +131,15 @@ def unknown(key: str, known: Sequence[str]) -> UserError:
 def full_key(config: Mapping, message: str) -> str:
     """A message such as "latent_dim=0: must ..." with the setting's whole name, model.latent_dim, where it has one."""
     name = re.match(r"\w+(?=[=:])", message)
-    found = [key for key, _ in leaves(config, lists=False) if name and key.rpartition(".")[2] == name[0]]
+    found = [key for key, _ in leaves(config) if name and key.rpartition(".")[2] == name[0]]
     return min(found, key=len) + message[len(name[0]):] if name and found else message
 
 
-def leaves(config: Mapping, prefix: str = "", lists: bool = True) -> Iterator[tuple[str, object]]:
+def leaves(config: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
     """("a.b", value) for every value of a nested configuration."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.", lists)
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -1,6 +1,7 @@
 """The report of a sweep, from the run folders alone: `python -m genmodels.report FOLDER...`
 
-Writes report.html (one self-contained file), report.png (the curves) and report.csv beside the runs; prints a table.
+Writes report.html (one self-contained file), report.png (curves over samples) and report.csv beside the runs, and prints
+a table.
 """
 
 import base64
@@ -16,6 +17,7 @@ from genmodels.config import numbers, read
 from genmodels.legal import show
 
 PICTURES = ("samples", "reconstructions")
+MOST_SHEETS = 6     # settings whose samples report.png shows; report.html shows all
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -47,10 +49,12 @@ class Job:
 
 def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
-    from genmodels.tracking import read_json, read_rows
-    config = read(folder)
+    from genmodels.tracking import is_held, read_json, read_rows
+    config, summary = read(folder), read_json(folder / files.SUMMARY)
+    if summary.get("status") == "running" and not is_held(folder):
+        summary["status"] = "interrupted"   # killed, without a chance to say so
     settings = numbers(config) | config.get("choices", {})
-    return Job(folder, settings, read_json(folder / files.SUMMARY), read_rows(folder))
+    return Job(folder, settings, summary, read_rows(folder))
 
 
 def write(folders: Sequence[Path]) -> list[Job]:
@@ -65,7 +69,7 @@ def write(folders: Sequence[Path]) -> list[Job]:
     target = folders[0]
     table, groups = job_table(jobs, swept), group_table(jobs, swept)
     files.write_csv(target / "report.csv", table)
-    curves = _draw_curves(jobs, swept, target / "report.png")
+    curves = _draw(jobs, swept, target / "report.png")
     _write_html(target, jobs, swept, table, groups, curves)
     print(f"\n{text_table(table)}\n\nreport: {target / 'report.html'}")
     return jobs
@@ -98,11 +102,8 @@ def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]
 def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]:
     """One row for each setting with its seeds together: n finished, mean and standard deviation of each metric."""
     keys = [key for key in swept if key != "seed"]
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(show([job.settings.get(key) for key in keys]), []).append(job)
     rows = []
-    for members in groups.values():
+    for members in _grouped(jobs, keys).values():
         done = [job for job in members if job.metrics]
         row: dict[str, Any] = {key: members[0].settings.get(key) for key in keys} | {"n": len(done)}
         for name in done[0].metrics if done else ():
@@ -134,29 +135,47 @@ def _sortable(value: object) -> tuple:
     return (0, value, "") if number else (1, 0, show(value))
 
 
-def _draw_curves(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
-    from genmodels.figures.canvas import Picture, axes_grid, styled  # imports torch and matplotlib
+def _label(job: Job, keys: Sequence[str]) -> str:
+    return ", ".join(f"{key} {_cell(job.settings.get(key))}" for key in keys)
+
+
+def _grouped(jobs: Sequence[Job], keys: Sequence[str]) -> dict[str, list[Job]]:
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(_label(job, keys), []).append(job)
+    return groups
+
+
+def _draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
+    """report.png: the curves of all jobs over the newest samples of each setting; returns it as a data URI."""
+    from matplotlib.image import imread
+
+    from genmodels.figures.canvas import stacked_axes, styled  # imports torch and matplotlib
     names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in row.get("validation", {})
                                if name != "n" and not name.endswith("_error"))) or ["elbo"]
+    keys = [key for key in swept if key != "seed"]
+    groups = _grouped(jobs, keys)
+    sheets = {label: found[-1] for label, members in list(groups.items())[:MOST_SHEETS]
+              if (found := sorted(members[0].folder.glob(f"{files.FIGURES}/samples-*.png")))}
 
     @styled
-    def draw() -> Picture:
-        figure, all_axes = axes_grid(4.5 * len(names), 3.8, columns=len(names))
-        keys = [key for key in swept if key != "seed"]
-        colours: dict[str, str] = {}
-        for job in jobs:
-            label = ", ".join(f"{key} {_cell(job.settings.get(key))}" for key in keys)
-            first = label not in colours
-            colours.setdefault(label, f"C{len(colours) % 8}")
-            for axes, name in zip(all_axes, names, strict=True):
-                axes.plot(*job.curve(name), color=colours[label], label=label if first else None, marker=".")
-        for axes, name in zip(all_axes, names, strict=True):
-            axes.set(title=name, xlabel="step", ylabel="nats per image")
-        if any(colours):
-            all_axes[0].legend(fontsize=8)
-        return Picture(figure, [{"": ""}])
+    def draw() -> None:
+        figure, (curves, pictures) = stacked_axes(13, [len(names), len(sheets)])
+        for axes, name in zip(curves, names, strict=True):
+            for index, (label, members) in enumerate(groups.items()):
+                for job in members:
+                    axes.plot(*job.curve(name), color=f"C{index % 8}", marker=".",
+                              label=label if label and job is members[0] else None)
+            axes.set(title=f"validation {name}", xlabel="step", ylabel="nats per image")
+        if len(groups) > 1:
+            curves[0].legend(fontsize=8)
+        for axes, (label, sheet) in zip(pictures, sheets.items(), strict=True):
+            axes.imshow(imread(sheet), interpolation="nearest")
+            axes.set_title(label or "samples", fontsize=10)
+            axes.set_axis_off()
+        figure.savefig(path)
 
-    draw().figure.savefig(path, dpi=130)
+    draw()
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
@@ -166,8 +185,7 @@ def _write_html(target: Path, jobs: Sequence[Job], swept: Sequence[str], table: 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True)
     environment.filters["cell"] = _cell
-    pictures = {name: [(", ".join(f"{key} {_cell(job.settings.get(key))}" for key in swept) or job.folder.name,
-                        job.picture(name)) for job in jobs] for name in PICTURES}
+    pictures = {name: [(_label(job, swept) or job.folder.name, job.picture(name)) for job in jobs] for name in PICTURES}
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=target.resolve().name, table=table, groups=groups, curves=curves, pictures=pictures)
     files.write_text(target / "report.html", html)

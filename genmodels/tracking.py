@@ -94,8 +94,7 @@ class Run:
     def headline(self) -> str:
         """The final test metrics in one line."""
         metrics: dict = self.summary["metrics"]["test"]     # type: ignore[index]
-        return "test: " + ", ".join(f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
-                                    for name, value in metrics.items())
+        return f"test: {in_words(metrics)}"
 
     def _close_mirror(self, weights: Path | None, exit_code: int) -> None:
         if self.mirror is not None:
@@ -210,6 +209,15 @@ def _provenance() -> dict[str, Any]:
             "platform": platform.platform(), **{name: importlib.metadata.version(name) for name in packages}}
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process works in a run folder now."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def read_json(path: Path) -> dict:
     """A json file's content, {} where there is no such file or a killed process left it broken."""
     try:
@@ -227,6 +235,12 @@ def read_rows(folder: Path) -> list[dict]:
     except (FileNotFoundError, json.JSONDecodeError):
         pass
     return rows
+
+
+def in_words(metrics: Mapping[str, float]) -> str:
+    """Metrics in one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in metrics.items())
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -74,3 +74,23 @@ def test_neutral_settings_keep_the_name(override: str) -> None:
                                       "model=vae_mlp"])
 def test_other_settings_change_the_name(override: str) -> None:
     assert name_of(override)[-6:] != name_of()[-6:]
+
+
+def test_the_wandb_sweep_composes() -> None:
+    """Every command line that an agent would build from sweep.yaml is legal, values and all."""
+    import itertools
+
+    import yaml
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+    sweep = yaml.safe_load((ROOT / "sweep.yaml").read_text())
+    assert sweep["program"] == "train.py" and "${args_no_hyphens}" in sweep["command"]
+    choices = {key: entry.get("values", [entry.get("value")]) for key, entry in sweep["parameters"].items()}
+    names = set()
+    for values in itertools.product(*choices.values()):
+        arguments = {key: {"value": value} for key, value in zip(choices, values, strict=True)}
+        overrides = create_sweep_command_args({"args": arguments})["args_no_hyphens"]
+        cfg = composed("train", *overrides)
+        legal.check(cfg, "train")
+        assert cfg.wandb.mode == "online"
+        names.add(config.run_name(OmegaConf.to_container(cfg, resolve=True), {}))
+    assert len(names) == 45

@@ -36,13 +36,14 @@ def open_source(settings: Mapping[str, Any], root: str, cache: str) -> ImageSour
     Only functions of this module are called: settings may come from a stranger's file. Raises ValueError for others.
     """
     target = str(settings.get("dataset._target_"))
-    function = {f"{__name__}.{each.__name__}": each for each in (digits, mnist, fashion_mnist)}.get(target)
-    if function is None:
+    functions = {f"{__name__}.{name}": value for name, value in globals().items() if inspect.isfunction(value)
+                 and value.__module__ == __name__ and not name.startswith("_") and value is not open_source}
+    if target not in functions:
         raise ValueError(f"dataset._target_={target}: no data set of this project")
     arguments = {key.removeprefix("dataset."): value for key, value in settings.items() if key.startswith("dataset.")}
     here = {"root": root, "cache": cache, "download": False}
-    named = {name: here[name] for name in inspect.signature(function).parameters if name in here}
-    return function(**{key: value for key, value in arguments.items() if key != "_target_"} | named)
+    named = {name: here[name] for name in inspect.signature(functions[target]).parameters if name in here}
+    return functions[target](**{key: value for key, value in arguments.items() if key != "_target_"} | named)
 
 
 def _decode_digits() -> Decoded:

@@ -19,7 +19,7 @@ from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import reseed
-from genmodels.tracking import Run
+from genmodels.tracking import Run, in_words
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Cadence:
     checkpoint: int
 
     @classmethod
-    def plan(cls, total: int, evaluate_every: int | None, checkpoint_every: int | None) -> "Cadence":
+    def choose(cls, total: int, evaluate_every: int | None, checkpoint_every: int | None) -> "Cadence":
         """None chooses well: ten evaluations a run, a checkpoint with each, some hundred rows of training terms."""
         evaluate = evaluate_every or math.ceil(total / 10)
         return cls(total, log=math.ceil(total / LOG_ROWS), evaluate=evaluate, checkpoint=checkpoint_every or evaluate)
@@ -115,10 +115,9 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
     stream = BatchStream(data.train, batch_size, seed)
 
     def save(step: int) -> None:
+        checkpoint.export(run.folder / files.INFERENCE, trainer.inference_model, model_config, about | {"step": step})
         checkpoint.save(run.folder, checkpoint.Checkpoint(
             step, {name: state.state_dict() for name, state in states.items()}, model_config))
-        checkpoint.export(run.folder / files.INFERENCE, trainer.inference_model, model_config,
-                          about | {"step": step})
         run.summarise(step=step, seconds=clock.seconds())
 
     start = _resume(run, states)
@@ -134,6 +133,8 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
             if cadence.due(cadence.evaluate, done):
                 validation = trainer.evaluate(data.validation)
                 run.row(done, {"validation": validation, "time": {"seconds": clock.seconds()}})
+                log.info("step %d of %d, %.0f s: validation %s", done, cadence.total, clock.seconds(),
+                         in_words(validation))
                 run.pictures(done, snapshots(trainer.inference_model, data.test))
             if cadence.due(cadence.checkpoint, done) or caught:
                 save(done)
