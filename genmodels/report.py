@@ -1,7 +1,7 @@
 """The report of a sweep, from the run folders alone: `python -m genmodels.report FOLDER...`
 
-Writes report.html (one self-contained file), report.png (curves over samples) and report.csv beside the runs, and prints
-a table.
+Writes report.html (one self-contained file), report.png (curves, and samples of the first settings) and report.csv
+beside the runs, and prints a table.
 """
 
 import base64
@@ -17,7 +17,8 @@ from genmodels.config import numbers, read
 from genmodels.legal import show
 
 PICTURES = ("samples", "reconstructions")
-MOST_SHEETS = 6     # settings whose samples report.png shows; report.html shows all
+WIDTH = 13          # of report.png, inches
+MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -155,12 +156,14 @@ def _draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
                                if name != "n" and not name.endswith("_error"))) or ["elbo"]
     keys = [key for key in swept if key != "seed"]
     groups = _grouped(jobs, keys)
-    sheets = {label: found[-1] for label, members in list(groups.items())[:MOST_SHEETS]
+    sheets = {label: imread(found[-1]) for label, members in list(groups.items())[:MOST_SHEETS]
               if (found := sorted(members[0].folder.glob(f"{files.FIGURES}/samples-*.png")))}
 
     @styled
     def draw() -> None:
-        figure, (curves, pictures) = stacked_axes(13, [len(names), len(sheets)])
+        height = max((WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5 for sheet in sheets.values()),
+                     default=0.01)
+        figure, (curves, pictures) = stacked_axes(WIDTH, [3.8, height], [len(names), len(sheets)])
         for axes, name in zip(curves, names, strict=True):
             for index, (label, members) in enumerate(groups.items()):
                 for job in members:
@@ -170,7 +173,7 @@ def _draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
         if len(groups) > 1:
             curves[0].legend(fontsize=8)
         for axes, (label, sheet) in zip(pictures, sheets.items(), strict=True):
-            axes.imshow(imread(sheet), interpolation="nearest")
+            axes.imshow(sheet, interpolation="nearest")
             axes.set_title(label or "samples", fontsize=10)
             axes.set_axis_off()
         figure.savefig(path)

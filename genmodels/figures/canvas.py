@@ -70,10 +70,9 @@ def axes_grid(width: float, height: float, columns: int = 1) -> tuple[Figure, li
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
-def stacked_axes(width: float, columns: Sequence[int]) -> tuple[Figure, list[list[Axes]]]:
-    """An empty figure with rows of axes, `columns` of them in each row; for functions that are `styled`."""
-    figure = Figure(figsize=(width, 3.6 * sum(count > 0 for count in columns)), layout="constrained")
-    heights = [1 if count else 0.01 for count in columns]
+def stacked_axes(width: float, heights: Sequence[float], columns: Sequence[int]) -> tuple[Figure, list[list[Axes]]]:
+    """An empty figure of rows of axes, `columns` of them in each, in inches; for functions that are `styled`."""
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     rows = figure.subfigures(len(columns), 1, squeeze=False, height_ratios=heights)[:, 0]
     return figure, [list(row.subplots(1, count, squeeze=False)[0]) if count else []
                     for row, count in zip(rows, columns, strict=True)]
