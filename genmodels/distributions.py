@@ -77,8 +77,9 @@ class Bernoulli:
         return torch.bernoulli(self.mean)
 
     def log_prob(self, images: Tensor) -> Tensor:
-        """sum over pixels of x log p + (1 - x) log(1 - p) = x logit - log(1 + exp logit), (B,), nats."""
-        return (images * self.logits - F.softplus(self.logits)).flatten(1).sum(dim=1)
+        """sum over pixels of x log p + (1 - x) log(1 - p), (B,), nats. A batch of one broadcasts, of z or of images."""
+        logits, images = torch.broadcast_tensors(self.logits, images)
+        return -F.binary_cross_entropy_with_logits(logits, images, reduction="none").flatten(1).sum(dim=1)
 
 
 class Likelihood(nn.Module):

@@ -89,7 +89,7 @@ SETTINGS = {
         "lr": number(0, open_end=True), "kl_weight": number(0),
         "wandb.mode": one_of(None, "offline", "online", "disabled"), "wandb.project": text(),
         "wandb.entity": text(optional=True), "wandb.group": text(optional=True), "wandb.tags": text_list(),
-        "wandb.notes": text(optional=True), "wandb.timeout": number(0),
+        "wandb.notes": text(optional=True), "wandb.timeout": number(0, open_end=True),
     },
     "infer": {
         "checkpoint": text(), "figures": text_list(optional=True), "metrics": text_list(optional=True),

@@ -39,6 +39,7 @@ class Run:
         self.folder = folder
         self.summary: dict[str, Any] = {}
         self.mirror: WandbMirror | None = None
+        self._begun = False
         self._lock = FileLock(folder / ".lock")
         self._handler = logging.FileHandler(folder / files.LOG, encoding="utf-8", delay=True)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -55,7 +56,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         logging.getLogger().removeHandler(self._handler)
-        if error is not None and "name" in self.summary and self.summary["status"] == "running":
+        if error is not None and self._begun:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
             if interrupted:
                 self.summarise(status="interrupted")
@@ -84,6 +85,7 @@ class Run:
         self.summary.pop("error", None)
         if self.mirror is not None:
             facts["wandb_id"] = self.mirror.run_id
+        self._begun = True
         self.summarise(status="running", **facts, provenance=provenance)
 
     def finish(self, metrics: Mapping[str, Any], weights: Path) -> None:
@@ -175,7 +177,8 @@ class WandbMirror:
 
     def _start(self, arguments: dict) -> wandb.Run:
         import wandb  # slow to import: here it costs the training nothing
-        settings = wandb.Settings(init_timeout=self._patience, console="off", silent=True)
+        settings = wandb.Settings(init_timeout=self._patience, finish_timeout=self._patience, console="off",
+                                  silent=True)
         try:
             run = wandb.init(**arguments, settings=settings)
         except Exception as error:

@@ -166,6 +166,11 @@ def test_other_settings_in_the_same_folder_are_refused(train_here: Train) -> Non
     with pytest.raises(UserError, match=r"holds a run with other settings: kl_weight \(1 there, 3 now\)"):
         train_here(*SMALL, "max_steps=3", "kl_weight=3")
     assert (folder / "model.safetensors").read_bytes() == before and summary(folder)["status"] == "finished"
+    killed = summary(folder) | {"status": "running"}
+    (folder / "summary.json").write_text(json.dumps(killed))
+    with pytest.raises(UserError, match="other settings"):
+        train_here(*SMALL, "max_steps=3", "kl_weight=3")
+    assert summary(folder) == killed
     (folder / "mine.txt").write_text("not the run's")
     train_here(*SMALL, "max_steps=3", "kl_weight=3", "overwrite=true")
     assert (folder / "model.safetensors").read_bytes() != before and (folder / "mine.txt").exists()
@@ -228,9 +233,11 @@ def test_other_ways_to_compute(override: str, train_here: Train) -> None:
 
 
 def test_quality_after_two_epochs(train_here: Train) -> None:
-    """A silent loss of quality fails here. Measured: see below."""
-    done = summary(train_here("model=vae_mlp", "batch_size=16", "epochs=2", "lr=0.002", "kl_schedule=constant"))
-    assert done["metrics"]["validation"]["elbo"] > -999
+    """A silent loss of quality fails here. Measured over seeds 0, 1, 2: -142.8, -138.9, -140.7; a collapsed model has
+    -165, an untrained one -545."""
+    done = summary(train_here("model=vae_mlp", "batch_size=4", "epochs=2", "lr=0.001", "kl_schedule=constant"))
+    assert -150 < done["metrics"]["validation"]["elbo"] < -90
+    assert done["metrics"]["validation"]["rate"] > 3
 
 
 def test_running_means_survive_a_stop() -> None:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 images to floats in [0, 1]."""
-    return images.float() / 255
+    return images.float().div_(255)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class ImageSet:
     def batch(self, indices: Tensor | slice) -> Batch:
         """The images at these positions of the part, as floats in [0, 1], with their labels."""
         rows = self.rows[indices]
-        return Batch(to_float(self.images[rows]), self.labels[rows])
+        return Batch(to_float(self.images.index_select(0, rows)), self.labels.index_select(0, rows))
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """The whole part in order, once; the last batch may be smaller."""

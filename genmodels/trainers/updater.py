@@ -1,11 +1,13 @@
 """One network's way from a loss to new weights: autocast, gradient clipping, AdamW, learning rate, moving average."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from genmodels.errors import require
 from genmodels.schedules import warmup_cosine
@@ -41,17 +43,15 @@ class Updater:
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(betas[0], betas[1]),
                                            weight_decay=weight_decay, fused=self.device.type in ("cpu", "cuda"))
-        self._ema = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False).eval()
-        self._decay = 0.0
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()    # the one to evaluate, show and keep
+        self._weights = list(model.parameters())
+        self._state, self._average_state = list(_state(model)), list(_state(self.average))
 
-    @property
-    def average(self) -> nn.Module:
-        """The network with the averaged weights: the one to evaluate, show and keep."""
-        return self._ema.module
-
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager:
         """Where the network runs in bfloat16, if it does; distributions and losses are float32 anyway."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def learning_rate(self, step: int, total: int) -> float:
         """The learning rate of a step of `total`: a pure function, so resume needs no scheduler state."""
@@ -63,37 +63,31 @@ class Updater:
         Raises NonFiniteError, before any weight is moved, where the loss or the gradient is not finite; `terms` are the
         numbers that the message names.
         """
-        self.optimizer.zero_grad()
+        for weights in self._weights:
+            weights.grad = None
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        norm = nn.utils.get_total_norm([weights.grad for weights in self._weights if weights.grad is not None])
         if not torch.isfinite(loss + norm):
             raise NonFiniteError(self._diagnosis(terms | {"gradient norm": norm}, step, total))
+        if norm > self.clip_norm:       # the numbers are here anyway; unclipped steps spare the multiplication
+            nn.utils.clip_grads_with_norm_(self._weights, self.clip_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step, total)
         self.optimizer.step()
-        self._decay = 0.5 ** (1 / max(min(self.half_life, 0.05 * (step + 1)), 1e-3))
-        self._ema.update_parameters(self.model)
+        half_life = max(min(self.half_life, 0.05 * (step + 1)), 1e-3)       # in steps
+        get_ema_multi_avg_fn(0.5 ** (1 / half_life))(self._average_state, self._state, None)
         return norm
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, their average and the optimizer's state."""
-        return {"model": self.model.state_dict(), "average": self._ema.module.state_dict(),
-                "averaged": self._ema.n_averaged.item(), "optimizer": self.optimizer.state_dict()}
+        return {"model": self.model.state_dict(), "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.model.load_state_dict(state["model"])
-        self._ema.module.load_state_dict(state["average"])
-        self._ema.n_averaged.fill_(state["averaged"])
+        self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-    @torch.no_grad()
-    def _average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], _: object) -> None:
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, 1 - self._decay)
-            else:
-                average.copy_(current)      # counters, such as BatchNorm's
 
     def _diagnosis(self, terms: dict[str, Tensor], step: int, total: int) -> str:
         values = {name: value.item() for name, value in terms.items()}
@@ -104,3 +98,8 @@ class Updater:
                 f"{self.lr:g}, a smaller clip_norm than {self.clip_norm:g}"
                 + (", or precision=fp32" if self.precision == "bf16" else ""))
 
+
+def _state(network: nn.Module) -> Iterator[Tensor]:
+    """All that is averaged: weights, and buffers of numbers, such as BatchNorm's means (not its counters)."""
+    yield from (weights.detach() for weights in network.parameters())
+    yield from (buffer for buffer in network.buffers() if buffer.is_floating_point())

@@ -47,11 +47,10 @@ class VAETrainer:
         images = binarise(batch.images) if self.binarise else batch.images
         with self.updater.autocast():
             terms = elbo_terms(self.model, images, batch.labels)
-        losses = self.objective(terms.distortion, terms.kl, self.plan(step, total)["kl_weight"], step / total)
-        means = {"loss": losses.mean(), "elbo": terms.elbo.mean(), "distortion": terms.distortion.mean(),
-                 "kl": terms.kl.sum(dim=1).mean()}
-        norm = self.updater.update(means["loss"], means, step, total)
-        return {name: value.detach() for name, value in means.items()} | {"gradient_norm": norm}
+        loss = self.objective(terms.distortion, terms.kl, self.plan(step, total)["kl_weight"], step / total).mean()
+        distortion, kl = terms.distortion.detach().mean(), terms.kl.detach().sum() / len(images)
+        means = {"loss": loss.detach(), "elbo": -distortion - kl, "distortion": distortion, "kl": kl}
+        return means | {"gradient_norm": self.updater.update(loss, means, step, total)}
 
     def evaluate(self, part: ImageSet) -> dict[str, float]:
         """The ELBO of the averaged model at KL weight 1, and its terms."""
