@@ -38,14 +38,14 @@ def enter(main: Callable[[], object], door: str, at_end: Callable[[], object] = 
     os.environ["HYDRA_FULL_ERROR"] = "1"    # Hydra then raises its errors instead of printing them its own way
     try:
         main()
+    except (HydraException, OmegaConfBaseException) as error:   # some of Hydra's are OSErrors too
+        if not explained:
+            raise
+        message = _explain(error, door)
     except (UserError, JobFailed, OSError) as error:
         message = str(error)
     except KeyboardInterrupt:
         return 130
-    except (HydraException, OmegaConfBaseException) as error:
-        if not explained:
-            raise
-        message = _explain(error, door)
     else:
         return 0
     finally:

@@ -109,8 +109,8 @@ def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any
         row: dict[str, Any] = {key: members[0].settings.get(key) for key in keys} | {"n": len(done)}
         for name in done[0].metrics if done else ():
             values = [job.metrics[name] for job in done]
-            row[name] = f"{statistics.mean(values):.2f}" + (f" \N{PLUS-MINUS SIGN} {statistics.stdev(values):.2f}"
-                                                          if len(values) > 1 else "")
+            spread = f" \N{PLUS-MINUS SIGN} {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            row[name] = f"{statistics.mean(values):.2f}{spread}"
         rows.append(row)
     return rows
 

@@ -53,6 +53,16 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, tmp_path: Path, caplog
     assert path.exists()
 
 
+def test_killed_between_the_two_renames_of_a_save(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1))
+    checkpoint.save(tmp_path, state(2))
+    (tmp_path / "checkpoint.pt").rename(tmp_path / ".checkpoint.pt.tmp")
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 1
+    checkpoint.save(tmp_path, state(2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+
+
 def test_a_malicious_pickle_never_runs(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:

@@ -45,7 +45,7 @@ def traversals(model: VAE, request: Request) -> Picture:
         z[row * STEPS:(row + 1) * STEPS, dimension] = values.to(z)
     figure = image_table(model.generate(z), STEPS, f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL",
                          row_labels=[f"z{dimension}  {kl[dimension]:.2f} nats" for dimension in shown],
-                         column_labels=[f"{value + 0.0:+.1f}" for value in values.tolist()],
+                         column_labels=[f"{round(value, 1) + 0.0:+.1f}" for value in values.tolist()],
                          x_label="value of this dimension, in standard deviations of the prior")
     table = [{"dimension": dimension, "kl_nats": kl[dimension].item(), "test_image_mean": mean[0, dimension].item(),
               "shown": dimension in shown} for dimension in order.tolist()]

@@ -176,6 +176,7 @@ def _resume(run: Run, states: dict) -> int:
     for name, state in states.items():
         state.load_state_dict(found.states[name])
     run.cut(found.step)
+    states["clock"].rate(found.step)    # from here on
     log.info("resuming at step %d", found.step)
     return found.step
 
