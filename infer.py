@@ -30,6 +30,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
 
     device = hardware.choose_device(cfg.device)
     model, about = checkpoint.open_run(cfg.checkpoint, device)
+    if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
+        raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
     figures, metrics = (select(kind, cfg[kind], entries, model)
                         for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
     part = None
@@ -40,7 +42,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
             figures = without_data("figures", cfg.figures, figures, str(error))
             metrics = without_data("metrics", cfg.metrics, metrics, str(error))
 
-    folder = Path("results") / about["name"]
+    folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
     request = Request(cfg.n, cfg.seed, cfg.temperature, part, about["classes"])
     for path in draw(model, figures, request, folder, config.caption(about, about["step"])):
         log.info("%s", path)

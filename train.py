@@ -4,12 +4,19 @@ import logging
 import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from genmodels import config, doors, files
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from genmodels.trainers.loop import Cadence, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +29,11 @@ def main(cfg: DictConfig) -> None:
 
 def train(cfg: DictConfig, folder: Path) -> None:
     """From the configuration to a trained model in `folder`: begin a run, go on with it, or find it finished."""
-    import torch  # here, with all that needs it: `--help` and `--cfg job` answer without
-
-    from genmodels import checkpoint, hardware
+    from genmodels import hardware  # here, with all that needs torch: `--help` and `--cfg job` answer without
     from genmodels.catalogue import select
     from genmodels.figures import FIGURES, Request, draw, schedules
-    from genmodels.randomness import reseed
     from genmodels.tracking import Run, WandbMirror
-    from genmodels.trainers.loop import Cadence, fit
+    from genmodels.trainers.loop import fit
 
     device = hardware.choose_device(cfg.device)
     if cfg.precision == "auto":     # a run goes on in the precision in which it began
@@ -41,23 +45,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
     source = instantiate(cfg.dataset)
     cfg.model.image_shape = source.spec.image_shape
     settings = config.record(cfg)
-    reseed(cfg.seed, "initial weights")
-    model = checkpoint.rebuild(settings["model"]).to(device).to(memory_format=torch.channels_last)
-    if cfg.compile:
-        for network in model.children():
-            network.compile()
-    trainer = instantiate(cfg.trainer, model=model)
-    if cfg.init_from is not None:
-        trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
-
-    def cadence(images: int) -> Cadence:
-        steps = cfg.epochs * math.ceil(images / cfg.batch_size)
-        return Cadence.choose(min(steps, cfg.max_steps or steps), cfg.evaluate_every, cfg.checkpoint_every)
-
     about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
              "classes": list(source.spec.classes)}
+    model, trainer = build(cfg, settings, device)
     if cfg.preview:
-        picture = schedules.draw_plan(trainer.plan, cadence(len(source.load().train)).total)
+        picture = schedules.draw_plan(trainer.plan, cadence(cfg, len(source.load().train)).total)
         log.info("%s", picture.save(folder / files.FIGURES, "preview", config.caption(about, step=0)))
         return
 
@@ -74,17 +66,42 @@ def train(cfg: DictConfig, folder: Path) -> None:
         config.save(folder, settings)
         run.begin(name=folder.name, parameters=sum(weights.numel() for weights in model.parameters()))
         data = source.load().to(device)
-        times = cadence(len(data.train))
+        times = cadence(cfg, len(data.train))
         log.info("%s: %s with %s parameters, %s training images, %s steps on %s in %s", folder, type(model).__name__,
                  f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}", device, cfg.precision)
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about)
-        draw(trainer.inference_model, select("figures", None, FIGURES, model),
-             Request(part=data.test, classes=data.spec.classes), folder / files.FIGURES,
+        request = Request(part=data.test, classes=data.spec.classes)
+        draw(trainer.inference_model, select("figures", None, FIGURES, model), request, folder / files.FIGURES,
              config.caption(about, step=times.total))
         run.finish(metrics, folder / files.INFERENCE)
-        log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s", run.headline(), folder / files.FIGURES,
-                 folder)
+        root = f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
+        log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s%s", run.headline(),
+                 folder / files.FIGURES, folder, root)
+
+
+def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> tuple["nn.Module", "Trainer"]:
+    """The model that the settings name, freshly initialised, and its trainer."""
+    import torch
+
+    from genmodels import checkpoint
+    from genmodels.randomness import reseed
+    reseed(cfg.seed, "initial weights")
+    model = checkpoint.rebuild(settings["model"]).to(device).to(memory_format=torch.channels_last)
+    if cfg.compile:
+        for network in model.children():
+            network.compile()
+    trainer = instantiate(cfg.trainer, model=model)
+    if cfg.init_from is not None:
+        trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
+    return model, trainer
+
+
+def cadence(cfg: DictConfig, images: int) -> "Cadence":
+    """How long a run on this many training images is, and how often it looks up."""
+    from genmodels.trainers.loop import Cadence
+    steps = cfg.epochs * math.ceil(images / cfg.batch_size)
+    return Cadence.choose(min(steps, cfg.max_steps or steps), cfg.evaluate_every, cfg.checkpoint_every)
 
 
 def report() -> None:

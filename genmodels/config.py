@@ -44,8 +44,8 @@ def digest(value: object) -> str:
 
 
 def clean(name: str) -> str:
-    """A name that pastes unquoted: letters, digits, dot, underscore and hyphen."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    """A file name that pastes unquoted: letters, digits, dot (not first), underscore and hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]+|^\.+", "_", name)
 
 
 def _name_of_root(_root_: DictConfig) -> str:

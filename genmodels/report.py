@@ -17,7 +17,6 @@ from genmodels.config import numbers, read
 from genmodels.legal import show
 
 PICTURES = ("samples", "reconstructions")
-WIDTH = 13          # of report.png, inches
 MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -42,10 +41,9 @@ class Job:
         points = [(row["step"], row["validation"][name]) for row in self.rows if name in row.get("validation", {})]
         return [step for step, _ in points], [value for _, value in points]
 
-    def picture(self, name: str) -> str | None:
-        """The newest picture of this name as a data URI."""
-        found = sorted(self.folder.glob(f"{files.FIGURES}/{name}-*.png"))
-        return f"data:image/png;base64,{base64.b64encode(found[-1].read_bytes()).decode()}" if found else None
+    def newest(self, name: str) -> Path | None:
+        """The newest picture of this name."""
+        return max(self.folder.glob(f"{files.FIGURES}/{name}-*.png"), default=None)
 
 
 def read_job(folder: Path) -> Job:
@@ -148,37 +146,22 @@ def _grouped(jobs: Sequence[Job], keys: Sequence[str]) -> dict[str, list[Job]]:
 
 
 def _draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
-    """report.png: the curves of all jobs over the newest samples of each setting; returns it as a data URI."""
+    """report.png: the curves of all jobs over the newest samples of the first settings; returns it as a data URI."""
     from matplotlib.image import imread
 
-    from genmodels.figures.canvas import stacked_axes, styled  # imports torch and matplotlib
+    from genmodels.figures import canvas, sweeps  # import torch and matplotlib
     names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in row.get("validation", {})
                                if name != "n" and not name.endswith("_error"))) or ["elbo"]
-    keys = [key for key in swept if key != "seed"]
-    groups = _grouped(jobs, keys)
-    sheets = {label: imread(found[-1]) for label, members in list(groups.items())[:MOST_SHEETS]
-              if (found := sorted(members[0].folder.glob(f"{files.FIGURES}/samples-*.png")))}
+    groups = _grouped(jobs, [key for key in swept if key != "seed"])
+    curves = {name: {label: [job.curve(name) for job in members] for label, members in groups.items()}
+              for name in names}
+    sheets = {label: imread(newest) for label, members in list(groups.items())[:MOST_SHEETS]
+              if (newest := members[0].newest("samples"))}
+    canvas.save(sweeps.curves_over_samples(curves, sheets), path)
+    return _data_uri(path)
 
-    @styled
-    def draw() -> None:
-        height = max((WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5 for sheet in sheets.values()),
-                     default=0.01)
-        figure, (curves, pictures) = stacked_axes(WIDTH, [3.8, height], [len(names), len(sheets)])
-        for axes, name in zip(curves, names, strict=True):
-            for index, (label, members) in enumerate(groups.items()):
-                for job in members:
-                    axes.plot(*job.curve(name), color=f"C{index % 8}", marker=".",
-                              label=label if label and job is members[0] else None)
-            axes.set(title=f"validation {name}", xlabel="step", ylabel="nats per image")
-        if len(groups) > 1:
-            curves[0].legend(fontsize=8)
-        for axes, (label, sheet) in zip(pictures, sheets.items(), strict=True):
-            axes.imshow(sheet, interpolation="nearest")
-            axes.set_title(label or "samples", fontsize=10)
-            axes.set_axis_off()
-        figure.savefig(path)
 
-    draw()
+def _data_uri(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
@@ -188,7 +171,8 @@ def _write_html(target: Path, jobs: Sequence[Job], swept: Sequence[str], table: 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True)
     environment.filters["cell"] = _cell
-    pictures = {name: [(_label(job, swept) or job.folder.name, job.picture(name)) for job in jobs] for name in PICTURES}
+    pictures = {name: [(_label(job, swept) or job.folder.name, (path := job.newest(name)) and _data_uri(path))
+                       for job in jobs] for name in PICTURES}
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=target.resolve().name, table=table, groups=groups, curves=curves, pictures=pictures)
     files.write_text(target / "report.html", html)

@@ -1,5 +1,6 @@
 """The sweep report from run folders that the tests write: what was swept, means over seeds, statuses, pictures."""
 
+import base64
 import csv
 import json
 import re
@@ -76,8 +77,9 @@ def test_one_self_contained_page(sweep: Path) -> None:
     assert page.count("data:image/png;base64,") == 1 + 5        # the curves, and one sheet of samples for each run
     assert "-91.00 ± 1.41" in page and 'class="failed"' in page
     assert not re.search(r'(src|href)="(?!data:)', page)
-    newest = report.read_job(sweep / "kl0-seed0").picture("samples")
-    assert newest is not None and newest in page
+    newest = report.read_job(sweep / "kl0-seed0").newest("samples")
+    assert newest is not None and newest.name == "samples-00000010.png"
+    assert base64.b64encode(newest.read_bytes()).decode() in page
     from matplotlib.image import imread
     assert imread(sweep / "report.png").shape[1] == 13 * 150
 

@@ -74,6 +74,6 @@ def _idx_files(folder: str, spec: ImageSpec, root: str, download: bool, cache: s
     source = ImageSource(spec, decode, Path(cache), origin=str(raw.resolve()), state=state)
     fetchable = download and (Path(root).is_dir() or Path(root) == DEFAULT_ROOT)    # a misspelt root is not made
     if not (stats or source.path.exists() or fetchable):
-        raise ValueError(f"dataset.root={root}: no {folder} files in {raw}. Put its four idx files there, or download "
-                         f"them with dataset.root={DEFAULT_ROOT} dataset.download=true")
+        raise ValueError(f"dataset.root={root}: no {folder} files in {raw}. Put its four idx files there, or let "
+                         f"train.py fetch them: dataset.root={DEFAULT_ROOT} dataset.download=true")
     return source

@@ -53,15 +53,20 @@ class Picture:
     figure: Figure
     table: Sequence[Mapping[str, Any]]
 
-    @styled
     def save(self, folder: Path, name: str, caption: str) -> Path:
         """Write <name>.png, with the caption under it, and <name>.csv; returns the path of the png."""
         self.figure.supxlabel(caption, x=0.01, ha="left", **CAPTION)
         path = folder / f"{name}.png"
-        with files.atomic_write(path) as temporary:
-            self.figure.savefig(temporary, format="png")
+        save(self.figure, path)
         files.write_csv(path.with_suffix(".csv"), self.table)
         return path
+
+
+@styled
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as png."""
+    with files.atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def axes_grid(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
