@@ -65,7 +65,7 @@ def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
 
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     """kill -9 at random moments, again and again; then the uninterrupted run beside it, bit for bit."""
-    options = [*SMALL, "max_steps=600", "checkpoint_every=11", "evaluate_every=100", "batch_size=16",
+    options = [*SMALL, "max_steps=1200", "checkpoint_every=11", "evaluate_every=400", "batch_size=16",
                f"dataset.cache={tmp_path / 'cache'}"]
     whole = run(*options, f"hydra.run.dir={tmp_path / 'whole'}", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr

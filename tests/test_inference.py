@@ -98,7 +98,8 @@ def test_what_cannot_be_had_is_refused(override: str, message: str, run: Path, i
 def test_a_strangers_file_writes_nowhere_else(run: Path, infer_here: Callable, tmp_path: Path) -> None:
     from genmodels import tensorfiles
     tensors, metadata = tensorfiles.load(run / "model.safetensors")
-    tensorfiles.save(tmp_path / "evil.safetensors", tensors, metadata | {"about": metadata["about"] | {"name": "../up"}})
+    evil = metadata["about"] | {"name": "../up"}
+    tensorfiles.save(tmp_path / "evil.safetensors", tensors, metadata | {"about": evil})
     infer_here(f"checkpoint={tmp_path / 'evil.safetensors'}", "figures=[samples]", "metrics=[]")
     assert [path.name for path in Path("results").iterdir()] == ["__up"] and not (tmp_path / "up").exists()
     tensorfiles.save(tmp_path / "mute.safetensors", tensors, metadata | {"about": {"name": "x"}})
