@@ -204,11 +204,13 @@ class WandbMirror:
 
 
 def _provenance() -> dict[str, Any]:
-    """Versions and the commit of this code, "unknown" outside of a git checkout."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
-                           text=True, check=False)
+    """Versions and the commit of this code ("-dirty" where it was changed), "unknown" outside of a git checkout."""
+    commit = ""
+    if shutil.which("git"):
+        commit = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=Path(__file__).parent,
+                                capture_output=True, text=True, check=False).stdout.strip()
     packages = ("genmodels", "torch", "torchvision", "hydra-core", "numpy")
-    return {"git_commit": found.stdout.strip() or "unknown", "python": platform.python_version(),
+    return {"git_commit": commit or "unknown", "python": platform.python_version(),
             "platform": platform.platform(), **{name: importlib.metadata.version(name) for name in packages}}
 
 

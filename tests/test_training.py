@@ -210,9 +210,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(where: str, train_here: Train,
 
 def test_a_run_starts_from_another(train_here: Train) -> None:
     first = train_here(*SMALL, "max_steps=5", folder="first")
-    train_here(*SMALL, "max_steps=1", "lr=1e-9", f"init_from={first}", folder="second")
+    train_here(*SMALL, "max_steps=1", "lr=1e-9", "trainer.updater.weight_decay=0.5", f"init_from={first}",
+               folder="second")
     for name, value in weights(first).items():
         torch.testing.assert_close(weights(Path("second"))[name], value, atol=0.05, rtol=0.05)
+    groups = trained_states(Path("second"))["trainer"]["updater"]["optimizer"]["param_groups"]
+    assert groups[0]["weight_decay"] == 0.5
     with pytest.raises(UserError, match=r"init_from=.*its model differs in latent_dim"):
         train_here(*SMALL, "model.latent_dim=5", f"init_from={first}", folder="third")
 

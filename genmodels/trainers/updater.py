@@ -84,10 +84,11 @@ class Updater:
                 "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` gave; betas and weight decay stay this run's own."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        own = {"param_groups": self.optimizer.state_dict()["param_groups"]}
+        self.optimizer.load_state_dict(state["optimizer"] | own)
 
     def _diagnosis(self, terms: dict[str, Tensor], step: int, total: int) -> str:
         values = {name: value.item() for name, value in terms.items()}
