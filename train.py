@@ -36,7 +36,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     from genmodels.trainers.loop import fit
 
     device = hardware.choose_device(cfg.device)
-    if cfg.precision == "auto":     # a run goes on in the precision in which it began
+    if cfg.precision == "auto" and not cfg.overwrite:   # a run goes on in the precision in which it began
         cfg.precision = config.read(folder).get("precision", "auto")
     cfg.precision = hardware.choose_precision(cfg.precision, device)
     cfg.compile = cfg.compile is True

@@ -1,9 +1,10 @@
 """Lists of things that a user can ask for by name: figures, metrics. Which suit a model, and which can be had."""
 
-import difflib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from genmodels.errors import did_you_mean, nearest
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,8 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
         return {name: entry for name, entry in suited.items() if asked == "all" or not entry.slow}
     for name in asked:
         if name not in entries:
-            near = difflib.get_close_matches(name, entries, n=1)
             raise ValueError(f"{kind}: {name} is none of {', '.join(entries)}"
-                             + (f". Did you mean {near[0]}?" if near else ""))
+                             f"{did_you_mean(nearest(name, entries))}")
         if name not in suited:
             raise ValueError(f"{kind}: {name} cannot be had from a {type(model).__name__}, which can give "
                              f"{', '.join(suited)}")

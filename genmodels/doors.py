@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genmodels import config, files
+from genmodels.errors import did_you_mean, nearest
 from genmodels.legal import UserError, check, full_key, leaves, plain, unknown
 
 log = logging.getLogger(__name__)
@@ -101,10 +102,9 @@ def _explain(error: Exception, door: str) -> str:
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", words):
         return str(unknown(match[1] or match[2], _known(door)))
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", words):
-        choices = match[3].split()
-        near = str(unknown(match[2], choices)).partition(". ")[2] if match[2] not in choices else ""
-        return (f"{match[1]}={match[2]}: no such choice; there are {', '.join(choices)}"
-                + (f". {near}" if near.startswith("Did") else ""))
+        group, choice, choices = match[1], match[2], match[3].split()
+        return f"{group}={choice}: no such choice; there are {', '.join(choices)}" + did_you_mean(
+            nearest(choice, choices))
     cause = error.__cause__
     return " ".join((words if cause is None else f"{words} {cause}").split())[:500]
 

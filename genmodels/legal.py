@@ -1,6 +1,5 @@
 """What a configuration may say: legal values of single settings, and signatures of what a node names."""
 
-import difflib
 import inspect
 import json
 import re
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+
+from genmodels.errors import did_you_mean, nearest
 
 INFINITY = float("inf")
 
@@ -69,11 +70,15 @@ def text(*, optional: bool = False) -> Legal:
                  "a text" + (", or null" if optional else ""))
 
 
-def text_list(*, optional: bool = False) -> Legal:
-    """A list of strings, the word all, and null if optional."""
-    return Legal(lambda value: (optional and value is None) or value == "all" or (
-        isinstance(value, list) and all(isinstance(item, str) for item in value)),
-        "a list of names such as [a,b]" + (", all, or null" if optional else ""))
+def text_list() -> Legal:
+    """A list of strings."""
+    return Legal(lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+                 "a list of names such as [a,b]")
+
+
+def selection() -> Legal:
+    """A list of strings, the word all, or null."""
+    return Legal(lambda value: value in (None, "all") or text_list().test(value), f"{text_list().words}, all, or null")
 
 
 DEVICE = Legal(lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
@@ -92,8 +97,7 @@ SETTINGS = {
         "wandb.notes": text(optional=True), "wandb.timeout": number(0, open_end=True),
     },
     "infer": {
-        "checkpoint": text(), "figures": text_list(optional=True), "metrics": text_list(optional=True),
-        "n": integer(1, high=100_000),
+        "checkpoint": text(), "figures": selection(), "metrics": selection(), "n": integer(1, high=100_000),
         "temperature": number(0), "seed": SEED, "device": DEVICE, "dataset.root": text(), "dataset.cache": text(),
     },
 }
@@ -122,10 +126,8 @@ def check(cfg: DictConfig, door: str) -> None:
 def unknown(key: str, known: Sequence[str]) -> UserError:
     """The refusal of a key that does not exist, with the nearest that does."""
     last = {name.rpartition(".")[2]: name for name in known}
-    near = difflib.get_close_matches(key, known, n=1) or [
-        last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], last, n=1)]
-    return UserError(f"{key}: unknown setting" + (f". Did you mean {near[0]}?" if near else
-                                                  ". `python train.py --help` lists all"))
+    near = nearest(key, known) or last.get(nearest(key.rpartition(".")[2], last), "")
+    return UserError(f"{key}: unknown setting{did_you_mean(near) or '. `python train.py --help` lists all'}")
 
 
 def full_key(config: Mapping, message: str) -> str:

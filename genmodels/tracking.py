@@ -103,10 +103,11 @@ class Run:
             self.mirror.finish(self.summary, weights, exit_code)
 
     def cut(self, step: int) -> None:
-        """Drop the rows after a step, and what a killed process left of its last one."""
+        """Drop what came after the checkpoint of a step: later rows, a half-written one, and the row of the test part,
+        which is written when the last checkpoint is there."""
         path = self.folder / METRICS
         if path.exists():
-            rows = [row for row in read_rows(self.folder) if row["step"] <= step]
+            rows = [row for row in read_rows(self.folder) if row["step"] <= step and "test" not in row]
             files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def row(self, step: int, metrics: Mapping[str, Any]) -> None:

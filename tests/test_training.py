@@ -134,6 +134,20 @@ def test_rows_beyond_the_checkpoint_are_written_again(train_here: Train, monkeyp
     assert "error" not in summary(died)
 
 
+def test_a_run_killed_after_its_test_row_writes_it_once(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [*SMALL, "max_steps=4"]
+    whole = train_here(*options, folder="whole")
+
+    def dying(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(Exception, match="MemoryError"):
+        patch.setattr("genmodels.figures.draw", dying)
+        train_here(*options, folder="died")
+    assert "test" in rows(Path("died"))[-1]
+    assert rows(train_here(*options, folder="died")) == rows(whole)
+
+
 def test_looking_changes_nothing(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """How often a run evaluates, draws, saves and logs leaves the weights bit-identical."""
     often = train_here(*SMALL, "max_steps=20", "evaluate_every=1", "checkpoint_every=3", folder="often")

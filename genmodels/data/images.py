@@ -5,7 +5,6 @@ images: (B, C, H, W) float in [0, 1]; labels: (B,) int64, -1 where a set has non
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +109,6 @@ class BatchStream:
         self.batch_size = batch_size
         self.seed = seed
         self._orders: dict[int, Tensor] = {}    # epoch -> permutation, of the epochs in the current batch only
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in which every image has come once."""
-        return math.ceil(len(self.part) / self.batch_size)
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`, from 0."""

@@ -38,6 +38,6 @@ def snapshots(model: GenerativeModel, part: ImageSet, n: int = 40) -> dict[str, 
     made = {"samples": (tile(images, columns), to_uint8(images).cpu().numpy())}
     if isinstance(model, VAE):
         originals, labels = part.batch(slice(0, columns))
-        again = model.decode(model.encode(originals, labels).mean, labels).mean
+        again = model.reconstruct(originals, labels)
         made["reconstructions"] = (tile(torch.cat([originals, again]), columns), to_uint8(again).cpu().numpy())
     return made

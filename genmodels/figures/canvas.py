@@ -18,9 +18,8 @@ from genmodels.data.images import ImageSet, to_uint8
 STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.titlepad": 8, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888", "legend.frameon": False,
-    "savefig.dpi": 150, "figure.facecolor": "white",
+    "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888",
+    "legend.frameon": False, "savefig.dpi": 150, "figure.facecolor": "white",
     # Okabe & Ito 2008: told apart with any colour vision
     "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
                                      "#999999"]),
@@ -98,7 +97,7 @@ def tile(images: Tensor, columns: int) -> np.ndarray:
 
 @styled
 def image_table(images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
-                column_labels: Sequence[str] = (), x_label: str = "", y_label: str = "") -> Figure:
+                column_labels: Sequence[str] = (), x_label: str = "") -> Figure:
     """Images (N, C, H, W) in [0, 1] laid out row by row, with names for rows and columns."""
     sheet = tile(images, columns)
     rows = -(-len(images) // columns)
@@ -112,5 +111,5 @@ def image_table(images: Tensor, columns: int, title: str, *, row_labels: Sequenc
     step_y, step_x = (sheet.shape[0] + GAP_PIXELS) / rows, (sheet.shape[1] + GAP_PIXELS) / columns
     axes.set_yticks([(row + 0.5) * step_y - GAP_PIXELS for row in range(len(row_labels))], row_labels)
     axes.set_xticks([(column + 0.5) * step_x - GAP_PIXELS for column in range(len(column_labels))], column_labels)
-    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set_xlabel(x_label)
     return figure

@@ -30,7 +30,7 @@ def reconstructions(model: VAE, request: Request) -> Picture:
     assert request.part is not None
     count, columns = min(request.n, 30, len(request.part)), 10
     images, labels = request.part.batch(slice(0, count))
-    again = model.decode(model.encode(images, labels).mean, labels).mean
+    again = model.reconstruct(images, labels)
     reseed(CONSTANT_SEED, "reconstructions")
     terms = elbo_terms(model, images, labels)
     pairs = [strip for start in range(0, count, columns)

@@ -37,13 +37,14 @@ def traversals(model: VAE, request: Request) -> Picture:
     kl = kl_per_dimension(model, request.part)                          # (D,)
     order = kl.argsort(descending=True)
     shown = order[:min(len(order), 10, request.n)].tolist()
-    image, _ = request.part.batch(slice(0, 1))
-    mean = model.encode(image).mean                                     # (1, D)
+    image, label = request.part.batch(slice(0, 1))
+    mean = model.encode(image, label).mean                              # (1, D)
     values = torch.linspace(-3, 3, STEPS)
     z = mean.repeat(len(shown) * STEPS, 1)
     for row, dimension in enumerate(shown):
         z[row * STEPS:(row + 1) * STEPS, dimension] = values.to(z)
-    figure = image_table(model.generate(z), STEPS, f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL",
+    figure = image_table(model.generate(z, label.repeat(len(z))), STEPS,
+                         f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL",
                          row_labels=[f"z{dimension}  {kl[dimension]:.2f} nats" for dimension in shown],
                          column_labels=[f"{round(value, 1) + 0.0:+.1f}" for value in values.tolist()],
                          x_label="value of this dimension, in standard deviations of the prior")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet, binarise
-from genmodels.losses.elbo import elbo_terms
+from genmodels.losses.elbo import ELBOTerms, elbo_terms
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, reseed
 
@@ -17,20 +17,20 @@ def evaluate(model: VAE, part: ImageSet, batch_size: int = 500) -> dict[str, flo
     the same images. Returns `elbo` (higher is better), its two terms `distortion` and `rate` (elbo = -distortion -
     rate), the standard error of `elbo` over the images, and their number `n`. Reseeds torch's global generators.
     """
-    distortion, kl = _terms(model, part, batch_size)
-    elbo = -distortion - kl.sum(dim=1)                              # (N,)
+    terms = _terms(model, part, batch_size)
+    elbo = terms.elbo                                               # (N,)
     return {"elbo": elbo.mean().item(), "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
-            "distortion": distortion.mean().item(), "rate": kl.sum(dim=1).mean().item(), "n": len(elbo)}
+            "distortion": terms.distortion.mean().item(), "rate": terms.kl.sum(dim=1).mean().item(), "n": len(elbo)}
 
 
 @torch.no_grad()
 def kl_per_dimension(model: VAE, part: ImageSet, batch_size: int = 500) -> Tensor:
     """KL(q(z_d|x) || p(z_d)) averaged over a part of the data, (D,) float64 nats; their sum is the rate."""
-    return _terms(model, part, batch_size)[1].mean(dim=0)
+    return _terms(model, part, batch_size).kl.mean(dim=0)
 
 
-def _terms(model: VAE, part: ImageSet, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Distortion (N,) and KL (N, D) of every image, float64 on the CPU."""
+def _terms(model: VAE, part: ImageSet, batch_size: int) -> ELBOTerms:
+    """The terms of every image, float64 on the CPU."""
     reseed(CONSTANT_SEED, "evaluation")
     distortions, kls = [], []
     for images, labels in part.batches(batch_size):
@@ -39,4 +39,4 @@ def _terms(model: VAE, part: ImageSet, batch_size: int) -> tuple[Tensor, Tensor]
         distortion, kl = elbo_terms(model, images, labels)
         distortions.append(distortion.cpu().double())
         kls.append(kl.cpu().double())
-    return torch.cat(distortions), torch.cat(kls)
+    return ELBOTerms(torch.cat(distortions), torch.cat(kls))

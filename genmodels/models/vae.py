@@ -35,6 +35,10 @@ class VAE(GenerativeModel):
         """p(x|z) for latents (B, D): a distribution over images (B, C, H, W). Labels (B,) are not looked at."""
         return self.likelihood(self.decoder(z))
 
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mean images of p(x|z) at the mean of q(z|x), for images (B, C, H, W): (B, C, H, W) in [0, 1]."""
+        return self.generate(self.encode(images, labels).mean, labels)
+
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean images of p(x|z) for latents (B, D): (B, C, H, W) in [0, 1]."""
         return self.decode(z, labels).mean
