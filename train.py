@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from genmodels.data.images import Augmentation
+    from genmodels.data.sources import ImageSource
     from genmodels.trainers.loop import Cadence, Trainer
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     """From the configuration to a trained model in `folder`: begin a run, go on with it, or find it finished."""
     from genmodels import hardware  # here, with all that needs torch: `--help` and `--cfg job` answer without
     from genmodels.catalogue import select
-    from genmodels.figures import FIGURES, Request, draw, schedules
+    from genmodels.figures import FIGURES, Request, draw
     from genmodels.tracking import Run, WandbMirror
     from genmodels.trainers.loop import fit
 
@@ -48,9 +50,9 @@ def train(cfg: DictConfig, folder: Path) -> None:
     about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
              "classes": list(source.spec.classes)}
     model, trainer = build(cfg, settings, device)
+    augment = instantiate(cfg.augment)
     if cfg.preview:
-        picture = schedules.draw_plan(trainer.plan, cadence(cfg, len(source.load().train)).total)
-        log.info("%s", picture.save(folder / files.FIGURES, "preview", config.caption(about, step=0)))
+        preview(cfg, source, trainer, augment, folder / files.FIGURES, config.caption(about, step=0))
         return
 
     with Run(folder) as run:
@@ -66,11 +68,13 @@ def train(cfg: DictConfig, folder: Path) -> None:
         config.save(folder, settings)
         run.begin(name=folder.name, parameters=sum(weights.numel() for weights in model.parameters()))
         data = source.load().to(device)
+        config.refuse_other_data(folder, run.summary.get("data"), data.checksum)
+        run.summarise(data=data.checksum)
         times = cadence(cfg, len(data.train))
         log.info("%s: %s with %s parameters, %s training images, %s steps on %s in %s", folder, type(model).__name__,
                  f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}", device, cfg.precision)
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
-                      model_config=settings["model"], about=about)
+                      model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment)
         request = Request(part=data.test, classes=data.spec.classes)
         draw(trainer.inference_model, select("figures", None, FIGURES, model), request, folder / files.FIGURES,
              config.caption(about, step=times.total))
@@ -95,6 +99,23 @@ def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> 
     if cfg.init_from is not None:
         trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
     return model, trainer
+
+
+def preview(cfg: DictConfig, source: "ImageSource", trainer: "Trainer", augment: "Augmentation", folder: Path,
+            caption: str) -> None:
+    """Draw the data as this run will see them, and what changes over its steps; train nothing."""
+    from genmodels.data.images import BatchStream
+    from genmodels.figures import schedules
+    from genmodels.figures.data import draw_data, survey
+    from genmodels.randomness import reseed
+    data = source.load()
+    reseed(cfg.seed, "train")
+    seen = trainer.inputs(BatchStream(data.train, cfg.batch_size, cfg.seed, augment).batch(0))
+    found = survey(data)
+    log.info("%s", found.in_words())
+    log.info("%s", draw_data(found, seen).save(folder, "data", caption))
+    plan = schedules.draw_plan(trainer.plan, cadence(cfg, len(data.train)).total)
+    log.info("%s", plan.save(folder, "preview", caption))
 
 
 def cadence(cfg: DictConfig, images: int) -> "Cadence":

@@ -18,9 +18,10 @@ from genmodels import files
 from genmodels.legal import UserError, is_a, leaves, plain, show
 
 NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
-NAMED_CHOICES = ("dataset", "model", "kl_schedule")
+NAMED_CHOICES = ("model", "kl_schedule")                     # and groups, after the data
+DATA_DETAILS = ("dataset.split", "dataset.attribute")       # what is said of the data besides their name
 NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview", "wandb", "dataset.root",
-           "dataset.download", "dataset.cache")             # settings that leave the numbers as they are
+           "dataset.download", "dataset.keep_raw", "dataset.cache")     # settings that leave the numbers as they are
 
 
 def numbers(config: Mapping) -> dict[str, Any]:
@@ -32,10 +33,20 @@ def numbers(config: Mapping) -> dict[str, Any]:
 
 def run_name(config: Mapping, choices: Mapping[str, str]) -> str:
     """A short readable part and six hex digits over `numbers`: the same settings always have the same name."""
-    parts = [choices[group] for group in NAMED_CHOICES if choices.get(group)]
+    parts = [data_name(dict(leaves(config)), choices)]
+    parts += [choices[group] for group in NAMED_CHOICES if choices.get(group)]
     parts += [f"{word}{config[key]:g}" if is_a(config[key], float) else f"{word}{config[key]}"
               for key, word in NAMED.items() if key in config]
     return clean("-".join(parts)) + "-" + digest(numbers(config))
+
+
+def data_name(settings: Mapping, choices: Mapping[str, str]) -> str:
+    """What the data are called, from flat settings: the choice, or a folder's own name; a split or attribute after it.
+
+    Neither holds anything of the folder that they lie in, which is another one on another machine.
+    """
+    details = [settings[key] for key in DATA_DETAILS if settings.get(key) is not None]
+    return "-".join([clean(str(settings.get("dataset.name") or choices.get("dataset", "")))[:40], *details])
 
 
 def digest(value: object) -> str:
@@ -56,7 +67,12 @@ def _without_hydra(cfg: DictConfig) -> dict[str, Any]:
     return plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
 
 
+def _folder_name(folder: str) -> str:
+    return Path(folder).resolve().name or "pictures"
+
+
 OmegaConf.register_new_resolver("run_name", _name_of_root, replace=True)
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 
 
 class SweepFolder(Callback):
@@ -73,8 +89,9 @@ class SweepFolder(Callback):
             parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
             swept = sorted(override.key_or_group for override in parsed if override.is_sweep_override())
             choices = config.hydra.runtime.choices
-            parts = [choices[group] for group in ("dataset", "model") if group not in swept] + swept
             settings = numbers(_without_hydra(config))
+            names = {"dataset": data_name(settings, choices), "model": choices["model"]}
+            parts = [name for group, name in names.items() if group not in swept] + swept
             fixed = {key: value for key, value in settings.items() if key not in swept}
             folder = f"{config.hydra.sweep.dir}/{clean('-'.join(parts))[:80]}-{digest([fixed, swept])}"
             config.hydra.sweep.dir = folder
@@ -118,10 +135,17 @@ def refuse_other_settings(folder: Path, settings: Mapping) -> None:
                             "Choose another hydra.run.dir, or overwrite=true to lose that run")
 
 
+def refuse_other_data(folder: Path, before: str | None, now: str) -> None:
+    """Raise UserError where a run began with other images than those that are there now."""
+    if before not in (None, now):
+        raise UserError(f"{folder} began with other data (checksum {before}, now {now}). Put those back, choose "
+                        "another hydra.run.dir, or overwrite=true to lose that run")
+
+
 def caption(about: Mapping, step: int) -> str:
     """Data set, model, KL weight, seed and step in one line, for under a picture."""
     settings, choices = about["settings"], about["choices"]
-    parts = [choices["dataset"], choices["model"], f"{settings['model.latent_dim']} latent dimensions"]
+    parts = [data_name(settings, choices), choices["model"], f"{settings['model.latent_dim']} latent dimensions"]
     if "kl_weight" in settings:
         parts.append(f"KL weight {settings['kl_weight']:g} ({choices['kl_schedule']})")
     return " \N{MIDDLE DOT} ".join([*parts, f"seed {settings['seed']}", f"step {step}"])

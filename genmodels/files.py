@@ -29,9 +29,10 @@ def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None,
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        with naming(path):
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         if verify is not None:
             verify(temporary)
         if previous is not None and path.exists():
@@ -40,6 +41,17 @@ def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None,
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError inside that names no file, such as a full disk's, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,8 +1,12 @@
-"""Which device a run computes on, and how exactly."""
+"""Which device a run computes on, how exactly, and how much memory there is."""
 
 import os
+from pathlib import Path
 
 import torch
+
+UNKNOWN_MEMORY = 8 * 2**30      # bytes, taken for granted where the system does not say
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")    # of containers and batch systems; holds a number, or "max"
 
 
 def choose_device(name: str) -> torch.device:
@@ -35,3 +39,17 @@ def choose_precision(name: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
     return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+
+
+def memory() -> int:
+    """Bytes of main memory that this process may use: the machine's, or a container's share of it."""
+    if not hasattr(os, "sysconf"):      # Windows
+        return UNKNOWN_MEMORY
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,19 +18,26 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     texts = {key: json.dumps(value) for key, value in metadata.items()} | {"crc32": str(_checksum(tensors))}
     with files.atomic_write(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=texts)
+        temporary.touch()
+        mode = temporary.stat().st_mode     # what the user's umask gives; the library would keep it private
+        try:
+            safetensors.torch.save_file(tensors, temporary, metadata=texts)
+            temporary.chmod(mode)
+        except SafetensorError as error:    # the library's name for a full disk
+            raise OSError(f"{path}: cannot be written ({error})") from None
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save` wrote: (tensors, metadata).
+    """Read what `save` wrote: (tensors, metadata), with the checksum of the tensors as metadata["crc32"].
 
+    The tensors are memory-mapped: they take no memory of their own, but the file's, as far as the system has it free.
     Raises FileNotFoundError where there is no such file, DamagedFileError where it is not whole.
     """
     try:
         with safe_open(path, framework="pt") as file:
             texts = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}    # noqa: SIM118 (no mapping)
-        if texts.pop("crc32", None) != str(_checksum(tensors)):
+        if texts.get("crc32") != str(_checksum(tensors)):
             raise DamagedFileError(f"{path}: damaged (its checksum does not match)")
         return tensors, {key: json.loads(value) for key, value in texts.items()}
     except (SafetensorError, json.JSONDecodeError) as error:

@@ -112,7 +112,8 @@ class Run:
 
     def row(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl: the step and nested metrics, what the wall clock says under "time"."""
-        with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+        path = self.folder / METRICS
+        with files.naming(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(files.finite({"step": step, **metrics})) + "\n")
         if self.mirror is not None:
             self.mirror.put(flatten({"step": step, **metrics}))

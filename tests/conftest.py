@@ -1,13 +1,16 @@
 """What the tests share: the real train.py and infer.py, called in this process on small data."""
 
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -24,6 +27,20 @@ def composed(door: str, *overrides: str, folder: Path = Path(".")) -> DictConfig
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """A file in MNIST's idx format: magic 0 0 8 (uint8) ndim, big-endian sizes, values."""
+    return struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}i", *array.shape) + array.astype(
+        np.uint8).tobytes()
+
+
+def write_pictures(folder: Path, count: int = 12, side: int = 16, seed: int = 0) -> None:
+    """Coloured noise as png files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+    for index, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / f"{index:03d}.png")
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,10 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, composed
+from conftest import ROOT, composed, write_pictures
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
@@ -20,7 +21,10 @@ def test_every_choice_composes_and_is_legal(group: str, choice: str) -> None:
 
 
 @pytest.mark.parametrize(("group", "choice"), [entry for entry in CHOICES if entry[0] not in ("experiment", "model")])
-def test_every_choice_makes_what_it_names(group: str, choice: str) -> None:
+def test_every_choice_makes_what_it_names(group: str, choice: str, tmp_path: Path,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "data/pictures")
     made = instantiate(composed("train", f"{group}={choice}")[group])
     assert {"dataset": lambda: made.spec.image_shape, "kl_schedule": lambda: made(1.0) >= 0,
             "likelihood": lambda: made.parameters_per_value, "objective": lambda: made.forward}[group]()
@@ -67,10 +71,22 @@ def test_neutral_settings_keep_the_name(override: str) -> None:
     assert name_of(override) == name_of()
 
 
+def test_a_folder_gives_its_name_but_not_its_place() -> None:
+    def name(root: str) -> str:
+        cfg = OmegaConf.to_container(composed("train", "dataset=folder", f"dataset.root={root}"), resolve=True)
+        return config.run_name(cfg, {"dataset": "folder", "model": "vae", "kl_schedule": "linear"})
+
+    assert re.fullmatch(r"my_cats-vae-linear-kl1-seed0-[0-9a-f]{6}", name("/here/my_cats"))
+    assert name("/here/my_cats") == name("/there/my_cats/") != name("/here/my_dogs")
+    assert re.match(r"_-vae", name("'/here/\N{CAT FACE}'"))
+    settings = {"dataset.split": "letters", "dataset.attribute": None}
+    assert config.data_name(settings, {"dataset": "emnist"}) == "emnist-letters"
+
+
 @pytest.mark.parametrize("override", ["seed=1", "epochs=3", "max_steps=10", "batch_size=32", "lr=0.1", "kl_weight=2",
                                       "model.latent_dim=3", "kl_schedule=cosine", "kl_schedule.warmup=0.2",
                                       "precision=bf16",
-                                      "trainer.updater.clip_norm=1", "dataset=mnist",
+                                      "trainer.updater.clip_norm=1", "dataset=mnist", "augment.crop=2",
                                       "model=vae_mlp"])
 def test_other_settings_change_the_name(override: str) -> None:
     assert name_of(override)[-6:] != name_of()[-6:]

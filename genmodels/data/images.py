@@ -3,22 +3,18 @@
 images: (B, C, H, W) float in [0, 1]; labels: (B,) int64, -1 where a set has none.
 """
 
-import hashlib
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from genmodels import tensorfiles
-from genmodels.files import DamagedFileError
-from genmodels.randomness import CONSTANT_SEED, generator
+from genmodels import hardware
+from genmodels.errors import require
+from genmodels.randomness import generator
 
-log = logging.getLogger(__name__)
+DEVICE_SHARE = 0.5      # of an accelerator's free memory: a larger data set stays in main memory
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -34,6 +30,38 @@ def to_uint8(images: Tensor) -> Tensor:
 def binarise(images: Tensor) -> Tensor:
     """Each pixel black or white, white with the probability of its gray value (Burda et al. 2015, section 5)."""
     return (torch.rand_like(images) < images).to(images.dtype)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes that leave an image what it is, drawn anew for each image of each batch."""
+
+    flip: bool = False      # left and right exchanged, for every other image
+    crop: int = 0           # moved by up to so many pixels each way; the edges are repeated where nothing was
+
+    def __post_init__(self) -> None:
+        require(self.crop >= 0, "crop", self.crop, "an integer >= 0 (pixels)")
+
+    @property
+    def active(self) -> bool:
+        """Whether it changes anything."""
+        return self.flip or self.crop > 0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (B, C, H, W) to images of the same shape. Drawn on the CPU, the same on any device."""
+        batch, _, height, width = images.shape
+        shifts = torch.randint(-self.crop, self.crop + 1, (2, batch, 1), generator=generator)
+        rows = (torch.arange(height) + shifts[0]).clamp(0, height - 1)          # (B, H)
+        columns = (torch.arange(width) + shifts[1]).clamp(0, width - 1)         # (B, W)
+        if self.flip:
+            flipped = torch.rand(batch, 1, generator=generator) < 0.5
+            columns = torch.where(flipped, columns.flip(1), columns)
+        rows, columns = rows.to(images.device), columns.to(images.device)
+        images = images.gather(2, rows[:, None, :, None].expand(images.shape))
+        return images.gather(3, columns[:, None, None, :].expand(images.shape))
+
+
+NO_AUGMENTATION = Augmentation()
 
 
 @dataclass(frozen=True)
@@ -61,9 +89,10 @@ class Batch(NamedTuple):
 class ImageSet:
     """One part (train, validation or test) of a data set: rows of a shared uint8 tensor."""
 
-    images: Tensor      # (all, C, H, W) uint8, shared by the parts
-    labels: Tensor      # (all,) int64
-    rows: Tensor        # (N,) int64, those of this part
+    images: Tensor                          # (all, C, H, W) uint8, shared by the parts
+    labels: Tensor                          # (all,) int64
+    rows: Tensor                            # (N,) int64, those of this part
+    device: torch.device | None = None      # where batches go to, if not to where the images are
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,7 +100,8 @@ class ImageSet:
     def batch(self, indices: Tensor | slice) -> Batch:
         """The images at these positions of the part, as floats in [0, 1], with their labels."""
         rows = self.rows[indices]
-        return Batch(to_float(self.images.index_select(0, rows)), self.labels.index_select(0, rows))
+        images, labels = self.images.index_select(0, rows), self.labels.index_select(0, rows)
+        return Batch(to_float(images.to(self.device)), labels.to(self.device))
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """The whole part in order, once; the last batch may be smaller."""
@@ -87,14 +117,26 @@ class ImageData:
     train: ImageSet
     validation: ImageSet
     test: ImageSet
+    checksum: str = ""      # of images, labels and parts, in hex: the same for the same data on any machine
+
+    @property
+    def parts(self) -> dict[str, ImageSet]:
+        """The three parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def to(self, device: torch.device) -> "ImageData":
-        """The same data on a device: batches are then made there, without a copy a step."""
-        if self.train.images.device == device:
+        """The same data for a device: there, where it has room for them; else their batches go there one by one."""
+        images, labels = self.train.images, self.train.labels
+        if images.device == device:
             return self
-        images, labels = self.train.images.to(device), self.train.labels.to(device)
-        parts = (ImageSet(images, labels, part.rows.to(device)) for part in (self.train, self.validation, self.test))
-        return ImageData(self.spec, *parts)
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else hardware.memory()
+        if images.nbytes > DEVICE_SHARE * free:
+            parts = [replace(part, device=device) for part in self.parts.values()]
+        else:
+            images, labels = images.to(device), labels.to(device)
+            parts = [ImageSet(images, labels, part.rows.to(device)) for part in self.parts.values()]
+        train, validation, test = parts
+        return replace(self, train=train, validation=validation, test=test)
 
 
 class BatchStream:
@@ -104,10 +146,12 @@ class BatchStream:
     every image comes once an epoch and every batch is full, also where there are fewer images than `batch_size`.
     """
 
-    def __init__(self, part: ImageSet, batch_size: int, seed: int) -> None:
+    def __init__(self, part: ImageSet, batch_size: int, seed: int,
+                 augment: Augmentation = NO_AUGMENTATION) -> None:
         self.part = part
         self.batch_size = batch_size
         self.seed = seed
+        self.augment = augment
         self._orders: dict[int, Tensor] = {}    # epoch -> permutation, of the epochs in the current batch only
 
     def batch(self, step: int) -> Batch:
@@ -119,82 +163,11 @@ class BatchStream:
                         for epoch in epochs}
         indices = [self._orders[epoch][max(positions.start - epoch * size, 0):positions.stop - epoch * size]
                    for epoch in epochs]
-        return self.part.batch(torch.cat(indices))
+        batch = self.part.batch(torch.cat(indices))
+        if self.augment.active:
+            return batch._replace(images=self.augment(batch.images, generator(self.seed, "augmentation", step)))
+        return batch
 
     def _shuffle(self, epoch: int) -> Tensor:
         order = torch.randperm(len(self.part), generator=generator(self.seed, "data order", epoch))
         return order.to(self.part.rows.device)
-
-
-class Decoded(NamedTuple):
-    """What a data set's files hold, in their order."""
-
-    images: Tensor              # (N, C, H, W) uint8
-    labels: Tensor              # (N,) int64
-    test_from: int | None       # the test part begins at this row; None: there is no official one
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """A data set that is not read yet: its spec is there at once, its images come with `load`."""
-
-    spec: ImageSpec
-    decode: Callable[[], Decoded]   # slow; raises ValueError where files are missing or damaged
-    cache: Path                     # folder of decoded data sets
-    origin: str = ""                # where the images come from; part of the cache's key
-    state: str = ""                 # sizes and times of the files there; "" where they are gone: the cache is then all
-
-    @property
-    def path(self) -> Path:
-        """The cache's file."""
-        key = hashlib.sha256(f"{self.spec.name} {self.origin}".encode()).hexdigest()[:8]
-        return self.cache / f"{self.spec.name}-{key}.safetensors"
-
-    def load(self) -> ImageData:
-        """Read the images from the cache, or decode them and fill it. One process decodes, others wait for it.
-
-        A cache that is damaged, or older than the files that it was made from, is built again.
-        """
-        path = self.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            tensors = self._read_cache(path)
-            if tensors is None:
-                decoded = self.decode()
-                tensors = {"images": decoded.images, "labels": decoded.labels,
-                           "part": split(len(decoded.images), decoded.test_from)}
-                tensorfiles.save(path, tensors, {"state": self.state})
-        train, validation, test = (
-            ImageSet(tensors["images"], tensors["labels"], (tensors["part"] == part).nonzero().flatten())
-            for part in range(3))
-        return ImageData(self.spec, train, validation, test)
-
-    def _read_cache(self, path: Path) -> dict[str, Tensor] | None:
-        try:
-            tensors, metadata = tensorfiles.load(path)
-        except FileNotFoundError:
-            return None
-        except DamagedFileError as error:
-            log.warning("%s: building it again", error)
-            return None
-        return tensors if self.state in ("", metadata["state"]) else None
-
-
-def split(size: int, test_from: int | None) -> Tensor:
-    """The part of each of `size` images: 0 train, 1 validation, 2 test, (size,) uint8, by a constant seed.
-
-    Where there is no official test part, a fifth of the images, drawn at random, becomes it; of the rest, a tenth but
-    at most 5,000 images, drawn at random, is the validation part.
-    """
-    if size < 10:
-        raise ValueError(f"{size} images are too few for train, validation and test parts: at least 10 are needed")
-    part = torch.zeros(size, dtype=torch.uint8)
-    if test_from is None:
-        order = torch.randperm(size, generator=generator(CONSTANT_SEED, "test part"))
-        part[order[:size // 5]] = 2
-    else:
-        part[test_from:] = 2
-    rest = (part == 0).nonzero().flatten()
-    order = torch.randperm(len(rest), generator=generator(CONSTANT_SEED, "validation part"))
-    part[rest[order[:min(5000, max(1, len(rest) // 10))]]] = 1
-    return part

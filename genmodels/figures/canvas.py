@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.titlepad": 8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888",
+    "text.parse_math": False,   # names of classes are anybody's
     "legend.frameon": False, "savefig.dpi": 150, "figure.facecolor": "white",
     # Okabe & Ito 2008: told apart with any colour vision
     "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
@@ -99,10 +101,18 @@ def tile(images: Tensor, columns: int) -> np.ndarray:
 def image_table(images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
                 column_labels: Sequence[str] = (), x_label: str = "") -> Figure:
     """Images (N, C, H, W) in [0, 1] laid out row by row, with names for rows and columns."""
+    height, width = tile(images, columns).shape[:2]
+    figure, (axes,) = axes_grid(max(columns * CELL_INCHES + (0.8 if row_labels else 0.2), 4.5),
+                                height / width * columns * CELL_INCHES + 0.9)
+    show_images(axes, images, columns, title, row_labels=row_labels, column_labels=column_labels, x_label=x_label)
+    return figure
+
+
+def show_images(axes: Axes, images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
+                column_labels: Sequence[str] = (), x_label: str = "") -> None:
+    """The same on axes that are there."""
     sheet = tile(images, columns)
     rows = -(-len(images) // columns)
-    height = sheet.shape[0] / sheet.shape[1] * columns * CELL_INCHES
-    figure, (axes,) = axes_grid(max(columns * CELL_INCHES + (0.8 if row_labels else 0.2), 4.5), height + 0.9)
     axes.imshow(np.repeat(sheet, 3 // sheet.shape[2], axis=2), interpolation="nearest")
     axes.set_title(title)
     axes.grid(False)
@@ -112,4 +122,8 @@ def image_table(images: Tensor, columns: int, title: str, *, row_labels: Sequenc
     axes.set_yticks([(row + 0.5) * step_y - GAP_PIXELS for row in range(len(row_labels))], row_labels)
     axes.set_xticks([(column + 0.5) * step_x - GAP_PIXELS for column in range(len(column_labels))], column_labels)
     axes.set_xlabel(x_label)
-    return figure
+
+
+def padded(images: Tensor, count: int) -> Tensor:
+    """As many images (count, C, H, W), white ones at the end where there are fewer: a full row of a table."""
+    return torch.cat([images, images.new_ones(count - len(images), *images.shape[1:])])

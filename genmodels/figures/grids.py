@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genmodels.figures.canvas import Picture, Request, image_table
+from genmodels.figures.canvas import Picture, Request, image_table, padded
 from genmodels.losses.elbo import elbo_terms
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
@@ -33,8 +33,8 @@ def reconstructions(model: VAE, request: Request) -> Picture:
     again = model.reconstruct(images, labels)
     reseed(CONSTANT_SEED, "reconstructions")
     terms = elbo_terms(model, images, labels)
-    pairs = [strip for start in range(0, count, columns)
-             for strip in (_pad(images[start:start + columns], columns), _pad(again[start:start + columns], columns))]
+    pairs = [padded(strip[start:start + columns], columns) for start in range(0, count, columns)
+             for strip in (images, again)]
     table = [{"test_image": index, "class": request.class_name(int(labels[index])), "elbo": terms.elbo[index].item(),
               "distortion": terms.distortion[index].item(), "kl": terms.kl[index].sum().item(),
               "squared_error": (images[index] - again[index]).square().sum().item()} for index in range(count)]
@@ -47,7 +47,3 @@ def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
     """One row for each vector of z (N, D), after further columns of N values."""
     return [{name: values[index] for name, values in columns.items()} | {"image": index}
             | {f"z{dimension}": value for dimension, value in enumerate(row)} for index, row in enumerate(z.tolist())]
-
-
-def _pad(images: Tensor, count: int) -> Tensor:
-    return torch.cat([images, images.new_ones(count - len(images), *images.shape[1:])])

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from genmodels import checkpoint, files
-from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
+from genmodels.data.images import NO_AUGMENTATION, Augmentation, Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import reseed
@@ -36,6 +36,10 @@ class Trainer(Protocol):
 
     def plan(self, step: int, total: int) -> dict[str, float]:
         """What changes over time by plan, at a step of `total`: weights, learning rates. A pure function."""
+        ...
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """The batch's images (B, C, H, W) as `update` sees them."""
         ...
 
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
@@ -103,7 +107,7 @@ class Means:
 
 
 def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_size: int, seed: int,
-        model_config: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+        model_config: dict[str, Any], about: dict[str, Any], augment: Augmentation = NO_AUGMENTATION) -> dict[str, Any]:
     """Train to the end of the run, from its last checkpoint if there is one; returns the final metrics.
 
     A step is a pure function of the states at its beginning and of (seed, step). So a resumed run ends bit-identical to
@@ -112,7 +116,7 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
     """
     means, clock = Means(), _Clock()
     states: dict[str, Any] = {"trainer": trainer, "means": means, "clock": clock}
-    stream = BatchStream(data.train, batch_size, seed)
+    stream = BatchStream(data.train, batch_size, seed, augment)
 
     def save(step: int) -> None:
         checkpoint.export(run.folder / files.INFERENCE, trainer.inference_model, model_config, about | {"step": step})

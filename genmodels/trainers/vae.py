@@ -42,9 +42,13 @@ class VAETrainer:
         return {"kl_weight": self.kl_weight * self.kl_schedule(step / total),
                 "lr": self.updater.learning_rate(step, total)}
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """The images (B, C, H, W) as the model sees them: drawn black and white, if `binarise`."""
+        return binarise(batch.images) if self.binarise else batch.images
+
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         """One step on a batch; returns the batch means of the terms, in nats per image, and the gradient's norm."""
-        images = binarise(batch.images) if self.binarise else batch.images
+        images = self.inputs(batch)
         with self.updater.autocast():
             terms = elbo_terms(self.model, images, batch.labels)
         loss = self.objective(terms.distortion, terms.kl, self.plan(step, total)["kl_weight"], step / total).mean()
