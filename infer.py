@@ -37,7 +37,11 @@ def infer(cfg: DictConfig, _: Path) -> None:
     part = None
     if any(entry.data for entry in [*figures.values(), *metrics.values()]):
         try:
-            part = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device).test
+            data = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
+            part = data.test
+            if data.checksum != about.get("data"):
+                log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may "
+                            "be among them", cfg.dataset.root, cfg.checkpoint)
         except ValueError as error:
             figures = without_data("figures", cfg.figures, figures, str(error))
             metrics = without_data("metrics", cfg.metrics, metrics, str(error))

@@ -86,7 +86,7 @@ class Likelihood(nn.Module):
     """Reads a decoder's output as a distribution over images; a module, since some have parameters of their own."""
 
     parameters_per_value: int   # decoder channels for each image channel
-    binary: bool                # a likelihood of black and white images: training and evaluation binarise
+    binary: bool                # of black and white images: training and evaluation binarise gray ones
 
     def forward(self, output: Tensor) -> ImageDistribution:
         """(B, parameters_per_value * C, H, W), unbounded -> a distribution over images (B, C, H, W)."""

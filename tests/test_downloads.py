@@ -122,7 +122,7 @@ def test_another_process_goes_on_where_one_was_stopped(server: Server, tmp_path:
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:123_456])
     fetch(server.resource("file.bin"), tmp_path)
     assert server.asked == [("/file.bin", "bytes=123456-")]
-    for leftover in (CONTENT, CONTENT + b"more", b"something else", b""):      # whole already; too long; of another file
+    for leftover in (CONTENT, CONTENT + b"more", b"something else", b""):  # whole; too long; another
         (tmp_path / "file.bin.part").write_bytes(leftover)
         assert fetch(server.resource("file.bin"), tmp_path).read_bytes() == CONTENT
 
@@ -274,7 +274,8 @@ PUBLISHED: dict[str, tuple[Callable, dict[str, Any], str, set[str]]] = {   # how
     "fashion_mnist": (lambda *here: publish_idx("FashionMNIST", *here), {}, "FashionMNIST/raw", {
         "t10k-labels-idx1-ubyte.gz"}),
     "kmnist": (lambda *here: publish_idx("KMNIST", *here), {}, "KMNIST/raw", {"t10k-labels-idx1-ubyte"}),
-    "emnist": (publish_emnist, {"split": "letters"}, "EMNIST/raw", {"gzip.zip", "emnist-letters-test-images-idx3-ubyte"}),
+    "emnist": (publish_emnist, {"split": "letters"}, "EMNIST/raw", {
+        "gzip.zip", "emnist-letters-test-images-idx3-ubyte"}),
     "cifar10": (publish_cifar10, {}, ".", {"cifar-10-python.tar.gz", "cifar-10-batches-py"}),
     "flowers": (publish_flowers, {"side": 16}, "flowers-102", {"102flowers.tgz", "jpg", "setid.mat"}),
     "celeba": (publish_celeba, {"side": 16, "attribute": None}, "celeba", {"img_align_celeba", "img_align_celeba.zip"}),
@@ -344,8 +345,8 @@ def test_archives_put_there_by_hand(published: tuple, server: Server, tmp_path: 
 def test_a_lying_server_changes_nothing(published: tuple, server: Server, tmp_path: Path) -> None:
     _, open_it, _, _ = published
     server.moods = ["page"] * 20
-    with pytest.raises(ValueError, match=r"^dataset\.root=.*no .* files in .*sends another file.*Put into .* by hand: .*"
-                                         r"md5.*The same command again") as caught:
+    with pytest.raises(ValueError, match=r"^dataset\.root=.*no .* files in .*sends another file.*Put into .* by "
+                                         r"hand: .*md5.*The same command again") as caught:
         open_it().load()
     assert len(str(caught.value).splitlines()) <= 12
     assert everything(tmp_path / "root") == [] and not list((tmp_path / "cache").rglob("*.safetensors"))

@@ -75,7 +75,7 @@ def test_interpolations_are_straight_lines(run: Path, infer_here: Callable) -> N
 def test_without_data_what_the_model_alone_can_make(run: Path, infer_here: Callable, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch,
                                                     caplog: pytest.LogCaptureFixture) -> None:
-    def gone() -> None:
+    def gone(_: Path) -> None:
         raise ValueError("dataset.root=x: no files there")
 
     monkeypatch.setattr(datasets, "_decode_digits", gone)

@@ -64,6 +64,11 @@ def test_infer_refuses(overrides: list[str], message: str) -> None:
     (["trainer.updater.clip_norm=0"], "trainer.updater.clip_norm=0: must be a number > 0"),
     (["kl_schedule.warmup=0"], "kl_schedule.warmup=0: must be a fraction of the run"),
     (["dataset=mnist", "dataset.root=/nowhere"], "dataset.root=/nowhere: no MNIST files in /nowhere/MNIST/raw"),
+    (["dataset=folder"], "dataset.root=data/pictures: no such folder. Give the one that holds your pictures"),
+    (["dataset=emnist", "dataset.split=letter"], "dataset.split=letter: must be one of byclass, bymerge"),
+    (["dataset=celeba", "dataset.attribute=Smile"], "dataset.attribute=Smile: must be null or one of 5_o_Clock_Shadow"),
+    (["dataset=flowers", "dataset.side=7"], "dataset.side=7: must be an integer >= 8"),
+    (["augment.crop=-1"], "augment.crop=-1: must be an integer >= 0"),
     (["device=cuda:7"], "device=cuda:7: torch sees"),
     (["init_from=nowhere"], "init_from=nowhere: no checkpoint.pt there"),
 ])

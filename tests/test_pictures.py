@@ -99,8 +99,9 @@ def test_transparency_lies_on_the_background(background: str, expected: tuple, t
     half = clear.copy()
     half[..., 3] = 128
     colour = datasets._colour(background)
+    gray = Image.merge("LA", [Image.new("L", (16, 16), level) for level in (200, 0)])
     for name, picture, more in [
-            ("rgba", Image.fromarray(clear), {}), ("la", Image.merge("LA", [Image.new("L", (16, 16), level) for level in (200, 0)]), {}),
+            ("rgba", Image.fromarray(clear), {}), ("la", gray, {}),
             ("palette", Image.fromarray(clear[..., 0]).convert("P"), {"transparency": 200}),
             ("rgb", Image.new("RGB", (16, 16), (9, 9, 9)), {"transparency": (9, 9, 9)})]:
         picture.save(tmp_path / f"{name}.png", **more)
@@ -174,7 +175,7 @@ def test_channels_are_those_of_the_pictures(tmp_path: Path) -> None:
 
 
 def test_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy, a touched file, another place: no picture is decoded again. Other content, side or background: they are."""
+    """Moved, or touched: no picture is decoded again. Another content, side or background: they are."""
     decoded = []
     read = Squares.read
     monkeypatch.setattr(Squares, "read", lambda self, path: decoded.append(path) or read(self, path))
@@ -411,7 +412,8 @@ def test_fifty_hostile_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert len(lines) == len(HOSTILE) + 1
     for name in [*HOSTILE, os.fsdecode(b"no\xfftext.png")]:
         assert any(line.startswith(f"unreadable: {pictures.printable(name)} (") for line in lines), name
-    for name, reason in {"large.png": "more than 64,000,000 pixels", "rather_large.png": "9000 x 9000 pixels", "floats.tif": "floating-point", "text.png": "no picture",
+    for name, reason in {"large.png": "more than 64,000,000 pixels", "floats.tif": "floating-point",
+                         "rather_large.png": "9000 x 9000 pixels", "text.png": "no picture",
                          "32_bits.tif": "beyond 16 bits", "truncated.jpg": "truncated"}.items():
         assert any(line.startswith(f"unreadable: {name} (") and reason in line for line in lines), name
     assert "and 34 more" in caplog.text and "\x1b" not in caplog.text
@@ -434,7 +436,8 @@ def test_each_hostile_picture_has_its_reason(name: str, tmp_path: Path) -> None:
 
 def test_odd_but_harmless_pictures_are_read(tmp_path: Path) -> None:
     """One pixel; very long; animated; with broken metadata: what a viewer shows is an image."""
-    good = {"dot.png": saved(size=(1, 1)), "line.png": saved(size=(30_000, 1)), "pole.jpg": saved("jpeg", size=(2, 9000)),
+    good = {"dot.png": saved(size=(1, 1)), "line.png": saved(size=(30_000, 1)),
+            "pole.jpg": saved("jpeg", size=(2, 9000)),
             "film.gif": saved("gif", "P", save_all=True, append_images=[Image.new("P", (40, 30))] * 3),
             "progressive.jpg": saved("jpeg", progressive=True),
             "tail.png": saved() + b"something after the end"}
@@ -444,15 +447,18 @@ def test_odd_but_harmless_pictures_are_read(tmp_path: Path) -> None:
 
 
 def test_deep_trees_end(tmp_path: Path) -> None:
-    """Deeper than Python's recursion goes."""
+    """Deeper than Python's recursion goes. Taken away again, since pytest's own tidying recurses."""
     write_pictures(tmp_path / "root")
-    here = os.getcwd()
+    here, depth = os.getcwd(), 1200
+    os.chdir(tmp_path / "root")
     try:
-        os.chdir(tmp_path / "root")
-        for _ in range(1200):
+        for _ in range(depth):
             os.mkdir("d")
             os.chdir("d")
+        listing = folders.find(tmp_path / "root", None)
     finally:
+        for _ in range(depth):
+            os.chdir("..")
+            os.rmdir("d")
         os.chdir(here)
-    listing = folders.find(tmp_path / "root", None)
     assert len(listing.names) == 12 and not listing.classes

@@ -81,6 +81,7 @@ def fetch(resource: Resource, folder: Path) -> Path:
     path, partial = folder / resource.name, folder / f"{resource.name}.part"
     failures = []
     for url in resource.urls:
+        log.info("downloading %s", url)
         for attempt in range(ATTEMPTS):
             begun = partial.exists()
             try:

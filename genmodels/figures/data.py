@@ -16,6 +16,7 @@ from genmodels.data.images import ImageData, to_float
 from genmodels.figures.canvas import Picture, padded, show_images, styled
 
 ROWS, COLUMNS = 12, 12      # of the table of images; of more classes some are shown
+UNLABELLED = 4              # rows of images where there are no classes
 SEEN = 24                   # images as the model sees them
 CHUNK = 500                 # images whose values are counted at once
 CHANNELS = {1: ["#444444"], 3: ["#d55e00", "#009e73", "#0072b2"]}
@@ -102,9 +103,10 @@ def draw_data(found: Survey, seen: Tensor) -> Picture:
     data = found.data
     labels = data.train.labels[data.train.rows]
     shown = [int(index) for index in np.unique(np.linspace(0, len(found.classes) - 1, ROWS).round())]
-    rows = [(labels == label).nonzero().flatten()[:COLUMNS] if data.spec.classes
-            else torch.arange(row * COLUMNS, min((row + 1) * COLUMNS, len(data.train)))
-            for row, label in enumerate(shown if data.spec.classes else range(4))]
+    if data.spec.classes:
+        rows = [(labels == label).nonzero().flatten()[:COLUMNS] for label in shown]
+    else:
+        rows = list(torch.arange(min(len(labels), UNLABELLED * COLUMNS)).split(COLUMNS))
     sheet = torch.cat([padded(to_float(data.train.images[data.train.rows[row]]), COLUMNS) for row in rows])
     heights = [0.56 * len(rows) + 0.5, 1.6, 3.2]
     figure = Figure(figsize=(13, sum(heights)), layout="constrained")

@@ -13,7 +13,7 @@ from genmodels.randomness import CONSTANT_SEED, reseed
 def evaluate(model: VAE, part: ImageSet, batch_size: int = 500) -> dict[str, float]:
     """The bound on a part of the data, in nats per image, one sample of z each.
 
-    Images are binarised for a Bernoulli likelihood. Binarisation and noise have constant seeds, so that runs compare on
+    Gray images are binarised for a Bernoulli likelihood. Binarisation and noise have constant seeds: runs compare on
     the same images. Returns `elbo` (higher is better), its two terms `distortion` and `rate` (elbo = -distortion -
     rate), the standard error of `elbo` over the images, and their number `n`. Reseeds torch's global generators.
     """
@@ -34,7 +34,7 @@ def _terms(model: VAE, part: ImageSet, batch_size: int) -> ELBOTerms:
     reseed(CONSTANT_SEED, "evaluation")
     distortions, kls = [], []
     for images, labels in part.batches(batch_size):
-        if model.likelihood.binary:
+        if model.binary:
             images = binarise(images)
         distortion, kl = elbo_terms(model, images, labels)
         distortions.append(distortion.cpu().double())

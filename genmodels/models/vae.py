@@ -26,6 +26,11 @@ class VAE(GenerativeModel):
         self.decoder = decoder
         self.likelihood = likelihood
 
+    @property
+    def binary(self) -> bool:
+        """Whether its images are black and white: gray data are binarised for a likelihood of those, colours are not."""
+        return self.likelihood.binary and self.image_shape[0] == 1
+
     def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
         """q(z|x) for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D). Labels (B,) are not looked at."""
         mean, log_variance = self.encoder(images).chunk(2, dim=1)   # (B, D) each

@@ -18,9 +18,10 @@ class VAETrainer:
     """Trains encoder and decoder together on a stochastic estimate of the objective."""
 
     def __init__(self, model: VAE, *, updater: Callable[..., Updater], objective: nn.Module, kl_weight: float,
-                 kl_schedule: Schedule, binarise: bool) -> None:
+                 kl_schedule: Schedule, binarise: bool | None) -> None:
         """updater: called with the model. kl_weight: 1 is the ELBO. binarise: draw each training image
-        black and white anew at every step, which a Bernoulli likelihood needs for an honest ELBO."""
+        black and white anew at every step, which a Bernoulli likelihood needs for an honest ELBO; None: if they are
+        gray, and the likelihood is such."""
         require(0 <= kl_weight < float("inf"), "kl_weight", kl_weight, "a finite number >= 0 (1 is the ELBO)")
         require(model.likelihood.binary or not binarise, "binarise", binarise,
                 f"false for {type(model.likelihood).__name__}, which is not for black and white images")
@@ -29,7 +30,7 @@ class VAETrainer:
         self.objective = objective
         self.kl_weight = kl_weight
         self.kl_schedule = kl_schedule
-        self.binarise = binarise
+        self.binarise = model.binary if binarise is None else binarise
         self.updater = updater(model=model)
 
     @property
