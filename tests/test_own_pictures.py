@@ -109,8 +109,9 @@ def test_from_pictures_to_pictures(root: Path, train_here: Callable, infer_here:
     write_pictures(root / "plums", count=1, seed=99)
     infer_here(f"checkpoint={folder}", f"dataset.root={root}", "figures=[samples]")
     assert "not the images that" in caplog.text
-    infer_here(f"checkpoint={folder}", "dataset.root=nowhere", "n=4")
-    assert "left out figures reconstructions, traversals: dataset.root=nowhere: no such folder" in caplog.text
+    for more, there in (["dataset.root=nowhere"], "nowhere"), ([], "data/pictures"):
+        infer_here(f"checkpoint={folder}", "n=4", *more)
+        assert f"left out figures reconstructions, traversals: dataset.root={there}: no such folder" in caplog.text
 
 
 def test_other_pictures_under_a_run_are_refused(root: Path, train_here: Callable,

@@ -20,7 +20,7 @@ from torch.utils.data import ConcatDataset
 from genmodels.data import folders, pictures
 from genmodels.data.downloads import Resource
 from genmodels.data.images import ImageSpec, to_uint8
-from genmodels.data.published import Files, Published
+from genmodels.data.published import DEFAULT_ROOT, Files, Published
 from genmodels.data.sources import Decoded, ImageSource
 from genmodels.errors import require
 
@@ -111,10 +111,10 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
     def read(dataset: Any, root: str, workspace: Path) -> Decoded:
         parts = [dataset(root, split=part, loader=how.read) for part in ("train", "val", "test")]
         union: ConcatDataset = ConcatDataset(parts)
-        labels = torch.empty(len(union), dtype=torch.long)
+        order, labels = pictures.shuffled(len(union)), torch.empty(len(union), dtype=torch.long)
 
         def reader(index: int) -> np.ndarray:
-            image, labels[index] = union[index]
+            image, labels[index] = union[order[index]]
             return image
 
         images, problems = pictures.decode(range(len(union)), reader, how.shape, workspace)
@@ -201,6 +201,8 @@ def open_source(settings: Mapping[str, Any], root: str, cache: str) -> ImageSour
                  and value.__module__ == __name__ and not name.startswith("_") and value is not open_source}
     if target not in functions:
         raise ValueError(f"dataset._target_={target}: no data set of this project")
+    if functions[target] is folder and Path(root) == DEFAULT_ROOT:
+        root = str(DEFAULT_ROOT / "pictures")       # their place there, as in conf/dataset/folder.yaml
     arguments = {key.removeprefix("dataset."): value for key, value in settings.items() if key.startswith("dataset.")}
     here = {"root": root, "cache": cache, "download": False, "keep_raw": False}
     named = {name: here[name] for name in inspect.signature(functions[target]).parameters if name in here}

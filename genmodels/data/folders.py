@@ -88,14 +88,16 @@ def known_contents(listing: Listing, cache: Path) -> tuple[str, bool]:
 
 
 def decode(listing: Listing, how: pictures.Squares, max_unreadable: float, workspace: Path, notes: Path) -> Decoded:
-    """All pictures that can be read, with their labels. Writes what was left out, and why, to `notes`, and logs it.
+    """All pictures that can be read, with their labels, shuffled. Writes what was left out to `notes`, and logs it.
 
     Raises ValueError where more than the share `max_unreadable` cannot be read, a class has none left, or fewer than
     ten pictures are left in all.
     """
     root = listing.root
-    images, problems = pictures.decode(listing.names, lambda name: how.read(root / name), how.shape, workspace)
-    unreadable = [f"{pictures.printable(listing.names[index])} ({reason})" for index, reason in problems.items()]
+    order = pictures.shuffled(len(listing.names))
+    names = [listing.names[index] for index in order]
+    images, problems = pictures.decode(names, lambda name: how.read(root / name), how.shape, workspace)
+    unreadable = sorted(f"{pictures.printable(names[index])} ({reason})" for index, reason in problems.items())
     lines = [f"passed over: {line}" for line in listing.passed_over] + [f"unreadable: {line}" for line in unreadable]
     if lines:
         files.write_text(notes, "\n".join(lines) + "\n")
@@ -105,7 +107,7 @@ def decode(listing: Listing, how: pictures.Squares, max_unreadable: float, works
                          f"more than dataset.max_unreadable={max_unreadable:g} allows: {'; '.join(few(unreadable))}")
     if len(images) < 10:
         raise ValueError(f"dataset.root={root}: {len(images)} pictures are too few: at least 10 are needed")
-    labels = torch.tensor([label for index, label in enumerate(listing.labels) if index not in problems])
+    labels = torch.tensor([listing.labels[row] for index, row in enumerate(order) if index not in problems])
     for label, name in enumerate(listing.classes):
         if not (labels == label).any():
             raise ValueError(f"dataset.root={root}: no picture of the class {name} can be read. Mend them, or move "

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from genmodels import hardware
 from genmodels.files import naming
+from genmodels.randomness import CONSTANT_SEED, generator
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -110,6 +111,11 @@ def decode(items: Sequence[Item], reader: Callable[[Item], np.ndarray], shape: t
         if len(problems) == len(items):
             return torch.empty(0, *shape, dtype=torch.uint8), problems
         return torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=(len(items) - len(problems), *shape))), problems
+
+
+def shuffled(count: int) -> list[int]:
+    """0 to count - 1 in a constant random order: the first images of a part are then of any class, not of the first."""
+    return torch.randperm(count, generator=generator(CONSTANT_SEED, "order of pictures")).tolist()
 
 
 def parallel(function: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:

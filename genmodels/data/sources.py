@@ -1,7 +1,9 @@
 """Data sets that are not read yet, and the cache from which they are read: decoded once, one uint8 file each."""
 
+import contextlib
 import hashlib
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from genmodels.randomness import CONSTANT_SEED, generator
 
 log = logging.getLogger(__name__)
 
+DECODING = 2            # raised when the same files come to give other tensors: older caches are then not taken
 MEMORY_SHARE = 0.25     # of the memory: a larger data set stays in its file, memory-mapped
 
 
@@ -45,7 +48,7 @@ class ImageSource:
     @property
     def path(self) -> Path:
         """The cache's file."""
-        key = hashlib.sha256(f"{self.spec.name} {self.origin}".encode(errors="surrogateescape")).hexdigest()[:8]
+        key = hashlib.sha256(f"{DECODING} {self.spec.name} {self.origin}".encode(errors="surrogateescape")).hexdigest()[:8]
         return self.cache / f"{re.sub('[^A-Za-z0-9_-]', '_', self.spec.name)}-{key}.safetensors"
 
     def load(self) -> ImageData:
@@ -76,11 +79,16 @@ class ImageSource:
     def _build(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = self.state()
         workspace = self.path.with_suffix(".files")
-        decoded = self.decode(workspace)
-        tensors = {"images": decoded.images, "labels": decoded.labels,
-                   "part": split(len(decoded.images), decoded.test_from)}
-        tensorfiles.save(self.path, tensors, {"state": state or self.state()})
-        shutil.rmtree(workspace, ignore_errors=True)
+        try:
+            decoded = self.decode(workspace)
+            tensors = {"images": decoded.images, "labels": decoded.labels,
+                       "part": split(len(decoded.images), decoded.test_from)}
+            tensorfiles.save(self.path, tensors, {"state": state or self.state()})
+            shutil.rmtree(workspace, ignore_errors=True)
+        finally:    # of a failure only what a next attempt goes on with stays
+            for folder, _, _ in os.walk(workspace, topdown=False):
+                with contextlib.suppress(OSError):      # not empty
+                    os.rmdir(folder)
         found = self._read()
         assert found is not None, f"{self.path} was just written"
         return found

@@ -139,7 +139,7 @@ def _draw_classes(axes: Axes, found: Survey) -> None:
         axes.bar(np.arange(len(counts)), counts, bottom=bottom, label=f"{part} ({counts.sum():,})", width=0.8)
         bottom += counts
     axes.set(title="images by class" if found.data.spec.classes else "images by part")
-    axes.legend()
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0, columnspacing=1)
     axes.grid(axis="x", visible=False)
     few = len(found.classes) <= 30
     axes.set_xticks(range(len(found.classes)) if few else [],

@@ -28,7 +28,7 @@ class VAE(GenerativeModel):
 
     @property
     def binary(self) -> bool:
-        """Whether its images are black and white: gray data are binarised for a likelihood of those, colours are not."""
+        """Whether its images are black and white: gray data are binarised for a likelihood of those."""
         return self.likelihood.binary and self.image_shape[0] == 1
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
