@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
 def infer(cfg: DictConfig, _: Path) -> None:
     """From a checkpoint to results/<run name>/: every figure as png and csv, the metrics as metrics.json."""
     from genmodels import checkpoint, hardware  # here, with all that needs torch: `--help` answers without
-    from genmodels.catalogue import select, without_data
+    from genmodels.catalogue import select, without
     from genmodels.data.datasets import open_source
     from genmodels.figures import FIGURES, Request, draw
     from genmodels.files import write_json
@@ -34,6 +34,9 @@ def infer(cfg: DictConfig, _: Path) -> None:
         raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
     figures, metrics = (select(kind, cfg[kind], entries, model)
                         for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
+    run = run_folder(cfg.checkpoint)
+    if run is None:
+        figures = without("history", "figures", cfg.figures, figures, f"there is none at {cfg.checkpoint}")
     part = None
     if any(entry.data for entry in [*figures.values(), *metrics.values()]):
         try:
@@ -43,17 +46,25 @@ def infer(cfg: DictConfig, _: Path) -> None:
                 log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may "
                             "be among them", cfg.dataset.root, cfg.checkpoint)
         except ValueError as error:
-            figures = without_data("figures", cfg.figures, figures, str(error))
-            metrics = without_data("metrics", cfg.metrics, metrics, str(error))
+            figures = without("data", "figures", cfg.figures, figures, str(error))
+            metrics = without("data", "metrics", cfg.metrics, metrics, str(error))
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
-    request = Request(cfg.n, cfg.seed, cfg.temperature, part, about["classes"])
+    request = Request(cfg.n, cfg.seed, cfg.temperature, cfg.center, cfg.spread, part, about["classes"], run)
     for path in draw(model, figures, request, folder, config.caption(about, about["step"])):
         log.info("%s", path)
     if metrics:
         numbers = {name: entry.call(model, part) for name, entry in metrics.items()}
         write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"], **numbers})
         log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
+
+
+def run_folder(checkpoint: str) -> Path | None:
+    """The folder of a run that is here with what it kept as it trained."""
+    from genmodels.figures.lineage import stored_steps
+    path = Path(checkpoint)
+    folder = path if path.is_dir() else path.parent
+    return folder if stored_steps(folder) else None
 
 
 if __name__ == "__main__":

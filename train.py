@@ -75,7 +75,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
                  f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}", device, cfg.precision)
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment)
-        request = Request(part=data.test, classes=data.spec.classes)
+        request = Request(part=data.test, classes=data.spec.classes, run=folder)
         draw(trainer.inference_model, select("figures", None, FIGURES, model), request, folder / files.FIGURES,
              config.caption(about, step=times.total))
         run.finish(metrics, folder / files.INFERENCE)

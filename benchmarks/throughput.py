@@ -24,10 +24,11 @@ from torchvision.transforms import ToTensor
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.distributions import BernoulliLikelihood
+from genmodels.files import read_rows
 from genmodels.losses.objectives import ELBO
 from genmodels.models.vae import MLPVAE
 from genmodels.schedules import linear
-from genmodels.tracking import Run, read_rows
+from genmodels.tracking import Run
 from genmodels.trainers.loop import Cadence, fit
 from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer

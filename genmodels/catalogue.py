@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genmodels.errors import did_you_mean, nearest
 
@@ -14,9 +14,10 @@ class Entry:
     """A function, and what it cannot do without."""
 
     call: Callable
-    needs: str = ""         # a method that the model must have, such as "encode"
-    data: bool = False      # needs the test part
-    slow: bool = False      # only given when asked for
+    needs: str = ""                                     # a method that the model must have, such as "encode"
+    data: bool | Callable[[object], bool] = False       # needs the test part; it may depend on the model
+    history: bool = False                               # needs what the run kept in its folder
+    slow: bool = False                                  # only given when asked for
 
 
 def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, Entry],
@@ -25,7 +26,8 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
 
     Raises ValueError for a name that does not exist, or does not suit the model.
     """
-    suited = {name: entry for name, entry in entries.items() if not entry.needs or hasattr(model, entry.needs)}
+    suited = {name: replace(entry, data=entry.data(model) if callable(entry.data) else entry.data)
+              for name, entry in entries.items() if not entry.needs or hasattr(model, entry.needs)}
     if asked is None or asked == "all":
         return {name: entry for name, entry in suited.items() if asked == "all" or not entry.slow}
     for name in asked:
@@ -38,14 +40,15 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
     return {name: suited[name] for name in asked}
 
 
-def without_data(kind: str, asked: object, entries: Mapping[str, Entry], reason: str) -> dict[str, Entry]:
-    """What is left of a selection where there are no data, for this reason.
+def without(lacking: str, kind: str, asked: object, entries: Mapping[str, Entry], reason: str) -> dict[str, Entry]:
+    """What is left of a selection where data or history (`lacking`) is not there, for this reason.
 
-    Raises ValueError if an entry that needs them was asked for by name; else says in one line what is left out.
+    Raises ValueError if an entry that needs it was asked for by name; else says in one line what is left out.
     """
-    missing = [name for name, entry in entries.items() if entry.data]
+    what = {"data": "the test images", "history": "what a run keeps in its folder as it trains"}[lacking]
+    missing = [name for name, entry in entries.items() if getattr(entry, lacking)]
     if missing and isinstance(asked, Sequence) and asked != "all":
-        raise ValueError(f"{kind}: {', '.join(missing)} needs the test images, but {reason}")
+        raise ValueError(f"{kind}: {', '.join(missing)} needs {what}, but {reason}")
     if missing:
         log.info("left out %s %s: %s", kind, ", ".join(missing), reason)
-    return {name: entry for name, entry in entries.items() if not entry.data}
+    return {name: entry for name, entry in entries.items() if name not in missing}

@@ -74,6 +74,25 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> dict:
+    """A json file's content, {} where there is no such file or a killed process left it broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def read_rows(folder: Path) -> list[dict]:
+    """The rows of a run's metrics.jsonl, up to the first that is not whole."""
+    rows: list[dict] = []
+    try:
+        for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
+            rows.append(json.loads(line))
+    except (FileNotFoundError, json.JSONDecodeError):
+        pass
+    return rows
+
+
 def finite(value: object) -> object:
     """The same nested value with non-finite floats as None."""
     if isinstance(value, dict):

@@ -76,6 +76,13 @@ def text_list() -> Legal:
                  "a list of names such as [a,b]")
 
 
+def number_list() -> Legal:
+    """A list of finite numbers, or null."""
+    return Legal(lambda value: value is None or (isinstance(value, list) and bool(value)
+                                                 and all(is_a(item, float) and abs(item) < INFINITY for item in value)),
+                 "a list of numbers such as [1,-0.5], or null")
+
+
 def selection() -> Legal:
     """A list of strings, the word all, or null."""
     return Legal(lambda value: value in (None, "all") or text_list().test(value), f"{text_list().words}, all, or null")
@@ -98,7 +105,8 @@ SETTINGS = {
     },
     "infer": {
         "checkpoint": text(), "figures": selection(), "metrics": selection(), "n": integer(1, high=100_000),
-        "temperature": number(0), "seed": SEED, "device": DEVICE, "dataset.root": text(), "dataset.cache": text(),
+        "temperature": number(0), "center": number_list(), "spread": number(0), "seed": SEED, "device": DEVICE,
+        "dataset.root": text(), "dataset.cache": text(),
     },
 }
 

@@ -48,7 +48,8 @@ class Job:
 
 def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
-    from genmodels.tracking import is_held, read_json, read_rows
+    from genmodels.files import read_json, read_rows
+    from genmodels.tracking import is_held
     config, summary = read(folder), read_json(folder / files.SUMMARY)
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = "interrupted"   # killed, without a chance to say so

@@ -50,7 +50,7 @@ class Run:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ValueError(f"{self.folder}: another process is training in this folder") from None
-        self.summary = read_json(self.folder / SUMMARY)
+        self.summary = files.read_json(self.folder / SUMMARY)
         logging.getLogger().addHandler(self._handler)
         return self
 
@@ -107,7 +107,7 @@ class Run:
         which is written when the last checkpoint is there."""
         path = self.folder / METRICS
         if path.exists():
-            rows = [row for row in read_rows(self.folder) if row["step"] <= step and "test" not in row]
+            rows = [row for row in files.read_rows(self.folder) if row["step"] <= step and "test" not in row]
             files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def row(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -121,10 +121,12 @@ class Run:
     def pictures(self, step: int, images: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """Keep what the model makes at a step: for each name a sheet (H, W, C) as png and its images as npz, uint8."""
         from matplotlib.image import imsave  # slow to import
+
+        from genmodels.figures.canvas import coloured
         for name, (sheet, array) in images.items():
             path = self.folder / files.FIGURES / f"{name}-{step:08d}"
             with files.atomic_write(path.with_suffix(".png")) as temporary:
-                imsave(temporary, np.repeat(sheet, 3 // sheet.shape[2], axis=2), format="png")
+                imsave(temporary, coloured(sheet), format="png")
             with files.atomic_write(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, images=array, step=step)
         if self.mirror is not None:
@@ -223,25 +225,6 @@ def is_held(folder: Path) -> bool:
             return False
     except Timeout:
         return True
-
-
-def read_json(path: Path) -> dict:
-    """A json file's content, {} where there is no such file or a killed process left it broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-
-
-def read_rows(folder: Path) -> list[dict]:
-    """The rows of a run's metrics.jsonl, up to the first that is not whole."""
-    rows: list[dict] = []
-    try:
-        for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
-            rows.append(json.loads(line))
-    except (FileNotFoundError, json.JSONDecodeError):
-        pass
-    return rows
 
 
 def in_words(metrics: Mapping[str, float]) -> str:

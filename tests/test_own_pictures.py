@@ -111,7 +111,7 @@ def test_from_pictures_to_pictures(root: Path, train_here: Callable, infer_here:
     assert "not the images that" in caplog.text
     for more, there in (["dataset.root=nowhere"], "nowhere"), ([], "data/pictures"):
         infer_here(f"checkpoint={folder}", "n=4", *more)
-        assert f"left out figures reconstructions, traversals: dataset.root={there}: no such folder" in caplog.text
+        assert f"traversals, latent_grid, latent_scatter, latent_atlas: dataset.root={there}: no such" in caplog.text
 
 
 def test_other_pictures_under_a_run_are_refused(root: Path, train_here: Callable,

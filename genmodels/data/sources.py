@@ -48,8 +48,9 @@ class ImageSource:
     @property
     def path(self) -> Path:
         """The cache's file."""
-        key = hashlib.sha256(f"{DECODING} {self.spec.name} {self.origin}".encode(errors="surrogateescape")).hexdigest()[:8]
-        return self.cache / f"{re.sub('[^A-Za-z0-9_-]', '_', self.spec.name)}-{key}.safetensors"
+        content = f"{DECODING} {self.spec.name} {self.origin}".encode(errors="surrogateescape")
+        name = re.sub("[^A-Za-z0-9_-]", "_", self.spec.name)
+        return self.cache / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
 
     def load(self) -> ImageData:
         """Read the images from the cache, or decode them and fill it. One process decodes, others wait for it.

@@ -26,6 +26,9 @@ STYLE: Any = {
     "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
                                      "#999999"]),
 }
+# Petroff 2021 (arXiv:2107.02270), with black for his second gray: ten for classes, told apart with any colour vision
+CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#222222",
+                 "#92dadd")
 styled = matplotlib.rc_context(STYLE)   # a decorator: what the function draws has the house style
 CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
@@ -36,11 +39,14 @@ GAP_PIXELS = 2
 class Request:
     """The same few wishes for all figures; each takes what concerns it."""
 
-    n: int = 100                        # how many images, or rows: figures that read better with fewer show fewer
-    seed: int = 0                       # of the noise
-    temperature: float = 1.0            # the prior's variance
-    part: ImageSet | None = None        # the test part; None where there are no data
-    classes: Sequence[str] = ()         # names of the labels
+    n: int = 100                            # how many images, or rows: figures that read better with fewer show fewer
+    seed: int = 0                           # of the noise
+    temperature: float = 1.0                # the prior's variance
+    center: Sequence[float] | None = None   # of a region of the latent space; None: the prior's
+    spread: float = 0.3                     # its standard deviation
+    part: ImageSet | None = None            # the test part; None where there are no data
+    classes: Sequence[str] = ()             # names of the labels
+    run: Path | None = None                 # the run's folder, with what it kept as training went; None: there is none
 
     def class_name(self, label: int) -> str:
         """A label's name, "" where the data have none."""
@@ -70,10 +76,16 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def axes_grid(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def class_colour(label: int) -> str:
+    """The colour of a class, in all figures the same; gray where there is none."""
+    return CLASS_COLOURS[label % len(CLASS_COLOURS)] if label >= 0 else "#555555"
+
+
+def axes_grid(width: float, height: float, columns: int = 1,
+              widths: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:
     """An empty figure of this size in inches, with axes side by side; for functions that are `styled`."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    return figure, list(figure.subplots(1, columns, squeeze=False, width_ratios=widths)[0])
 
 
 def stacked_axes(width: float, heights: Sequence[float], columns: Sequence[int]) -> tuple[Figure, list[list[Axes]]]:
@@ -84,13 +96,13 @@ def stacked_axes(width: float, heights: Sequence[float], columns: Sequence[int])
                     for row, count in zip(rows, columns, strict=True)]
 
 
-def tile(images: Tensor, columns: int) -> np.ndarray:
+def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS) -> np.ndarray:
     """One sheet (H', W', C) uint8 of images (N, C, H, W) in [0, 1], row by row, white gaps between them."""
     array = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()                  # (N, H, W, C)
     rows = -(-len(array) // columns)
     _, height, width, channels = array.shape
-    stride_y, stride_x = height + GAP_PIXELS, width + GAP_PIXELS
-    sheet = np.full((rows * stride_y - GAP_PIXELS, columns * stride_x - GAP_PIXELS, channels), 255, np.uint8)
+    stride_y, stride_x = height + gap, width + gap
+    sheet = np.full((rows * stride_y - gap, columns * stride_x - gap, channels), 255, np.uint8)
     for index, image in enumerate(array):
         y, x = index // columns * stride_y, index % columns * stride_x
         sheet[y:y + height, x:x + width] = image
@@ -98,30 +110,35 @@ def tile(images: Tensor, columns: int) -> np.ndarray:
 
 
 @styled
-def image_table(images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
-                column_labels: Sequence[str] = (), x_label: str = "") -> Figure:
-    """Images (N, C, H, W) in [0, 1] laid out row by row, with names for rows and columns."""
+def image_table(images: Tensor, columns: int, title: str, **labels: Any) -> Figure:
+    """Images (N, C, H, W) in [0, 1] laid out row by row; labels are those of `show_images`."""
     height, width = tile(images, columns).shape[:2]
-    figure, (axes,) = axes_grid(max(columns * CELL_INCHES + (0.8 if row_labels else 0.2), 4.5),
+    figure, (axes,) = axes_grid(max(columns * CELL_INCHES + (0.8 if labels.get("row_labels") else 0.2), 4.5),
                                 height / width * columns * CELL_INCHES + 0.9)
-    show_images(axes, images, columns, title, row_labels=row_labels, column_labels=column_labels, x_label=x_label)
+    show_images(axes, images, columns, title, **labels)
     return figure
 
 
 def show_images(axes: Axes, images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
-                column_labels: Sequence[str] = (), x_label: str = "") -> None:
-    """The same on axes that are there."""
-    sheet = tile(images, columns)
+                column_labels: Sequence[str] = (), x_label: str = "", y_label: str = "",
+                gap: int = GAP_PIXELS) -> None:
+    """Images (N, C, H, W) in [0, 1] laid out row by row on axes, with names for rows and columns."""
+    sheet = tile(images, columns, gap)
     rows = -(-len(images) // columns)
-    axes.imshow(np.repeat(sheet, 3 // sheet.shape[2], axis=2), interpolation="nearest")
+    axes.imshow(coloured(sheet), interpolation="nearest")
     axes.set_title(title)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
-    step_y, step_x = (sheet.shape[0] + GAP_PIXELS) / rows, (sheet.shape[1] + GAP_PIXELS) / columns
-    axes.set_yticks([(row + 0.5) * step_y - GAP_PIXELS for row in range(len(row_labels))], row_labels)
-    axes.set_xticks([(column + 0.5) * step_x - GAP_PIXELS for column in range(len(column_labels))], column_labels)
-    axes.set_xlabel(x_label)
+    step_y, step_x = (sheet.shape[0] + gap) / rows, (sheet.shape[1] + gap) / columns
+    axes.set_yticks([(row + 0.5) * step_y - gap for row in range(len(row_labels))], row_labels)
+    axes.set_xticks([(column + 0.5) * step_x - gap for column in range(len(column_labels))], column_labels)
+    axes.set(xlabel=x_label, ylabel=y_label)
+
+
+def coloured(sheet: np.ndarray) -> np.ndarray:
+    """A sheet (H, W, 1 or 3) as (H, W, 3), as it is drawn and kept."""
+    return np.repeat(sheet, 3 // sheet.shape[2], axis=2)
 
 
 def padded(images: Tensor, count: int) -> Tensor:

@@ -23,6 +23,11 @@ def evaluate(model: VAE, part: ImageSet, batch_size: int = 500) -> dict[str, flo
             "distortion": terms.distortion.mean().item(), "rate": terms.kl.sum(dim=1).mean().item(), "n": len(elbo)}
 
 
+def observed(model: VAE, images: Tensor) -> Tensor:
+    """Images as an evaluation sees them: gray ones drawn black and white for a likelihood of those."""
+    return binarise(images) if model.binary else images
+
+
 @torch.no_grad()
 def kl_per_dimension(model: VAE, part: ImageSet, batch_size: int = 500) -> Tensor:
     """KL(q(z_d|x) || p(z_d)) averaged over a part of the data, (D,) float64 nats; their sum is the rate."""
@@ -34,9 +39,7 @@ def _terms(model: VAE, part: ImageSet, batch_size: int) -> ELBOTerms:
     reseed(CONSTANT_SEED, "evaluation")
     distortions, kls = [], []
     for images, labels in part.batches(batch_size):
-        if model.binary:
-            images = binarise(images)
-        distortion, kl = elbo_terms(model, images, labels)
+        distortion, kl = elbo_terms(model, observed(model, images), labels)
         distortions.append(distortion.cpu().double())
         kls.append(kl.cpu().double())
     return ELBOTerms(torch.cat(distortions), torch.cat(kls))
