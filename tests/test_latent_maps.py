@@ -17,7 +17,7 @@ import genmodels
 from genmodels.data import datasets
 from genmodels.data.images import ImageSet, to_uint8
 from genmodels.distributions import BernoulliLikelihood
-from genmodels.figures import FIGURES, Request, lineage, maps
+from genmodels.figures import FIGURES, Request, latent_plane, lineage, maps
 from genmodels.legal import UserError
 from genmodels.metrics.posterior import Plane, Posteriors, density, posteriors, prior_density, share_in_holes
 from genmodels.models.vae import MLPVAE
@@ -87,30 +87,30 @@ def test_the_density_is_that_of_the_mixture(dimensions: int) -> None:
     values = density(found, plane, axes, chunk=7)
     assert float(values.sum() * 0.1 ** dimensions) == pytest.approx(1, abs=1e-3)
     point = (131,) * dimensions
-    expected = np.mean([np.prod(stats.norm.pdf(axes[0][131], mean, stddev))
+    expected = np.mean([np.prod(stats.norm.pdf(axes[0][131], mean, np.sqrt(stddev**2 + 0.1**2)))
                         for mean, stddev in zip(found.mean.numpy(), found.stddev.numpy(), strict=True)])
     assert float(values[point]) == pytest.approx(expected)
     assert float(prior_density(axes)[point]) == pytest.approx(stats.norm.pdf(axes[0][131]) ** dimensions)
 
 
 def test_holes() -> None:
-    def around(*means: float, stddev: float = 1.0) -> Posteriors:
-        mean = torch.tensor([[value, 0.0] for value in means], dtype=torch.float64)
-        return Posteriors(mean, torch.full_like(mean, stddev), torch.zeros(len(means)))
+    def around(*mean: float) -> Posteriors:
+        stddev = (1 - 0.1**2) ** 0.5      # with the smoothing, 1
+        return Posteriors(torch.tensor([mean], dtype=torch.float64), torch.full((1, len(mean)), stddev).double(),
+                          torch.zeros(1))
 
     plane = Plane.whole(2)
-    assert share_in_holes(around(0.0), plane) == 0
-    assert share_in_holes(around(40.0), plane) == pytest.approx(1)
+    assert share_in_holes(around(0.0, 0.0), plane) == 0
+    assert share_in_holes(around(40.0, 0.0), plane) == pytest.approx(1)
     # N(m, 1) is under a tenth of N(0, 1) where m x - m^2 / 2 < log 0.1, which is x < -(log 10 - 2) / 2 for m = 2
-    assert share_in_holes(around(2.0), plane) == pytest.approx(stats.norm.cdf(-(np.log(10) - 2) / 2), abs=0.01)
-    line = Posteriors(torch.tensor([[2.0]], dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64), torch.zeros(1))
-    assert share_in_holes(line, Plane.whole(1)) == pytest.approx(stats.norm.cdf(-(np.log(10) - 2) / 2), abs=0.01)
+    assert share_in_holes(around(2.0, 0.0), plane) == pytest.approx(stats.norm.cdf(-(np.log(10) - 2) / 2), abs=0.01)
+    assert share_in_holes(around(2.0), Plane.whole(1)) == pytest.approx(stats.norm.cdf(-(np.log(10) - 2) / 2), abs=0.01)
 
 
 def test_contours_hold_their_share_of_the_mass() -> None:
     axis = torch.linspace(-6, 6, 601, dtype=torch.float64)
     values = prior_density([axis, axis])
-    levels = maps.levels_of_mass(values, [0.9, 0.5])
+    levels = latent_plane.levels_of_mass(values, [0.9, 0.5])
     for level, share in zip(levels, [0.9, 0.5], strict=True):      # of N(0, I) in two dimensions: exp(-r^2 / 2) outside
         assert level == pytest.approx((1 - share) / (2 * np.pi), rel=0.01)
 

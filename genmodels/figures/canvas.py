@@ -21,7 +21,8 @@ STYLE: Any = {
     "axes.titlelocation": "left", "axes.titlepad": 8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888",
     "text.parse_math": False,   # names of classes are anybody's
-    "legend.frameon": False, "savefig.dpi": 150, "figure.facecolor": "white",
+    "hatch.linewidth": 0.5, "hatch.color": "#777777", "legend.frameon": False,
+    "savefig.dpi": 150, "figure.facecolor": "white",
     # Okabe & Ito 2008: told apart with any colour vision
     "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
                                      "#999999"]),

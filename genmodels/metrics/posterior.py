@@ -10,7 +10,8 @@ from genmodels.metrics.likelihood import observed
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, reseed
 
-HOLE = 0.1      # of the prior's density: where the aggregated posterior has less, samples land and data do not
+HOLE = 0.1          # of the prior's density: where the aggregated posterior has less, samples land and data do not
+RESOLUTION = 0.1    # standard deviations of the prior: closer than that, between two images, there is no hole
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,11 @@ class Plane:
 def density(found: Posteriors, plane: Plane, axes: list[Tensor], chunk: int = 2000) -> Tensor:
     """The aggregated posterior's density on a grid of the plane, (len(axes[0]), len(axes[1])), or (len(axes[0]),).
 
-    The mixture of the projected posteriors, whose two coordinates are taken as independent.
+    The mixture of the projected posteriors, whose two coordinates are taken as independent, smoothed with a standard
+    deviation of RESOLUTION: else very sharp posteriors of finitely many images would leave holes everywhere.
     """
-    means, spreads = plane.project(found.mean), plane.spread(found.stddev)
+    means = plane.project(found.mean)
+    spreads = (plane.spread(found.stddev).square() + RESOLUTION**2).sqrt()
     total = torch.zeros([len(axis) for axis in axes], dtype=torch.float64)
     for mean, spread in zip(means.split(chunk), spreads.split(chunk), strict=True):
         along = [torch.distributions.Normal(mean[:, [index]], spread[:, [index]]).log_prob(axis).exp()
