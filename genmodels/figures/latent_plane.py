@@ -104,7 +104,8 @@ def draw_ridges(axes: Axes, found: Posteriors, table: list[dict[str, Any]]) -> N
     axes.set_yticks(range(len(rows)), [row["class"] for row in reversed(rows)])
     for radius in (-2, -1, 1, 2):
         axes.axvline(radius, **QUIET)
-    axes.set(xlabel="z0; cross and bar: class mean and mean standard deviation", xlim=(-far, far))
+    axes.set(xlim=(-far, far), xlabel="z0 (dashed: 1 and 2 sigma of the prior; cross and bar: a class's mean, and mean "
+             "standard deviation)")
 
 
 def draw_plane_atlas(model: VAE, found: Posteriors, plane: Plane, request: Request, table: list[dict[str, Any]],
@@ -127,18 +128,16 @@ def draw_plane_atlas(model: VAE, found: Posteriors, plane: Plane, request: Reque
 
 
 def draw_line_atlas(model: VAE, plane: Plane, axis: Tensor, data: Tensor, prior: Tensor, holes: Tensor) -> Figure:
+    """One dimension: both densities, holes, and decoded images under their place on the axis."""
     figure, (axes,) = axes_grid(9, 4)
     axes.plot(axis, prior, label="prior", **QUIET)
-    axes.plot(axis, data, label="aggregated posterior")
-    axes.fill_between(axis, prior, where=holes.numpy(), hatch="////", facecolor="none", edgecolor="#d55e00",
-                      label="hole")
-    low, high = axis[0].item(), axis[-1].item()
-    count = 24
-    middles = (torch.arange(count, dtype=torch.float64) + 0.5) / count * (high - low) + low
-    sheet = tile(decoded(model, plane, middles[:, None]), count, gap=0)
-    height = (high - low) / count * max(data.max().item(), 0.45) * 2.2 / 7
-    axes.imshow(coloured(sheet), extent=(low, high, -height, 0), aspect="auto")
-    axes.set(xlabel="z0", ylabel="density", xlim=(low, high), ylim=(-height, None))
+    axes.plot(axis, data, label="aggregated posterior", linewidth=2)
+    axes.fill_between(axis, prior, where=holes.numpy(), hatch="////", facecolor="none", label="hole")
+    low, high, top = axis[0].item(), axis[-1].item(), 1.1 * max(data.max().item(), prior.max().item())
+    middles = (torch.arange(ATLAS, dtype=torch.float64) + 0.5) / ATLAS * (high - low) + low
+    sheet = tile(decoded(model, plane, middles[:, None]), ATLAS, gap=0)
+    axes.imshow(coloured(sheet), extent=(low, high, -0.12 * top, 0), aspect="auto", interpolation="nearest")
+    axes.set(xlabel="z0", ylabel="density", xlim=(low, high), ylim=(-0.12 * top, top))
     axes.legend()
     return figure
 

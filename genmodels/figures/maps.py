@@ -40,8 +40,9 @@ def latent_grid(model: VAE, request: Request) -> Picture:
         marks = [f"{value:.1f}" if index % 3 == 1 else "" for index, value in enumerate(values.tolist())]
         labels = {"column_labels": marks, "row_labels": marks[::-1], "x_label": plane.names[0],
                   "y_label": plane.names[1]}
-    title = (f"The latent {'plane' if flat else 'line'} at equal steps of the prior's probability"
-             + ("" if flat else f", from {values[0]:.1f} to {values[-1]:.1f}"))
+    else:
+        labels["x_label"] = f"z0 from {values[0]:.1f} to {values[-1]:.1f}, row by row"
+    title = f"The latent {'plane' if flat else 'line'} at equal steps of probability"
     figure = image_table(latent_plane.decoded(model, plane, points), GRID if flat else 10, title, gap=0, **labels)
     return Picture(figure, [{"image": index, **dict(zip(plane.keys, point, strict=True))}
                             for index, point in enumerate(points.tolist())])
@@ -67,11 +68,11 @@ def latent_scatter(model: VAE, request: Request) -> Picture:
         latent_plane.draw_prior(axes)
         latent_plane.frame(axes, found, plane)
         latent_plane.draw_classes(axes, table, plane)
+        cross = Line2D([], [], marker="x", color="black", linestyle="", label="mean of the means")
+        ellipse = Line2D([], [], marker="o", color="black", linestyle="", markersize=9, fillstyle="none",
+                         label="mean standard deviation")
+        latent_plane.draw_legend(axes, table, "1 and 2 sigma of the prior", cross, ellipse)
     axes.set_title(f"Posterior means of {len(found.mean):,} test images")
-    cross = Line2D([], [], marker="x", color="black", linestyle="", label="mean of the means")
-    ellipse = Line2D([], [], marker="o", color="black", linestyle="", markersize=9, fillstyle="none",
-                     label="mean standard deviation")
-    latent_plane.draw_legend(axes, table, "1 and 2 sigma of the prior", cross, ellipse)
     return Picture(figure, table)
 
 
