@@ -7,7 +7,7 @@ else from the network.
 
 import inspect
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ImageColor
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from genmodels.data import folders, pictures
@@ -110,16 +111,8 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
 
     def read(dataset: Any, root: str, workspace: Path) -> Decoded:
         parts = [dataset(root, split=part, loader=how.read) for part in ("train", "val", "test")]
-        union: ConcatDataset = ConcatDataset(parts)
-        order, labels = pictures.shuffled(len(union)), torch.empty(len(union), dtype=torch.long)
-
-        def reader(index: int) -> np.ndarray:
-            image, labels[index] = union[order[index]]
-            return image
-
-        images, problems = pictures.decode(range(len(union)), reader, how.shape, workspace)
-        _refuse_any(problems)
-        return Decoded(images, labels, test_from=None)
+        order = pictures.shuffled(sum(map(len, parts)))
+        return Decoded(*_decode_union(parts, order, how.shape, workspace), test_from=None)
 
     published = Published("Flowers102", "flowers-102", ["jpg", "imagelabels.mat", "setid.mat"], resources, read)
     return published.source(ImageSpec("flowers", how.shape, tuple(Flowers102.classes)),
@@ -142,20 +135,14 @@ def celeba(*, side: int, attribute: str | None, root: str, download: bool, keep_
         left, top = (image.width - CELEBA_CROP) // 2, (image.height - CELEBA_CROP) // 2
         return how.cut(image.crop((left, top, left + CELEBA_CROP, top + CELEBA_CROP)))
 
+    def label(attributes: Tensor) -> int:
+        return int(attributes[CELEBA_ATTRIBUTES.index(attribute)]) if attribute else -1
+
     def read(dataset: Any, root: str, workspace: Path) -> Decoded:
-        parts = [dataset(root, split=part, target_type="attr", transform=face) for part in ("train", "valid", "test")]
-        union: ConcatDataset = ConcatDataset(parts)
-        labels = torch.full((len(union),), -1)
-        if attribute is not None:
-            labels = torch.cat([part.attr[:, part.attr_names.index(attribute)] for part in parts])
-
-        def reader(index: int) -> np.ndarray:
-            with pictures.explained():
-                return union[index][0]
-
-        images, problems = pictures.decode(range(len(union)), reader, how.shape, workspace)
-        _refuse_any(problems)
-        return Decoded(images, labels.long(), test_from=len(parts[0]) + len(parts[1]))
+        parts = [dataset(root, split=part, transform=face, target_transform=label)
+                 for part in ("train", "valid", "test")]
+        images, labels = _decode_union(parts, range(sum(map(len, parts))), how.shape, workspace)
+        return Decoded(images, labels, test_from=len(parts[0]) + len(parts[1]))
 
     needs = ["img_align_celeba", "list_attr_celeba.txt", "identity_CelebA.txt", "list_bbox_celeba.txt",
              "list_landmarks_align_celeba.txt", "list_eval_partition.txt"]
@@ -242,10 +229,22 @@ def _squares(side: int, channels: int, background: tuple[int, int, int] = (255, 
     return pictures.Squares(side, channels, background)
 
 
-def _refuse_any(problems: Mapping[int, str]) -> None:
+def _decode_union(parts: Sequence[Any], order: Sequence[int], shape: tuple[int, int, int],
+                  workspace: Path) -> tuple[Tensor, Tensor]:
+    """Images and labels of data sets whose items are (image (C, H, W) uint8, label), taken as one, in an order."""
+    union: ConcatDataset = ConcatDataset(parts)
+    labels = torch.empty(len(order), dtype=torch.long)
+
+    def reader(index: int) -> np.ndarray:
+        with pictures.explained():
+            image, labels[index] = union[order[index]]
+        return image
+
+    images, problems = pictures.decode(range(len(order)), reader, shape, workspace)
     if problems:
         first, reason = next(iter(problems.items()))
-        raise ValueError(f"{len(problems)} pictures cannot be read; number {first}: {reason}")
+        raise ValueError(f"{len(problems)} pictures cannot be read; number {order[first]}: {reason}")
+    return images, labels
 
 
 def _colour(name: str) -> tuple[int, int, int]:
