@@ -27,6 +27,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
     from genmodels.figures import FIGURES, Request, draw
     from genmodels.files import write_json
     from genmodels.metrics import METRICS
+    from genmodels.metrics.evidence import Evidence
 
     device = hardware.choose_device(cfg.device)
     model, about = checkpoint.open_run(cfg.checkpoint, device)
@@ -37,11 +38,10 @@ def infer(cfg: DictConfig, _: Path) -> None:
     run = run_folder(cfg.checkpoint)
     if run is None:
         figures = without("history", "figures", cfg.figures, figures, f"there is none at {cfg.checkpoint}")
-    part = None
+    data = None
     if any(entry.data for entry in [*figures.values(), *metrics.values()]):
         try:
             data = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
-            part = data.test
             if data.checksum != about.get("data"):
                 log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may "
                             "be among them", cfg.dataset.root, cfg.checkpoint)
@@ -50,11 +50,14 @@ def infer(cfg: DictConfig, _: Path) -> None:
             metrics = without("data", "metrics", cfg.metrics, metrics, str(error))
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
-    request = Request(cfg.n, cfg.seed, cfg.temperature, cfg.center, cfg.spread, part, about["classes"], run)
+    wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
+    request = Request(**wishes, part=data.test if data else None, classes=about["classes"], run=run)
     for path in draw(model, figures, request, folder, config.caption(about, about["step"])):
         log.info("%s", path)
     if metrics:
-        numbers = {name: entry.call(model, part) for name, entry in metrics.items()}
+        assert data is not None
+        evidence = Evidence(data, about["settings"].get("kl_weight"), cfg.k, seed=cfg.seed)
+        numbers = {name: entry.call(model, evidence) for name, entry in metrics.items()}
         write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"], **numbers})
         log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
 

@@ -83,6 +83,13 @@ def number_list() -> Legal:
                  "a list of numbers such as [1,-0.5], or null")
 
 
+def integer_list() -> Legal:
+    """A list of whole numbers from 0, or null."""
+    return Legal(lambda value: value is None or (isinstance(value, list) and bool(value)
+                                                 and all(is_a(item, int) and item >= 0 for item in value)),
+                 "a list of integers >= 0 such as [3,7], or null")
+
+
 def selection() -> Legal:
     """A list of strings, the word all, or null."""
     return Legal(lambda value: value in (None, "all") or text_list().test(value), f"{text_list().words}, all, or null")
@@ -105,8 +112,8 @@ SETTINGS = {
     },
     "infer": {
         "checkpoint": text(), "figures": selection(), "metrics": selection(), "n": integer(1, high=100_000),
-        "temperature": number(0), "center": number_list(), "spread": number(0), "seed": SEED, "device": DEVICE,
-        "dataset.root": text(), "dataset.cache": text(),
+        "temperature": number(0), "center": number_list(), "spread": number(0), "labels": integer_list(), "seed": SEED,
+        "k": integer(1, high=100_000), "device": DEVICE, "dataset.root": text(), "dataset.cache": text(),
     },
 }
 

@@ -45,6 +45,7 @@ class Request:
     temperature: float = 1.0                # the prior's variance
     center: Sequence[float] | None = None   # of a region of the latent space; None: the prior's
     spread: float = 0.3                     # its standard deviation
+    labels: Sequence[int] | None = None     # classes to make, of models that can choose; None: all, or any
     part: ImageSet | None = None            # the test part; None where there are no data
     classes: Sequence[str] = ()             # names of the labels
     run: Path | None = None                 # the run's folder, with what it kept as training went; None: there is none

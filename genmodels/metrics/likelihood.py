@@ -5,6 +5,7 @@ from torch import Tensor
 
 from genmodels.data.images import ImageSet, binarise
 from genmodels.losses.elbo import ELBOTerms, elbo_terms
+from genmodels.metrics.evidence import Evidence
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, reseed
 
@@ -21,6 +22,11 @@ def evaluate(model: VAE, part: ImageSet, batch_size: int = 500) -> dict[str, flo
     elbo = terms.elbo                                               # (N,)
     return {"elbo": elbo.mean().item(), "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
             "distortion": terms.distortion.mean().item(), "rate": terms.kl.sum(dim=1).mean().item(), "n": len(elbo)}
+
+
+def elbo(model: VAE, evidence: Evidence) -> dict[str, float]:
+    """`evaluate` on the test part."""
+    return evaluate(model, evidence.data.test)
 
 
 def observed(model: VAE, images: Tensor) -> Tensor:
