@@ -49,21 +49,32 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def train_in(folder: Path, cache: Path, *overrides: str, figures: bool = False) -> Path:
+    """Train in this process, in this folder; returns it.
+
+    figures: draw them at the end as every run does, which takes seconds, and on which no weight and no number depends;
+    what is drawn while it trains is drawn in any case.
+    """
+    import train
+    from genmodels import doors
+    cfg = composed("train", f"dataset.cache={cache}", *overrides, folder=folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        if not figures:
+            patch.setattr("genmodels.figures.draw", lambda *_: [])
+        doors.job(train.train, cfg, "train")
+    return folder
+
+
 @pytest.fixture
 def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
                caplog: pytest.LogCaptureFixture) -> Callable[..., Path]:
-    """Train in this process, in a folder of `tmp_path`; returns the folder."""
-    import train
-    from genmodels import doors
+    """`train_in` a folder of `tmp_path`, from there."""
     monkeypatch.chdir(tmp_path)
     caplog.set_level("INFO")    # as Hydra's logging has it
 
-    def call(*overrides: str, folder: str = "run") -> Path:
-        path = tmp_path / folder
-        cfg = composed("train", f"dataset.cache={cache}", *overrides, folder=path)
-        path.mkdir(parents=True, exist_ok=True)
-        doors.job(train.train, cfg, "train")
-        return path
+    def call(*overrides: str, folder: str = "run", figures: bool = False) -> Path:
+        return train_in(tmp_path / folder, cache, *overrides, figures=figures)
 
     return call
 

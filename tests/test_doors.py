@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL
+from conftest import ROOT, SMALL, train_in
 from test_training import rows, same, trained_states, weights
+
+QUICK = [*SMALL, "model.latent_dim=1"]      # of one dimension the maps at the end are drawn in half the time
 
 
 def run(*arguments: str, cwd: Path, door: str = "train.py", timeout: float = 120) -> subprocess.CompletedProcess:
@@ -63,14 +65,12 @@ def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    """kill -9 at random moments, again and again; then the uninterrupted run beside it, bit for bit."""
-    options = [*SMALL, "max_steps=1200", "checkpoint_every=11", "evaluate_every=400", "batch_size=16",
-               f"dataset.cache={tmp_path / 'cache'}"]
-    whole = run(*options, f"hydra.run.dir={tmp_path / 'whole'}", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
-    halved = tmp_path / "with spaces"
-    command = [sys.executable, str(ROOT / "train.py"), *options, f"hydra.run.dir='{halved}'"]
+def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, cache: Path) -> None:
+    """kill -9 at random moments, again and again; then the uninterrupted run, of this process, bit for bit."""
+    options = [*QUICK, "max_steps=600", "checkpoint_every=11", "evaluate_every=200", "batch_size=16"]
+    whole, halved = train_in(tmp_path / "whole", cache, *options), tmp_path / "with spaces"
+    here = [*options, f"dataset.cache={cache}", f"hydra.run.dir='{halved}'"]
+    command = [sys.executable, str(ROOT / "train.py"), *here]
     kills = 0
     for _ in range(3):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -78,23 +78,22 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path) -
         while process.poll() is None and (not (halved / "checkpoint.pt").exists()
                                           or (halved / "checkpoint.pt").stat().st_mtime_ns == written):
             time.sleep(0.002)
-        time.sleep(random.uniform(0, 0.4))
+        time.sleep(random.uniform(0, 0.2))
         if process.poll() is None:
             process.kill()
             kills += 1
         process.wait()
     assert kills >= 2
-    done = run(*options, f"hydra.run.dir='{halved}'", cwd=tmp_path)
+    done = run(*here, cwd=tmp_path)
     assert done.returncode == 0 and "resuming at step" in done.stdout, done.stdout + done.stderr
-    assert same(weights(tmp_path / "whole"), weights(halved))
-    assert same(trained_states(tmp_path / "whole"), trained_states(halved))
-    assert rows(tmp_path / "whole") == rows(halved)
+    assert same(weights(whole), weights(halved)) and same(trained_states(whole), trained_states(halved))
+    assert rows(whole) == rows(halved)
 
 
-def test_a_sweep_with_a_failing_job(tmp_path: Path) -> None:
+def test_a_sweep_with_a_failing_job(tmp_path: Path, cache: Path) -> None:
     """One job of three fails: the others finish, its log says why, the exit status is 1, a report is there; the same
     command runs only what is missing, and another weight in the list joins the finished ones."""
-    options = [*SMALL, "max_steps=4", "evaluate_every=2", f"dataset.cache={tmp_path / 'cache'}"]
+    options = [*QUICK, "max_steps=4", "evaluate_every=2", f"dataset.cache={cache}"]
     done = run("-m", *options, "kl_weight=0,-1,30", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     (sweep,) = (tmp_path / "multirun").iterdir()

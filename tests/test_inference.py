@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, train_in
 
 import genmodels
 from genmodels import catalogue
@@ -21,9 +22,15 @@ from genmodels.metrics import likelihood
 from genmodels.randomness import generator
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    return train_in(tmp_path_factory.mktemp("trained") / "run", cache, *SMALL, "max_steps=3")
+
+
 @pytest.fixture
-def run(train_here: Callable) -> Path:
-    return train_here(*SMALL, "max_steps=3")
+def run(trained: Path, tmp_path: Path) -> Path:
+    """One run, to each test its own copy."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, train_in
 from scipy import stats
 from sklearn.decomposition import PCA
 
@@ -171,9 +171,16 @@ def test_a_region(run_with_history: Path, infer_here: Callable) -> None:
         infer_here(f"checkpoint={run_with_history}", "figures=[region]", "center=[1]")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    return train_in(tmp_path_factory.mktemp("trained") / "run", cache, *SMALL, "model.latent_dim=2", "max_steps=12",
+                    "evaluate_every=4", "kl_schedule.warmup=0.9", figures=True)
+
+
 @pytest.fixture
-def run_with_history(train_here: Callable) -> Path:
-    return train_here(*SMALL, "model.latent_dim=2", "max_steps=12", "evaluate_every=4", "kl_schedule.warmup=0.9")
+def run_with_history(trained: Path, tmp_path: Path) -> Path:
+    """One run, to each test its own copy."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def test_lineage_is_what_the_run_stored(run_with_history: Path, infer_here: Callable, tmp_path: Path,
