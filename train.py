@@ -46,7 +46,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
 
     source = instantiate(cfg.dataset)
     cfg.model.image_shape = source.spec.image_shape
-    settings = config.record(cfg)
+    settings = config.record(cfg, config.settle_likelihood(cfg))
     about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
              "classes": list(source.spec.classes)}
     model, trainer = build(cfg, settings, device)

@@ -15,8 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from genmodels import files
+from genmodels.errors import require
 from genmodels.legal import UserError, is_a, leaves, plain, show
 
+CONF = Path(__file__).parent.parent / "conf"
 NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
 NAMED_CHOICES = ("model", "kl_schedule")                     # and groups, after the data
 DATA_DETAILS = ("dataset.split", "dataset.attribute")       # what is said of the data besides their name
@@ -99,12 +101,29 @@ class SweepFolder(Callback):
         SweepFolder.current = Path(config.hydra.sweep.dir)
 
 
-def record(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration with the group choices that made it: what config.yaml holds."""
+def settle_likelihood(cfg: DictConfig) -> dict[str, str]:
+    """Put what likelihood=auto names for gray images or for colours in its place, once model.image_shape is known.
+
+    Returns the choice for `record`, {} where it was made already. Raises ValueError where it names none.
+    """
+    if "_target_" in cfg.get("likelihood", {"_target_": None}):
+        return {}
+    kind = "gray" if cfg.model.image_shape[0] == 1 else "colour"
+    name, files_of = cfg.likelihood[kind], {path.stem: path for path in sorted((CONF / "likelihood").glob("*.yaml"))}
+    concrete = [choice for choice in files_of if choice != "auto"]
+    require(name in concrete, kind, name, f"one of {', '.join(concrete)}")
+    cfg.likelihood = OmegaConf.load(files_of[name])
+    return {"likelihood": name}
+
+
+def record(cfg: DictConfig, settled: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The resolved configuration with the group choices that made it, also those that were settled later: what
+    config.yaml holds."""
     config = plain(cfg)
     choices = {group: choice for group, choice in HydraConfig.get().runtime.choices.items()
                if choice is not None and not str(group).startswith("hydra/")}
-    return config | {"choices": {str(group).partition("@")[0]: choice for group, choice in choices.items()}}
+    return config | {"choices": {str(group).partition("@")[0]: choice for group, choice in choices.items()}
+                     | dict(settled or {})}
 
 
 def sweep_name() -> str | None:

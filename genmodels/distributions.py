@@ -1,15 +1,24 @@
-"""Distributions over latents and over images that torch.distributions lacks, and the likelihoods that decoders end in.
+"""What networks end in: an encoder in a distribution over latents, a decoder in a likelihood, which reads its output.
 
-torch.distributions.Bernoulli refuses gray values under validation, and Independent sums away the dimensions that the
-diagnostics need; here terms stay per image (likelihoods) and per latent dimension (posteriors). Parameters are float32,
-also under autocast: sums over hundreds of pixels stall in bfloat16.
+The posterior's terms stay per latent dimension, as the diagnostics need them; torch.distributions.Independent sums them
+away. Parameters are float32, also under autocast. The distributions that likelihoods give are in genmodels.pixels.
 """
 
-from typing import Protocol
+import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from genmodels.errors import require
+from genmodels.pixels import (
+    STDDEV_FLOOR,
+    Bernoulli,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    FittedGaussian,
+    Gaussian,
+    ImageDistribution,
+)
 
 LOG_VARIANCE_RANGE = (-14.0, 10.0)  # standard deviations from 0.001 to 148
 
@@ -41,52 +50,12 @@ class DiagonalGaussian:
         return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
 
 
-class ImageDistribution(Protocol):
-    """What a likelihood gives: p(x|z) over images (B, C, H, W) in [0, 1]."""
-
-    @property
-    def mean(self) -> Tensor:
-        """The expected image, (B, C, H, W) in [0, 1]."""
-        ...
-
-    def sample(self) -> Tensor:
-        """Images drawn pixel by pixel, (B, C, H, W) in [0, 1]."""
-        ...
-
-    def log_prob(self, images: Tensor) -> Tensor:
-        """log p(images|z) in nats, summed over pixels and channels, (B,)."""
-        ...
-
-
-class Bernoulli:
-    """Independent Bernoulli pixels with the given logits, (B, C, H, W).
-
-    Gray values are taken as probabilities: log_prob is then the expectation over their binarisation.
-    """
-
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits.float()    # (B, C, H, W)
-
-    @property
-    def mean(self) -> Tensor:
-        """The probability of white, (B, C, H, W)."""
-        return torch.sigmoid(self.logits)
-
-    def sample(self) -> Tensor:
-        """Black and white images, (B, C, H, W)."""
-        return torch.bernoulli(self.mean)
-
-    def log_prob(self, images: Tensor) -> Tensor:
-        """sum over pixels of x log p + (1 - x) log(1 - p), (B,), nats. A batch of one broadcasts, of z or of images."""
-        logits, images = torch.broadcast_tensors(self.logits, images)
-        return -F.binary_cross_entropy_with_logits(logits, images, reduction="none").flatten(1).sum(dim=1)
-
-
 class Likelihood(nn.Module):
     """Reads a decoder's output as a distribution over images; a module, since some have parameters of their own."""
 
-    parameters_per_value: int   # decoder channels for each image channel
-    binary: bool                # of black and white images: training and evaluation binarise gray ones
+    parameters_per_value: int = 1   # decoder channels for each image channel
+    binary: bool = False            # of black and white images: training and evaluation binarise gray ones
+    quantised: bool = False         # of images with 256 levels; if neither, log_prob is of a density
 
     def forward(self, output: Tensor) -> ImageDistribution:
         """(B, parameters_per_value * C, H, W), unbounded -> a distribution over images (B, C, H, W)."""
@@ -96,9 +65,85 @@ class Likelihood(nn.Module):
 class BernoulliLikelihood(Likelihood):
     """The decoder's output is the logits of Bernoulli pixels: black and white images, or gray values as means."""
 
-    parameters_per_value = 1
     binary = True
 
     def forward(self, output: Tensor) -> Bernoulli:
         """(B, C, H, W) -> Bernoulli over (B, C, H, W)."""
         return Bernoulli(output)
+
+
+class ContinuousBernoulliLikelihood(Likelihood):
+    """The decoder's output is the logits of continuous Bernoulli pixels: values anywhere in [0, 1]."""
+
+    def forward(self, output: Tensor) -> ContinuousBernoulli:
+        """(B, C, H, W) -> ContinuousBernoulli over (B, C, H, W)."""
+        return ContinuousBernoulli(output)
+
+
+class GaussianLikelihood(Likelihood):
+    """The sigmoid of the decoder's output is the means of Gaussian pixels; their standard deviation is given.
+
+    The distortion is then squared error / (2 stddev^2) + a constant: `stddev` is a KL weight in disguise.
+    """
+
+    def __init__(self, *, stddev: float) -> None:
+        """stddev: of every pixel, on the scale of [0, 1]; at least STDDEV_FLOOR."""
+        super().__init__()
+        require(STDDEV_FLOOR <= stddev < float("inf"), "stddev", stddev, f"a finite number >= {STDDEV_FLOOR} = 1/256")
+        self.variance = stddev**2
+
+    def forward(self, output: Tensor) -> Gaussian:
+        """(B, C, H, W) -> Gaussian over (B, C, H, W)."""
+        return Gaussian(torch.sigmoid(output.float()), torch.tensor(self.variance, device=output.device))
+
+
+class LearnedGaussianLikelihood(Likelihood):
+    """As GaussianLikelihood, with one variance for all pixels of all images, learned with the weights.
+
+    One, not one for each pixel from the decoder: a density has no highest value where a pixel is always the same, and
+    what a decoder does not get right it can then call noise. It begins at a standard deviation of 0.1: from a large
+    one, which makes distortion cheap, the first steps would collapse.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.tensor(2 * math.log(0.1)))   # of what is above the floor
+
+    def forward(self, output: Tensor) -> Gaussian:
+        """(B, C, H, W) -> Gaussian over (B, C, H, W), whose variance is STDDEV_FLOOR^2 or more."""
+        return Gaussian(torch.sigmoid(output.float()), STDDEV_FLOOR**2 + self.log_variance.exp())
+
+
+class OptimalGaussianLikelihood(Likelihood):
+    """As GaussianLikelihood, with the variance that is likeliest for each training batch: its mean squared error.
+
+    The sigma-VAE (Rybkin et al. 2021). A buffer keeps the last batch's for evaluation; in averaged weights it is
+    averaged as they are. It is the training images' error: where a model overfits, test images are far less likely.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.variance: Tensor
+        self.register_buffer("variance", torch.tensor(1 / 12))      # of uniform noise, until there is a batch
+
+    def forward(self, output: Tensor) -> Gaussian:
+        """(B, C, H, W) -> Gaussian over (B, C, H, W); in training mode, its log_prob sets the buffer."""
+        kind = FittedGaussian if self.training else Gaussian
+        return kind(torch.sigmoid(output.float()), self.variance)
+
+
+class DiscretisedLogisticLikelihood(Likelihood):
+    """The decoder's output is location - 1/2 and log-scale + 2 of every value: discretised logistic pixels.
+
+    So an untrained decoder says middle gray, give or take 0.25 (a logistic's standard deviation is 1.8 scales). Masses
+    are at most 1, so scales of single values are safe here. On 3x32x32 pictures 300 steps with them brought 5.14 bits
+    per dimension, with one scale for all 5.20, with locations kept in [0, 1] by a sigmoid 5.34 (one seed each).
+    """
+
+    parameters_per_value = 2
+    quantised = True
+
+    def forward(self, output: Tensor) -> DiscretisedLogistic:
+        """(B, 2 C, H, W) -> DiscretisedLogistic over (B, C, H, W)."""
+        location, log_scale = output.float().chunk(2, dim=1)    # (B, C, H, W) each
+        return DiscretisedLogistic(0.5 + location, log_scale - 2)

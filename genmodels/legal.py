@@ -106,6 +106,7 @@ SETTINGS = {
         "evaluate_every": integer(1, optional=True), "checkpoint_every": integer(1, optional=True),
         "overwrite": one_of(True, False), "preview": one_of(True, False),
         "lr": number(0, open_end=True), "kl_weight": number(0),
+        "likelihood.gray": text(), "likelihood.colour": text(),
         "wandb.mode": one_of(None, "offline", "online", "disabled"), "wandb.project": text(),
         "wandb.entity": text(optional=True), "wandb.group": text(optional=True), "wandb.tags": text_list(),
         "wandb.notes": text(optional=True), "wandb.timeout": number(0, open_end=True),

@@ -82,8 +82,9 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
     """
     keys = {key for job in jobs for key in job.settings}
     open_ends = ("???", "auto")     # in what was refused before its run began
-    different = {key for key in keys if len({show(value) for job in jobs
-                                             if (value := job.settings.get(key)) not in open_ends}) > 1}
+    different = {key for key in keys if len({   # what some lack comes with the choice of a group, which tells
+        show(value) for job in jobs
+        if (value := job.settings.get(key, "auto" if "." in key else None)) not in open_ends}) > 1}
     top = {key for key in different if "." not in key}
     brings = {"dataset", "model"} & top     # groups that bring top-level settings along
     keep = [key for key in different if not any(part in top for part in key.split(".")[:-1])
@@ -152,7 +153,8 @@ def _draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
 
     from genmodels.figures import canvas, sweeps  # import torch and matplotlib
     names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in row.get("validation", {})
-                               if name != "n" and not name.endswith("_error"))) or ["elbo"]
+                               if name not in ("n", "bits_per_dimension")   # which is the elbo in another unit
+                               and not name.endswith("_error"))) or ["elbo"]
     groups = _grouped(jobs, [key for key in swept if key != "seed"])
     curves = {name: {label: [job.curve(name) for job in members] for label, members in groups.items()}
               for name in names}

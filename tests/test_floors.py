@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [      # from the ground up; the longest matching name counts
     {"genmodels", "genmodels.errors", "genmodels.files", "genmodels.tensorfiles", "genmodels.randomness",
-     "genmodels.hardware", "genmodels.catalogue", "genmodels.distributions", "genmodels.schedules"},
+     "genmodels.hardware", "genmodels.catalogue", "genmodels.pixels", "genmodels.distributions",
+     "genmodels.schedules"},
     {"genmodels.data", "genmodels.models", "genmodels.losses"},
     {"genmodels.metrics", "genmodels.figures"},
     {"genmodels.trainers", "genmodels.checkpoint", "genmodels.tracking"},

@@ -25,7 +25,8 @@ def samples(model: GenerativeModel, request: Request) -> Picture:
 def reconstructions(model: VAE, request: Request) -> Picture:
     """Test images above their reconstructions, the mean images of p(x|z) at the mean of q(z|x).
 
-    Numbers: the bound on each image and its terms (gray values as probabilities, KL weight 1), in nats.
+    Numbers: the bound on each image and its terms (KL weight 1), in nats; under a Bernoulli likelihood gray values are
+    taken as probabilities, under all others as they are.
     """
     assert request.part is not None
     count, columns = min(request.n, 30, len(request.part)), 10

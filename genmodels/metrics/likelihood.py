@@ -1,5 +1,7 @@
 """How well a latent-variable model explains images: the ELBO at KL weight 1, whatever weight it was trained with."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,12 +18,18 @@ def evaluate(model: VAE, part: ImageSet, batch_size: int = 500) -> dict[str, flo
 
     Gray images are binarised for a Bernoulli likelihood. Binarisation and noise have constant seeds: runs compare on
     the same images. Returns `elbo` (higher is better), its two terms `distortion` and `rate` (elbo = -distortion -
-    rate), the standard error of `elbo` over the images, and their number `n`. Reseeds torch's global generators.
+    rate), the standard error of `elbo` over the images, and their number `n`. Where a pixel has finitely many values,
+    `bits_per_dimension` is what a value costs at most to store: -elbo / (C H W log 2); lower is better. The ELBO of a
+    density (Gaussian, continuous Bernoulli) bounds no such cost: it grows without limit as the density sharpens around
+    the 256 values that there are, and depends on the unit of brightness. Reseeds torch's global generators.
     """
     terms = _terms(model, part, batch_size)
     elbo = terms.elbo                                               # (N,)
-    return {"elbo": elbo.mean().item(), "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
-            "distortion": terms.distortion.mean().item(), "rate": terms.kl.sum(dim=1).mean().item(), "n": len(elbo)}
+    numbers = {"elbo": elbo.mean().item(), "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
+               "distortion": terms.distortion.mean().item(), "rate": terms.kl.sum(dim=1).mean().item()}
+    if model.binary or model.likelihood.quantised:
+        numbers["bits_per_dimension"] = -numbers["elbo"] / (math.prod(model.image_shape) * math.log(2))
+    return numbers | {"n": len(elbo)}
 
 
 def elbo(model: VAE, evidence: Evidence) -> dict[str, float]:

@@ -25,6 +25,8 @@ class VAETrainer:
         require(0 <= kl_weight < float("inf"), "kl_weight", kl_weight, "a finite number >= 0 (1 is the ELBO)")
         require(model.likelihood.binary or not binarise, "binarise", binarise,
                 f"false for {type(model.likelihood).__name__}, which is not for black and white images")
+        require(model.image_shape[0] == 1 or not model.likelihood.binary, "likelihood", type(model.likelihood).__name__,
+                "one for colours, such as discretised_logistic or gaussian_optimal: this one is for black and white")
         kl_schedule(0.0)    # refuses its illegal parameters here, not when training has begun
         self.model = model
         self.objective = objective
