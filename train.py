@@ -45,7 +45,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     hardware.choose_kernels(cfg.deterministic)
 
     source = instantiate(cfg.dataset)
-    cfg.model.image_shape = source.spec.image_shape
+    config.fit_model(cfg, source.spec)
     settings = config.record(cfg)
     about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
              "classes": list(source.spec.classes)}

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from genmodels import files
 from genmodels.legal import UserError, is_a, leaves, plain, show
+
+if TYPE_CHECKING:
+    from genmodels.data.images import ImageSpec
 
 NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
 NAMED_CHOICES = ("model", "kl_schedule")                     # and groups, after the data
@@ -105,6 +108,19 @@ def record(cfg: DictConfig) -> dict[str, Any]:
     choices = {group: choice for group, choice in HydraConfig.get().runtime.choices.items()
                if choice is not None and not str(group).startswith("hydra/")}
     return config | {"choices": {str(group).partition("@")[0]: choice for group, choice in choices.items()}}
+
+
+def fit_model(cfg: DictConfig, spec: "ImageSpec") -> None:
+    """Tell the model what it must know of its data: the images' shape and, if it asks, the number of classes.
+
+    Raises UserError where it asks, and the data have no labels.
+    """
+    cfg.model.image_shape = spec.image_shape
+    if "num_classes" in list(cfg.model):    # "in" itself does not see what is still missing
+        if not spec.num_classes:
+            model = HydraConfig.get().runtime.choices["model"]
+            raise UserError(f"model={model}: needs labels, but {spec.name} has none")
+        cfg.model.num_classes = spec.num_classes
 
 
 def sweep_name() -> str | None:

@@ -17,6 +17,8 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 28, 20)]
 def build(name: str, shape: tuple[int, ...], *overrides: str) -> tuple[torch.nn.Module, dict]:
     cfg = composed("train", f"model={name}", f"model.image_shape={list(shape)}", *overrides)
     config = OmegaConf.to_container(cfg.model, resolve=True)
+    if "num_classes" in config:
+        config["num_classes"] = 3
     torch.manual_seed(0)
     return checkpoint.rebuild(config), config
 
