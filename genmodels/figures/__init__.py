@@ -40,10 +40,11 @@ def snapshots(model: GenerativeModel, part: ImageSet, n: int = 40) -> dict[str, 
     """What a model makes of the same noise, and of the same test images, each time that it is asked.
 
     For each name a sheet (H', W', C) and the images (n, C, H, W), uint8. Reconstructions lie under their originals.
+    Samples of a conditional model are of all its classes in turn.
     """
     columns = 10
     z = model.prior(n, generator=generator(CONSTANT_SEED, "snapshots"))
-    images = model.generate(z, in_turn(model, Request(), n).values)
+    images = model.generate(z, in_turn(model, Request(labels=range(model.num_classes)), n).values)
     made = {"samples": (tile(images, columns), to_uint8(images).cpu().numpy())}
     if isinstance(model, VAE):
         originals, labels = part.batch(slice(0, columns))

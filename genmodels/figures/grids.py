@@ -52,10 +52,9 @@ def style_grid(model: GenerativeModel, request: Request) -> Picture:
     z = model.prior(rows, request.temperature, generator(request.seed, "style grid")).repeat_interleave(
         len(columns), dim=0)
     values = torch.tensor(columns).repeat(rows)
-    figure = image_table(model.generate(z, values.to(z.device)), len(columns),
-                         f"One z a row, {_prior(request)}, as each of {_count(columns, model)}",
+    figure = image_table(model.generate(z, values.to(z.device)), len(columns), "The same z in each row",
                          column_labels=[class_name(request, label) for label in columns],
-                         x_label="label given to the decoder")
+                         x_label=f"label ({_count(columns, model)})", y_label=_prior(request))
     return Picture(figure, latent_table(z, label=values.tolist()))
 
 

@@ -71,6 +71,12 @@ def draw_ground(axes: Axes, model: VAE, plane: Plane, request: Request, reach: f
     axes.imshow(coloured(sheet), extent=(-reach, reach, -reach, reach), alpha=0.4, interpolation="nearest", zorder=0)
 
 
+def ground_in_words(model: VAE, request: Request) -> list[Line2D]:
+    """What the legend says of the decoded images, where their model knows classes."""
+    words = in_turn(model, request, 1, most=1).words
+    return [Line2D([], [], linestyle="", label=f"images{words}")] if words else []
+
+
 def draw_samples(axes: Axes, model: VAE, plane: Plane, request: Request, axis: Tensor, holes: Tensor) -> list[Line2D]:
     """Draws from the prior, those in a hole in red; returns what the legend says of them."""
     draws = plane.project(model.prior(DRAWS, 1.0, generator(request.seed, "atlas")).cpu().double())
@@ -124,7 +130,7 @@ def draw_plane_atlas(model: VAE, found: Posteriors, plane: Plane, request: Reque
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel=plane.names[0], ylabel=plane.names[1])
     axes.grid(False)
     contours = Line2D([], [], color="black", linewidth=1.2, label="50 % and 90 % of the data")
-    draw_legend(axes, table, "1, 2 and 3 sigma of the prior", *samples, contours)
+    draw_legend(axes, table, "1, 2 and 3 sigma of the prior", *samples, contours, *ground_in_words(model, request))
     return figure
 
 
@@ -140,7 +146,7 @@ def draw_line_atlas(model: VAE, plane: Plane, request: Request, axis: Tensor, da
     sheet = tile(decoded(model, plane, middles[:, None], request), ATLAS, gap=0)
     axes.imshow(coloured(sheet), extent=(low, high, -0.12 * top, 0), aspect="auto", interpolation="nearest")
     axes.set(xlabel="z0", ylabel="density", xlim=(low, high), ylim=(-0.12 * top, top))
-    axes.legend()
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], *ground_in_words(model, request)])
     return figure
 
 

@@ -101,8 +101,7 @@ def latent_atlas(model: VAE, request: Request) -> Picture:
         table = class_table(found, plane, request.classes)
         figure = latent_plane.draw_plane_atlas(model, found, plane, request, table, axis, data, holes)
     share = share_in_holes(found, plane)
-    kind = in_turn(model, request, 1, most=1).words
-    figure.axes[0].set_title(f"Where data and samples lie: {share:.0%} of the samples come from holes (hatched){kind}")
+    figure.axes[0].set_title(f"Where data and samples lie: {share:.0%} of the samples come from holes (hatched)")
     shape = (len(axis),) * len(plane.keys)
     table = [dict(zip(plane.keys, (axis[i].item() for i in index), strict=True))
              | {"aggregated_posterior": data[index].item(), "prior": prior[index].item(), "hole": bool(holes[index])}
