@@ -33,11 +33,14 @@ def infer(cfg: DictConfig, _: Path) -> None:
     model, about = checkpoint.open_run(cfg.checkpoint, device)
     if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
         raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
+    model.check_classes(cfg.labels or [], about["classes"])
     figures, metrics = (select(kind, cfg[kind], entries, model)
                         for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
     run = run_folder(cfg.checkpoint)
     if run is None:
         figures = without("history", "figures", cfg.figures, figures, f"there is none at {cfg.checkpoint}")
+    if not about["classes"]:
+        metrics = without("labels", "metrics", cfg.metrics, metrics, "its data have none")
     data = None
     if any(entry.data for entry in [*figures.values(), *metrics.values()]):
         try:

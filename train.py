@@ -45,8 +45,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     hardware.choose_kernels(cfg.deterministic)
 
     source = instantiate(cfg.dataset)
-    cfg.model.image_shape = source.spec.image_shape
-    settings = config.record(cfg, config.settle_likelihood(cfg))
+    settings = config.record(cfg, config.settle(cfg, source.spec))
     about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
              "classes": list(source.spec.classes)}
     model, trainer = build(cfg, settings, device)

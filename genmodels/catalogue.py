@@ -14,9 +14,10 @@ class Entry:
     """A function, and what it cannot do without."""
 
     call: Callable
-    needs: str = ""                                     # a method that the model must have, such as "encode"
+    needs: str = ""                                     # what the model must have, such as "encode num_classes"
     data: bool | Callable[[object], bool] = False       # needs the test part; it may depend on the model
     history: bool = False                               # needs what the run kept in its folder
+    labels: bool = False                                # needs data with labels
     slow: bool = False                                  # only given when asked for
 
 
@@ -27,7 +28,8 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
     Raises ValueError for a name that does not exist, or does not suit the model.
     """
     suited = {name: replace(entry, data=entry.data(model) if callable(entry.data) else entry.data)
-              for name, entry in entries.items() if not entry.needs or hasattr(model, entry.needs)}
+              for name, entry in entries.items()
+              if all(getattr(model, need, None) for need in entry.needs.split())}
     if asked is None or asked == "all":
         return {name: entry for name, entry in suited.items() if asked == "all" or not entry.slow}
     for name in asked:
@@ -41,11 +43,12 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
 
 
 def without(lacking: str, kind: str, asked: object, entries: Mapping[str, Entry], reason: str) -> dict[str, Entry]:
-    """What is left of a selection where data or history (`lacking`) is not there, for this reason.
+    """What is left of a selection where data, history or labels (`lacking`) are not there, for this reason.
 
     Raises ValueError if an entry that needs it was asked for by name; else says in one line what is left out.
     """
-    what = {"data": "the test images", "history": "what a run keeps in its folder as it trains"}[lacking]
+    what = {"data": "the test images", "history": "what a run keeps in its folder as it trains",
+            "labels": "labels of the images"}[lacking]
     missing = [name for name, entry in entries.items() if getattr(entry, lacking)]
     if missing and isinstance(asked, Sequence) and asked != "all":
         raise ValueError(f"{kind}: {', '.join(missing)} needs {what}, but {reason}")

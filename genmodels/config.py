@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,6 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from genmodels import files
 from genmodels.errors import require
 from genmodels.legal import UserError, is_a, leaves, plain, show
+
+if TYPE_CHECKING:
+    from genmodels.data.images import ImageSpec
 
 CONF = Path(__file__).parent.parent / "conf"
 NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
@@ -101,18 +104,29 @@ class SweepFolder(Callback):
         SweepFolder.current = Path(config.hydra.sweep.dir)
 
 
-def settle_likelihood(cfg: DictConfig) -> dict[str, str]:
-    """Put what likelihood=auto names for gray images or for colours in its place, once model.image_shape is known.
+def settle(cfg: DictConfig, spec: "ImageSpec") -> dict[str, str]:
+    """Tell the model what it must know of its data: the images' shape, the number of classes if it asks, and what
+    likelihood=auto stands for. Returns the choices that this made, for `record`.
 
-    Returns the choice for `record`, {} where it was made already. Raises ValueError where it names none.
+    Raises UserError where the model asks for classes and the data have no labels, ValueError for no likelihood.
     """
+    cfg.model.image_shape = spec.image_shape
+    if "num_classes" in list(cfg.model):    # "in" itself does not see what is still missing
+        if not spec.num_classes:
+            model = HydraConfig.get().runtime.choices["model"]
+            raise UserError(f"model={model}: needs labels, but {spec.name} has none")
+        cfg.model.num_classes = spec.num_classes
+    return _settle_likelihood(cfg, "gray" if spec.image_shape[0] == 1 else "colour")
+
+
+def _settle_likelihood(cfg: DictConfig, kind: str) -> dict[str, str]:
+    """Put what likelihood=auto names for gray images or for colours in its place."""
     if "_target_" in cfg.get("likelihood", {"_target_": None}):
         return {}
-    kind = "gray" if cfg.model.image_shape[0] == 1 else "colour"
-    name, files_of = cfg.likelihood[kind], {path.stem: path for path in sorted((CONF / "likelihood").glob("*.yaml"))}
-    concrete = [choice for choice in files_of if choice != "auto"]
+    name, paths = cfg.likelihood[kind], {path.stem: path for path in sorted((CONF / "likelihood").glob("*.yaml"))}
+    concrete = [choice for choice in paths if choice != "auto"]
     require(name in concrete, kind, name, f"one of {', '.join(concrete)}")
-    cfg.likelihood = OmegaConf.load(files_of[name])
+    cfg.likelihood = OmegaConf.load(paths[name])
     return {"likelihood": name}
 
 

@@ -23,8 +23,6 @@ from genmodels.legal import UserError, check, full_key, leaves, plain, unknown
 
 log = logging.getLogger(__name__)
 
-CONF = Path(__file__).parent.parent / "conf"
-
 
 class JobFailed(Exception):
     """A job ended by an error that its log has; keeps nothing of the job's memory alive."""
@@ -111,10 +109,10 @@ def _explain(error: Exception, door: str) -> str:
 
 def _known(door: str) -> list[str]:
     """All keys and groups of a door, with the choices of this command line as far as they can be had."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"] if door == "train" else []
+    groups = [path.name for path in config.CONF.iterdir() if path.is_dir() and path.name != "hydra"] if door == "train" else []
     chosen = [argument for argument in sys.argv[1:] if argument.partition("=")[0] in groups and "," not in argument]
     GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
         try:
             cfg = compose(door, overrides=chosen)
         except HydraException:

@@ -18,6 +18,7 @@ from torch import Tensor
 import genmodels
 from genmodels import checkpoint, config, report
 from genmodels.data import datasets
+from genmodels.data.images import ImageSpec
 from genmodels.distributions import (
     BernoulliLikelihood,
     GaussianLikelihood,
@@ -285,9 +286,9 @@ def test_combinations_that_make_no_sense_are_refused(train_here: Callable, tmp_p
 
 
 def test_settling_leaves_other_models_alone() -> None:
-    cfg = composed("train", "likelihood=gaussian", "model.image_shape=[3,8,8]")
-    assert config.settle_likelihood(cfg) == {} and cfg.likelihood.stddev == 0.1
-    assert config.settle_likelihood(OmegaConf.create({"model": {"image_shape": [3, 8, 8]}})) == {}
+    cfg, spec = composed("train", "likelihood=gaussian"), ImageSpec("planted", (3, 8, 8))
+    assert config.settle(cfg, spec) == {} and cfg.likelihood.stddev == 0.1
+    assert config.settle(OmegaConf.create({"model": {"image_shape": "???"}}), spec) == {}
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -8,7 +8,8 @@ from conftest import ROOT, composed
 from omegaconf import OmegaConf
 
 from genmodels import checkpoint
-from genmodels.config import settle_likelihood
+from genmodels.config import settle
+from genmodels.data.images import ImageSpec
 from genmodels.models import blocks
 
 MODELS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
@@ -16,8 +17,8 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 28, 20)]
 
 
 def build(name: str, shape: tuple[int, ...], *overrides: str) -> tuple[torch.nn.Module, dict]:
-    cfg = composed("train", f"model={name}", f"model.image_shape={list(shape)}", *overrides)
-    settle_likelihood(cfg)
+    cfg = composed("train", f"model={name}", *overrides)
+    settle(cfg, ImageSpec("planted", shape, ("a", "b", "c")))
     config = OmegaConf.to_container(cfg.model, resolve=True)
     torch.manual_seed(0)
     return checkpoint.rebuild(config), config

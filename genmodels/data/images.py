@@ -32,6 +32,14 @@ def binarise(images: Tensor) -> Tensor:
     return (torch.rand_like(images) < images).to(images.dtype)
 
 
+def drop_labels(labels: Tensor, share: float) -> Tensor:
+    """Labels (B,), each replaced by -1, "no label", with this probability (Ho & Salimans 2022, algorithm 1).
+
+    So a conditional model learns to do without. A share of 0 draws no random numbers.
+    """
+    return labels.where(torch.rand(labels.shape, device=labels.device) >= share, -1) if share else labels
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes that leave an image what it is, drawn anew for each image of each batch."""

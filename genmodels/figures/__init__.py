@@ -10,12 +10,15 @@ from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
 from genmodels.figures import grids, latent, lineage, maps
 from genmodels.figures.canvas import Request, tile
+from genmodels.figures.labels import in_turn
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator
 
 FIGURES = {
     "samples": Entry(grids.samples),
+    "class_grid": Entry(grids.class_grid, needs="generate num_classes"),
+    "style_grid": Entry(grids.style_grid, needs="generate num_classes"),
     "reconstructions": Entry(grids.reconstructions, needs="encode", data=True),
     "interpolation": Entry(latent.interpolation),
     "traversals": Entry(latent.traversals, needs="encode", data=True),
@@ -37,9 +40,11 @@ def snapshots(model: GenerativeModel, part: ImageSet, n: int = 40) -> dict[str, 
     """What a model makes of the same noise, and of the same test images, each time that it is asked.
 
     For each name a sheet (H', W', C) and the images (n, C, H, W), uint8. Reconstructions lie under their originals.
+    Samples of a conditional model are of all its classes in turn.
     """
     columns = 10
-    images = model.generate(model.prior(n, generator=generator(CONSTANT_SEED, "snapshots")))
+    z = model.prior(n, generator=generator(CONSTANT_SEED, "snapshots"))
+    images = model.generate(z, in_turn(model, Request(labels=range(model.num_classes)), n).values)
     made = {"samples": (tile(images, columns), to_uint8(images).cpu().numpy())}
     if isinstance(model, VAE):
         originals, labels = part.batch(slice(0, columns))

@@ -34,6 +34,7 @@ styled = matplotlib.rc_context(STYLE)   # a decorator: what the function draws h
 CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
 GAP_PIXELS = 2
+LEVEL = 9               # letters of a column's name; with longer ones, all are slanted
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS) -> np.ndarray:
 def image_table(images: Tensor, columns: int, title: str, **labels: Any) -> Figure:
     """Images (N, C, H, W) in [0, 1] laid out row by row; labels are those of `show_images`."""
     height, width = tile(images, columns).shape[:2]
+    text = 1.2 if slanted(labels.get("column_labels", ())) else 0.9
     figure, (axes,) = axes_grid(max(columns * CELL_INCHES + (0.8 if labels.get("row_labels") else 0.2), 4.5),
-                                height / width * columns * CELL_INCHES + 0.9)
+                                height / width * columns * CELL_INCHES + text)
     show_images(axes, images, columns, title, **labels)
     return figure
 
@@ -135,7 +137,16 @@ def show_images(axes: Axes, images: Tensor, columns: int, title: str, *, row_lab
     step_y, step_x = (sheet.shape[0] + gap) / rows, (sheet.shape[1] + gap) / columns
     axes.set_yticks([(row + 0.5) * step_y - gap for row in range(len(row_labels))], row_labels)
     axes.set_xticks([(column + 0.5) * step_x - gap for column in range(len(column_labels))], column_labels)
+    if slanted(column_labels):
+        axes.tick_params(axis="x", labelrotation=30)
+        for name in axes.get_xticklabels():
+            name.set_horizontalalignment("right")
     axes.set(xlabel=x_label, ylabel=y_label)
+
+
+def slanted(names: Sequence[str]) -> bool:
+    """Whether names of columns are so long that they would lie on each other."""
+    return max(map(len, names), default=0) > LEVEL
 
 
 def coloured(sheet: np.ndarray) -> np.ndarray:

@@ -1,24 +1,61 @@
 """Pictures that are grids of images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from genmodels.figures.canvas import Picture, Request, image_table, padded
+from genmodels.figures.labels import asked, class_name, in_turn
 from genmodels.losses.elbo import elbo_terms
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
+CLASSES = 12            # that a grid shows; of more, some evenly spaced ones, unless others are asked for
+COLUMNS, ROWS = 10, 8   # images of a class, and latents that go through all classes
+
 
 @torch.no_grad()
 def samples(model: GenerativeModel, request: Request) -> Picture:
-    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I). Numbers: each image's z."""
+    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I), of the classes asked for in turn.
+
+    Numbers: each image's z, and its label, -1 for none, if the model knows labels.
+    """
     z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
-    images = model.generate(z)
-    title = f"{request.n} samples, z ~ N(0, {'' if request.temperature == 1 else f'{request.temperature:g} '}I)"
-    return Picture(image_table(images, min(10, request.n), title), latent_table(z))
+    chosen = in_turn(model, request, request.n)
+    images = model.generate(z, chosen.values)
+    title = f"{request.n} samples, {_prior(request)}{chosen.words}"
+    return Picture(image_table(images, min(10, request.n), title), latent_table(z, **chosen.column))
+
+
+@torch.no_grad()
+def class_grid(model: GenerativeModel, request: Request) -> Picture:
+    """One row for each class: min(n, 10) samples, each from noise of its own. Numbers: each image's label and z."""
+    rows, columns = _classes(model, request), min(request.n, COLUMNS)
+    z = model.prior(len(rows) * columns, request.temperature, generator(request.seed, "class grid"))
+    values = torch.tensor(rows).repeat_interleave(columns)
+    figure = image_table(model.generate(z, values.to(z.device)), columns,
+                         f"Samples of {_count(rows, model)}, {_prior(request)}",
+                         row_labels=[class_name(request, label) for label in rows])
+    return Picture(figure, latent_table(z, label=values.tolist()))
+
+
+@torch.no_grad()
+def style_grid(model: GenerativeModel, request: Request) -> Picture:
+    """One z for each of min(n, 8) rows, decoded as every class: what z keeps is the style, the rest is the label's.
+
+    Numbers: each image's label and z.
+    """
+    rows, columns = min(request.n, ROWS), _classes(model, request)
+    z = model.prior(rows, request.temperature, generator(request.seed, "style grid")).repeat_interleave(
+        len(columns), dim=0)
+    values = torch.tensor(columns).repeat(rows)
+    figure = image_table(model.generate(z, values.to(z.device)), len(columns), "The same z in each row",
+                         column_labels=[class_name(request, label) for label in columns],
+                         x_label=f"label ({_count(columns, model)})", y_label=_prior(request))
+    return Picture(figure, latent_table(z, label=values.tolist()))
 
 
 @torch.no_grad()
@@ -48,3 +85,17 @@ def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
     """One row for each vector of z (N, D), after further columns of N values."""
     return [{name: values[index] for name, values in columns.items()} | {"image": index}
             | {f"z{dimension}": value for dimension, value in enumerate(row)} for index, row in enumerate(z.tolist())]
+
+
+def _prior(request: Request) -> str:
+    return f"z ~ N(0, {'' if request.temperature == 1 else f'{request.temperature:g} '}I)"
+
+
+def _classes(model: GenerativeModel, request: Request) -> list[int]:
+    """The classes asked for, else all of them, or some evenly spaced ones of many."""
+    spaced = torch.linspace(0, model.num_classes - 1, min(model.num_classes, CLASSES)).round().long().tolist()
+    return asked(model, request) or spaced
+
+
+def _count(classes: Sequence[int], model: GenerativeModel) -> str:
+    return f"{len(classes)}{'' if len(classes) == model.num_classes else f' of {model.num_classes}'} classes"

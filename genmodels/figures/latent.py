@@ -4,6 +4,7 @@ import torch
 
 from genmodels.figures.canvas import Picture, Request, image_table
 from genmodels.figures.grids import latent_table
+from genmodels.figures.labels import class_name, in_turn
 from genmodels.metrics.likelihood import kl_per_dimension
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
@@ -19,10 +20,11 @@ def interpolation(model: GenerativeModel, request: Request) -> Picture:
     ends = model.prior(2 * rows, request.temperature, generator(request.seed, "interpolation"))
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
     z = torch.lerp(ends[:rows, None], ends[rows:, None], fractions[None, :, None]).flatten(0, 1)    # (rows * STEPS, D)
-    figure = image_table(model.generate(z), STEPS, f"Between {rows} pairs of samples",
+    chosen = in_turn(model, request, len(z), most=1)
+    figure = image_table(model.generate(z, chosen.values), STEPS, f"Between {rows} pairs of samples{chosen.words}",
                          column_labels=[f"{fraction:.1f}" for fraction in fractions.tolist()],
                          x_label="way from the left sample to the right one, straight in z")
-    return Picture(figure, latent_table(z, pair=[row for row in range(rows) for _ in range(STEPS)],
+    return Picture(figure, latent_table(z, **chosen.column, pair=[row for row in range(rows) for _ in range(STEPS)],
                                         fraction=fractions.tolist() * rows))
 
 
@@ -43,8 +45,9 @@ def traversals(model: VAE, request: Request) -> Picture:
     z = mean.repeat(len(shown) * STEPS, 1)
     for row, dimension in enumerate(shown):
         z[row * STEPS:(row + 1) * STEPS, dimension] = values.to(z)
+    kind = f", class {class_name(request, int(label))}" if model.num_classes else ""
     figure = image_table(model.generate(z, label.repeat(len(z))), STEPS,
-                         f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL",
+                         f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL{kind}",
                          row_labels=[f"z{dimension}  {kl[dimension]:.2f} nats" for dimension in shown],
                          column_labels=[f"{round(value, 1) + 0.0:+.1f}" for value in values.tolist()],
                          x_label="value of this dimension, in standard deviations of the prior")

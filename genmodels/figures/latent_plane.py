@@ -11,6 +11,7 @@ from matplotlib.patches import Circle, Ellipse
 from torch import Tensor
 
 from genmodels.figures.canvas import Request, axes_grid, class_colour, coloured, tile
+from genmodels.figures.labels import in_turn
 from genmodels.metrics.posterior import Plane, Posteriors
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
@@ -23,10 +24,10 @@ OUTLINE = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 QUIET: dict[str, Any] = {"color": "#666666", "linewidth": 1, "linestyle": (0, (4, 3))}     # of the prior
 
 
-def decoded(model: VAE, plane: Plane, points: Tensor) -> Tensor:
-    """The images at these points (N, P) of a plane, (N, C, H, W)."""
-    z = plane.embed(points).float().to(next(model.parameters()).device)
-    return torch.cat([model.generate(some) for some in z.split(500)])
+def decoded(model: VAE, plane: Plane, points: Tensor, request: Request) -> Tensor:
+    """The images at these points (N, P) of a plane, (N, C, H, W), all of the first class asked for."""
+    z = plane.embed(points).float().to(model.device)
+    return torch.cat([model.generate(some, in_turn(model, request, len(some), most=1).values) for some in z.split(500)])
 
 
 def draw_prior(axes: Axes, radii: tuple[int, ...] = (1, 2)) -> None:
@@ -62,12 +63,18 @@ def draw_classes(axes: Axes, table: list[dict[str, Any]], plane: Plane) -> None:
                       fontsize=10, weight="bold", path_effects=OUTLINE, zorder=5).set_in_layout(False)
 
 
-def draw_ground(axes: Axes, model: VAE, plane: Plane, reach: float) -> None:
+def draw_ground(axes: Axes, model: VAE, plane: Plane, request: Request, reach: float) -> None:
     """Decoded images, each over its own cell of the plane."""
     middles = (torch.arange(ATLAS, dtype=torch.float64) + 0.5) / ATLAS * 2 * reach - reach
-    images = decoded(model, plane, torch.cartesian_prod(middles.flip(0), middles).flip(1))
+    images = decoded(model, plane, torch.cartesian_prod(middles.flip(0), middles).flip(1), request)
     sheet = tile(images if images.mean() > 0.5 else 1 - images, ATLAS, gap=0)       # on white, as ink
     axes.imshow(coloured(sheet), extent=(-reach, reach, -reach, reach), alpha=0.4, interpolation="nearest", zorder=0)
+
+
+def ground_in_words(model: VAE, request: Request) -> list[Line2D]:
+    """What the legend says of the decoded images, where their model knows classes."""
+    words = in_turn(model, request, 1, most=1).words
+    return [Line2D([], [], linestyle="", label=f"images{words}")] if words else []
 
 
 def draw_samples(axes: Axes, model: VAE, plane: Plane, request: Request, axis: Tensor, holes: Tensor) -> list[Line2D]:
@@ -113,7 +120,7 @@ def draw_plane_atlas(model: VAE, found: Posteriors, plane: Plane, request: Reque
     """Two dimensions: points and samples over decoded images, contours of the data's density, holes within 3 sigma."""
     reach = axis[-1].item()
     figure, (axes,) = axes_grid(9.4, 7.2)
-    draw_ground(axes, model, plane, reach)
+    draw_ground(axes, model, plane, request, reach)
     draw_points(axes, found, plane, size=4)
     axes.contour(axis, axis, data.T, levels=levels_of_mass(data, [0.9, 0.5]), colors="black", linewidths=[0.8, 1.6])
     inside = torch.cartesian_prod(axis, axis).norm(dim=1).view(len(axis), -1) < 3
@@ -123,11 +130,12 @@ def draw_plane_atlas(model: VAE, found: Posteriors, plane: Plane, request: Reque
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel=plane.names[0], ylabel=plane.names[1])
     axes.grid(False)
     contours = Line2D([], [], color="black", linewidth=1.2, label="50 % and 90 % of the data")
-    draw_legend(axes, table, "1, 2 and 3 sigma of the prior", *samples, contours)
+    draw_legend(axes, table, "1, 2 and 3 sigma of the prior", *samples, contours, *ground_in_words(model, request))
     return figure
 
 
-def draw_line_atlas(model: VAE, plane: Plane, axis: Tensor, data: Tensor, prior: Tensor, holes: Tensor) -> Figure:
+def draw_line_atlas(model: VAE, plane: Plane, request: Request, axis: Tensor, data: Tensor, prior: Tensor,
+                    holes: Tensor) -> Figure:
     """One dimension: both densities, holes, and decoded images under their place on the axis."""
     figure, (axes,) = axes_grid(9, 4)
     axes.plot(axis, prior, label="prior", **QUIET)
@@ -135,10 +143,10 @@ def draw_line_atlas(model: VAE, plane: Plane, axis: Tensor, data: Tensor, prior:
     axes.fill_between(axis, prior, where=holes.numpy(), hatch="////", facecolor="none", label="hole")
     low, high, top = axis[0].item(), axis[-1].item(), 1.1 * max(data.max().item(), prior.max().item())
     middles = (torch.arange(ATLAS, dtype=torch.float64) + 0.5) / ATLAS * (high - low) + low
-    sheet = tile(decoded(model, plane, middles[:, None]), ATLAS, gap=0)
+    sheet = tile(decoded(model, plane, middles[:, None], request), ATLAS, gap=0)
     axes.imshow(coloured(sheet), extent=(low, high, -0.12 * top, 0), aspect="auto", interpolation="nearest")
     axes.set(xlabel="z0", ylabel="density", xlim=(low, high), ylim=(-0.12 * top, top))
-    axes.legend()
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], *ground_in_words(model, request)])
     return figure
 
 

@@ -12,6 +12,7 @@ from genmodels.errors import require
 from genmodels.figures import latent_plane
 from genmodels.figures.canvas import Picture, Request, axes_grid, image_table, show_images, styled
 from genmodels.figures.grids import latent_table
+from genmodels.figures.labels import in_turn
 from genmodels.metrics.posterior import HOLE, Plane, Posteriors, density, posteriors, prior_density, share_in_holes
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
@@ -42,9 +43,12 @@ def latent_grid(model: VAE, request: Request) -> Picture:
                   "y_label": plane.names[1]}
     else:
         labels["x_label"] = f"z0 from {values[0]:.1f} to {values[-1]:.1f}, row by row"
-    title = f"The latent {'plane' if flat else 'line'} at equal steps of probability"
-    figure = image_table(latent_plane.decoded(model, plane, points), GRID if flat else 10, title, gap=0, **labels)
-    return Picture(figure, [{"image": index, **dict(zip(plane.keys, point, strict=True))}
+    chosen = in_turn(model, request, len(points), most=1)
+    title = f"The latent {'plane' if flat else 'line'} at equal steps of probability{chosen.words}"
+    images = latent_plane.decoded(model, plane, points, request)
+    figure = image_table(images, GRID if flat else 10, title, gap=0, **labels)
+    return Picture(figure, [{name: values[index] for name, values in chosen.column.items()}
+                            | {"image": index, **dict(zip(plane.keys, point, strict=True))}
                             for index, point in enumerate(points.tolist())])
 
 
@@ -92,7 +96,7 @@ def latent_atlas(model: VAE, request: Request) -> Picture:
     data, prior = density(found, plane, grid), prior_density(grid)
     holes = data < HOLE * prior
     if len(plane.keys) == 1:
-        figure = latent_plane.draw_line_atlas(model, plane, axis, data, prior, holes)
+        figure = latent_plane.draw_line_atlas(model, plane, request, axis, data, prior, holes)
     else:
         table = class_table(found, plane, request.classes)
         figure = latent_plane.draw_plane_atlas(model, found, plane, request, table, axis, data, holes)
@@ -118,10 +122,11 @@ def region(model: GenerativeModel, request: Request) -> Picture:
     noise = model.prior(count, 1.0, generator(request.seed, "region"))
     z = torch.tensor(center).to(noise) + request.spread * noise
     shown = f"({', '.join(f'{value:g}' for value in center[:4])}{', ...' if len(center) > 4 else ''})"
-    title = f"{count} samples around {shown}, spread {request.spread:g}"
-    images = model.generate(z)
+    chosen = in_turn(model, request, count, most=1)
+    title = f"{count} samples around {shown}, spread {request.spread:g}{chosen.words}"
+    images, table = model.generate(z, chosen.values), latent_table(z, **chosen.column)
     if model.latent_dim > 2:
-        return Picture(image_table(images, min(10, count), title), latent_table(z))
+        return Picture(image_table(images, min(10, count), title), table)
     rows = -(-count // 10)
     figure, (left, right) = axes_grid(9.5, max(3.2, 0.6 * rows + 0.9), columns=2, widths=[1, 2.4])
     points = torch.cat([z.cpu(), torch.zeros(count, 2 - model.latent_dim)], dim=1)
@@ -134,7 +139,7 @@ def region(model: GenerativeModel, request: Request) -> Picture:
     if model.latent_dim == 2:
         left.set_ylabel("z1")
     show_images(right, images, min(10, count), title)
-    return Picture(figure, latent_table(z))
+    return Picture(figure, table)
 
 
 def quantiles(count: int) -> Tensor:

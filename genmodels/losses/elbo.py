@@ -17,7 +17,8 @@ class ELBOTerms(NamedTuple):
     def elbo(self) -> Tensor:
         """log p(x) >= -distortion - KL, (B,) nats: the bound at KL weight 1, whatever the model trains with.
 
-        Kingma & Welling 2014, eq. 3 with one sample of z.
+        Kingma & Welling 2014, eq. 3 with one sample of z. Of a conditional model, and given labels y, it bounds
+        log p(x|y) (Sohn et al. 2015, eq. 4).
         """
         return -self.distortion - self.kl.sum(dim=1)
 

@@ -14,7 +14,7 @@ from genmodels.randomness import CONSTANT_SEED, reseed
 
 @torch.no_grad()
 def evaluate(model: VAE, part: ImageSet, batch_size: int = 500) -> dict[str, float]:
-    """The bound on a part of the data, in nats per image, one sample of z each.
+    """The bound on a part of the data, in nats per image, one sample of z each; of a conditional model on log p(x|y).
 
     Gray images are binarised for a Bernoulli likelihood. Binarisation and noise have constant seeds: runs compare on
     the same images. Returns `elbo` (higher is better), its two terms `distortion` and `rate` (elbo = -distortion -

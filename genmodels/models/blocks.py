@@ -1,26 +1,57 @@
-"""Networks that models are made of, for images of any shape (C, H, W): each knows its geometry from `image_shape`."""
+"""Networks that models are made of, for images of any shape (C, H, W): each knows its geometry from `image_shape`.
+
+Where `label_units` is 0 they are called as network(inputs); else they are conditional, network(inputs, embedding), and
+every hidden layer is shifted by the labels' embedding (B, label_units).
+"""
 
 import itertools
 import math
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 ImageShape = Sequence[int]      # (C, H, W)
 
 
-def mlp_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int) -> nn.Sequential:
+class ConditionalBias(nn.Module):
+    """Shifts features (B, C) or feature maps (B, C, H, W), everywhere the same, by a linear function of an embedding.
+
+    The additive half of FiLM (Perez et al. 2018, eq. 2).
+    """
+
+    def __init__(self, label_units: int, channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Linear(label_units, channels, bias=False)
+
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
+        """features (B, C, ...), embedding (B, label_units) -> (B, C, ...)."""
+        shift = self.shift(embedding)                                               # (B, C)
+        return features + shift.view(*shift.shape, *[1] * (features.dim() - 2))
+
+
+class Conditional(nn.ModuleList):
+    """Layers one after the other, of which the conditional biases also get the embedding."""
+
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
+        """features (B, ...), embedding (B, label_units) -> what the last layer makes of them."""
+        for layer in self:
+            features = layer(features, embedding) if isinstance(layer, ConditionalBias) else layer(features)
+        return features
+
+
+def mlp_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0) -> nn.Module:
     """Fully connected: images (B, C, H, W) through hidden layers of these widths to (B, outputs)."""
-    return nn.Sequential(nn.Flatten(), *_dense([math.prod(image_shape), *widths]), nn.Linear(widths[-1], outputs))
+    return _network([nn.Flatten(), *_dense([math.prod(image_shape), *widths], label_units),
+                     nn.Linear(widths[-1], outputs)], label_units)
 
 
-def mlp_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape) -> nn.Sequential:
+def mlp_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape, label_units: int = 0) -> nn.Module:
     """Fully connected: (B, inputs) through hidden layers of these widths to (B, C, H, W), unbounded."""
-    return nn.Sequential(*_dense([inputs, *widths]), nn.Linear(widths[-1], math.prod(image_shape)),
-                         nn.Unflatten(1, tuple(image_shape)))
+    return _network([*_dense([inputs, *widths], label_units), nn.Linear(widths[-1], math.prod(image_shape)),
+                     nn.Unflatten(1, tuple(image_shape))], label_units)
 
 
-def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int) -> nn.Sequential:
+def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0) -> nn.Module:
     """Convolutions of these widths, each halving the side (an odd one rounded up), then linear.
 
     Images (B, C, H, W) to (B, outputs). No normalisation layers: on a CPU they took half of the step.
@@ -29,11 +60,12 @@ def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int) -
     sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))
     layers: list[nn.Module] = []
     for (narrow, wide), side in zip(itertools.pairwise([channels, *widths]), sides, strict=False):
-        layers += [nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs))
+        layers += _hidden(nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), wide, label_units)
+    return _network([*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs)], label_units)
 
 
-def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: ImageShape) -> nn.Sequential:
+def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: ImageShape,
+                 label_units: int = 0) -> nn.Module:
     """Two linear layers, then transposed convolutions, each doubling the side: the way back of `conv_encoder`.
 
     (B, inputs) through (B, hidden) to (B, C, H, W), unbounded; `widths` run from the small side to the large one.
@@ -41,10 +73,12 @@ def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: I
     channels, height, width = image_shape
     sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))[::-1]
     first = (widths[0], *sides[0])
-    layers: list[nn.Module] = [*_dense([inputs, hidden, math.prod(first)]), nn.Unflatten(1, first)]
-    for (wide, narrow), side in zip(itertools.pairwise([*widths, channels]), sides[1:], strict=True):
-        layers += [nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    layers: list[nn.Module] = [*_dense([inputs, hidden, math.prod(first)], label_units), nn.Unflatten(1, first)]
+    stages = [nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
+              for (wide, narrow), side in zip(itertools.pairwise([*widths, channels]), sides[1:], strict=True)]
+    for stage in stages[:-1]:
+        layers += _hidden(stage, stage.out_channels, label_units)
+    return _network([*layers, stages[-1]], label_units)
 
 
 def kernel_size(side: tuple[int, int]) -> tuple[int, int]:
@@ -71,5 +105,14 @@ def halvings(side: int, times: int) -> list[int]:
     return sides
 
 
-def _dense(sizes: Sequence[int]) -> list[nn.Module]:
-    return [layer for inputs, outputs in itertools.pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
+def _dense(sizes: Sequence[int], label_units: int) -> list[nn.Module]:
+    return [layer for inputs, outputs in itertools.pairwise(sizes)
+            for layer in _hidden(nn.Linear(inputs, outputs), outputs, label_units)]
+
+
+def _hidden(layer: nn.Module, channels: int, label_units: int) -> list[nn.Module]:
+    return [layer, *([ConditionalBias(label_units, channels)] if label_units else []), nn.ReLU()]
+
+
+def _network(layers: list[nn.Module], label_units: int) -> nn.Module:
+    return Conditional(layers) if label_units else nn.Sequential(*layers)

@@ -8,26 +8,76 @@ from torch import Tensor, nn
 
 from genmodels.errors import require
 
+LABEL_UNITS = 32        # of a label's embedding
+NAMED = 12              # classes whose names a message lists
+
+
+def label_units(num_classes: int) -> int:
+    """Units of the labels' embedding that the networks of a model are given: 0 without classes."""
+    return LABEL_UNITS if num_classes else 0
+
 
 class GenerativeModel(nn.Module):
     """Images from noise. `prior` and `generate` are apart, so that the same noise can be shown across temperatures,
-    classes, epochs and runs; `sample` composes them."""
+    classes, epochs and runs; `sample` composes them.
 
-    def __init__(self, image_shape: Sequence[int], latent_dim: int) -> None:
+    A model of `num_classes` > 0 is conditional: labels (B,) int64 say what it makes, -1 (or None, for all) that nothing
+    is said. That needs a `label_dropout` > 0, the share of labels that its training hides. Other models have 0 classes
+    and look at no labels.
+    """
+
+    def __init__(self, image_shape: Sequence[int], latent_dim: int, num_classes: int = 0,
+                 label_dropout: float = 0.0) -> None:
         """image_shape: (C, H, W)."""
         super().__init__()
+        require(num_classes >= 0, "num_classes", num_classes, "an integer >= 0")
+        require(0 <= label_dropout < 1, "label_dropout", label_dropout, "a number >= 0 and < 1")
+        require(num_classes > 0 or label_dropout == 0, "label_dropout", label_dropout, "0 for a model without classes")
         self.image_shape = tuple(image_shape)
         self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.label_dropout = label_dropout
+        if num_classes:
+            self.label_embedding = nn.Embedding(num_classes + 1, LABEL_UNITS)   # the first row is that of no label
+            nn.init.normal_(self.label_embedding.weight, std=0.1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
 
     def prior(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ N(0, temperature I), (n, D): the temperature is a variance. Drawn on the CPU, the same on any device."""
         require(temperature >= 0, "temperature", temperature, "a number >= 0 (it is a variance)")
         z = math.sqrt(temperature) * torch.randn(n, self.latent_dim, generator=generator)
-        return z.to(next(self.parameters()).device)
+        return z.to(self.device)
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) in [0, 1] for latents (B, D)."""
         raise NotImplementedError
+
+    def condition(self, labels: Tensor | None, n: int) -> tuple[Tensor, ...]:
+        """What networks take besides n inputs: the embedding (n, E) of labels (n,) or None; () without classes.
+
+        Raises ValueError for a label that is none, and for a missing one where training hid none.
+        """
+        if not self.num_classes:
+            return ()
+        if labels is None:
+            labels = torch.full((n,), -1, device=self.device)
+        lowest = -1 if self.label_dropout else 0
+        illegal = labels[(labels < lowest) | (labels >= self.num_classes)].tolist()
+        require(not illegal, "labels", illegal[:1], f"integers from 0 to {self.num_classes - 1}" + (
+            ", or -1 for no label" if self.label_dropout else ": this model was trained without label_dropout"))
+        return (self.label_embedding(labels + 1),)
+
+    def check_classes(self, labels: Sequence[int], names: Sequence[str] = ()) -> None:
+        """Raise ValueError, saying which there are, where one of the labels is no class; names: of all classes."""
+        require(self.num_classes > 0 or not labels, "labels", list(labels), "null: this model knows no classes")
+        known = [f"{label} {name}" for label, name in enumerate(names[:NAMED]) if name != str(label)]
+        known += ["..."] if len(names) > NAMED else []
+        require(all(0 <= label < self.num_classes for label in labels), "labels", list(labels),
+                f"classes from 0 to {self.num_classes - 1}" + (f" ({', '.join(known)})" if known else ""))
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:

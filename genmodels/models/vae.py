@@ -1,5 +1,8 @@
 """The variational autoencoder (Kingma & Welling 2014, "Auto-encoding variational Bayes"): what it is, and two networks.
 
+Given the number of classes, each is the conditional one (Sohn et al. 2015, "Learning structured output representation
+using deep conditional generative models"): its bound is one on log p(x|y), its prior N(0, I) whatever the label y.
+
 A vector z (B, D) is drawn from the prior N(0, I), and an image from the likelihood p(x|z) that the decoder gives; the
 encoder gives q(z|x), which approximates the posterior. Both return distributions: what to ask of them is the caller's
 business. The losses are in genmodels.losses.
@@ -12,16 +15,20 @@ from torch import Tensor, nn
 from genmodels.distributions import DiagonalGaussian, ImageDistribution, Likelihood
 from genmodels.errors import require
 from genmodels.models import blocks
-from genmodels.models.generative import GenerativeModel
+from genmodels.models.generative import GenerativeModel, label_units
 
 
 class VAE(GenerativeModel):
     """Any encoder network, any decoder network, and the likelihood that reads the decoder's output."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, *,
-                 image_shape: Sequence[int], latent_dim: int) -> None:
-        """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads."""
-        super().__init__(image_shape, latent_dim)
+                 image_shape: Sequence[int], latent_dim: int, num_classes: int = 0,
+                 label_dropout: float = 0.0) -> None:
+        """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads.
+
+        Those of a conditional model (num_classes > 0) take the labels' embedding (B, E) too.
+        """
+        super().__init__(image_shape, latent_dim, num_classes, label_dropout)
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
@@ -32,13 +39,14 @@ class VAE(GenerativeModel):
         return self.likelihood.binary and self.image_shape[0] == 1
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
-        """q(z|x) for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D). Labels (B,) are not looked at."""
-        mean, log_variance = self.encoder(images).chunk(2, dim=1)   # (B, D) each
+        """q(z|x), or q(z|x, y) given labels (B,), for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D)."""
+        output = self.encoder(images, *self.condition(labels, len(images)))
+        mean, log_variance = output.chunk(2, dim=1)     # (B, D) each
         return DiagonalGaussian(mean, log_variance)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> ImageDistribution:
-        """p(x|z) for latents (B, D): a distribution over images (B, C, H, W). Labels (B,) are not looked at."""
-        return self.likelihood(self.decoder(z))
+        """p(x|z), or p(x|z, y) given labels (B,), for latents (B, D): a distribution over images (B, C, H, W)."""
+        return self.likelihood(self.decoder(z, *self.condition(labels, len(z))))
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean images of p(x|z) at the mean of q(z|x), for images (B, C, H, W): (B, C, H, W) in [0, 1]."""
@@ -53,28 +61,33 @@ class ConvVAE(VAE):
     """Convolutions that halve the side, ReLU, no normalisation; the decoder goes the same way back."""
 
     def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int], hidden: int,
-                 likelihood: Likelihood) -> None:
+                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0) -> None:
         """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
 
         hidden: units of the decoder's first layer, from which it makes its smallest feature maps.
         """
         _check(latent_dim, widths)
         require(hidden >= 1, "hidden", hidden, "an integer >= 1")
-        super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim),
-                         blocks.conv_decoder(latent_dim, hidden, widths[::-1], _decoder_shape(image_shape, likelihood)),
-                         likelihood, image_shape=image_shape, latent_dim=latent_dim)
+        units = label_units(num_classes)
+        super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units),
+                         blocks.conv_decoder(latent_dim, hidden, widths[::-1], _decoder_shape(image_shape, likelihood),
+                                             units),
+                         likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
+                         label_dropout=label_dropout)
 
 
 class MLPVAE(VAE):
     """Fully connected layers and ReLU; the decoder mirrors the encoder."""
 
     def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int],
-                 likelihood: Likelihood) -> None:
+                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0) -> None:
         """widths: units of the encoder's hidden layers."""
         _check(latent_dim, widths)
-        super().__init__(blocks.mlp_encoder(image_shape, widths, 2 * latent_dim),
-                         blocks.mlp_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood)),
-                         likelihood, image_shape=image_shape, latent_dim=latent_dim)
+        units = label_units(num_classes)
+        super().__init__(blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units),
+                         blocks.mlp_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood), units),
+                         likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
+                         label_dropout=label_dropout)
 
 
 def _decoder_shape(image_shape: Sequence[int], likelihood: Likelihood) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from genmodels.data.images import Batch, ImageSet, binarise
+from genmodels.data.images import Batch, ImageSet, binarise, drop_labels
 from genmodels.errors import require
 from genmodels.losses.elbo import elbo_terms
 from genmodels.metrics import likelihood
@@ -52,8 +52,9 @@ class VAETrainer:
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         """One step on a batch; returns the batch means of the terms, in nats per image, and the gradient's norm."""
         images = self.inputs(batch)
+        labels = drop_labels(batch.labels, self.model.label_dropout)
         with self.updater.autocast():
-            terms = elbo_terms(self.model, images, batch.labels)
+            terms = elbo_terms(self.model, images, labels)
         loss = self.objective(terms.distortion, terms.kl, self.plan(step, total)["kl_weight"], step / total).mean()
         distortion, kl = terms.distortion.detach().mean(), terms.kl.detach().sum() / len(images)
         means = {"loss": loss.detach(), "elbo": -distortion - kl, "distortion": distortion, "kl": kl}

@@ -1,0 +1,285 @@
+"""Conditional models: what a label does, labels that are missing or wrong, and the numbers and figures of both."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, composed, write_pictures
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+import genmodels
+from genmodels import checkpoint
+from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec, drop_labels
+from genmodels.distributions import BernoulliLikelihood
+from genmodels.figures import Request, grids, latent, maps
+from genmodels.legal import UserError
+from genmodels.losses import elbo
+from genmodels.metrics import conditional
+from genmodels.metrics.evidence import Evidence
+from genmodels.metrics.posterior import Posteriors
+from genmodels.models.vae import MLPVAE, VAE, ConvVAE
+from genmodels.randomness import reseed
+
+CLASSES = 4
+SMALL_CVAE = ["model=cvae_mlp", *SMALL[1:]]
+
+
+def cvae(label_dropout: float = 0.1, kind: str = "mlp") -> VAE:
+    torch.manual_seed(0)
+    options = {"image_shape": (1, 8, 8), "latent_dim": 3, "likelihood": BernoulliLikelihood(), "num_classes": CLASSES,
+               "label_dropout": label_dropout}
+    model = MLPVAE(widths=[16], **options) if kind == "mlp" else ConvVAE(widths=[4, 8], hidden=16, **options)
+    return model.eval().requires_grad_(False)
+
+
+def data_of(images: Tensor, labels: Tensor, classes: int = CLASSES) -> ImageData:
+    """The same images (N, C, H, W) uint8 as every part."""
+    part = ImageSet(images, labels, torch.arange(len(images)))
+    return ImageData(ImageSpec("planted", tuple(images.shape[1:]), tuple(map(str, range(classes)))), part, part, part)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_labels_change_both_networks(kind: str) -> None:
+    model, images, z = cvae(kind=kind), torch.rand(5, 1, 8, 8), torch.randn(5, 3)
+    zeros, ones = torch.zeros(5, dtype=torch.long), torch.ones(5, dtype=torch.long)
+    assert (model.generate(z, zeros) - model.generate(z, ones)).abs().amax(dim=(1, 2, 3)).min() > 1e-4
+    assert (model.encode(images, zeros).mean - model.encode(images, ones).mean).abs().amax(dim=1).min() > 1e-4
+    mixed = model.generate(z, torch.tensor([0, 1, 0, 1, 1]))
+    torch.testing.assert_close(mixed[[0, 2]], model.generate(z, zeros)[[0, 2]])     # each row has its own label
+    torch.testing.assert_close(mixed[[1, 3, 4]], model.generate(z, ones)[[1, 3, 4]])
+    torch.testing.assert_close(model.generate(z), model.generate(z, -ones), rtol=0, atol=0)
+    assert not torch.allclose(model.generate(z), model.generate(z, zeros))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
+    """As many conditional biases as hidden layers, none of which is without effect."""
+    model = cvae(kind=kind).requires_grad_(True)
+    labels = torch.tensor([0, 1])
+    model.generate(model.encode(torch.rand(2, 1, 8, 8), labels).mean, labels).sum().backward()
+    for network in (model.encoder, model.decoder):
+        shifts = [parameter for name, parameter in network.named_parameters() if ".shift." in name]
+        assert len(shifts) == sum(isinstance(layer, nn.ReLU) for layer in network)
+        assert all(weights.grad is not None and weights.grad.abs().sum() > 0 for weights in shifts)
+    assert model.label_embedding.weight.grad[:, 0].ne(0).tolist() == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize(("name", "weights", "distortion", "kl"), [
+    ("vae", 23288.356494053227, 2175.51886, 0.05682113), ("vae_mlp", 29889.216035591235, 2179.32385, 0.375631598)])
+def test_unconditional_models_are_what_they_were(name: str, weights: float, distortion: float, kl: float) -> None:
+    """Against numbers of the code before there were labels: the same initial weights, the same terms, no new names."""
+    config = OmegaConf.to_container(composed("train", f"model={name}", "model.image_shape=[1,28,28]").model,
+                                    resolve=True)
+    torch.manual_seed(0)
+    model = checkpoint.rebuild(config)
+    assert isinstance(model, VAE)
+    assert sum(value.double().abs().sum().item() for value in model.parameters()) == pytest.approx(weights, rel=1e-12)
+    assert {key.split(".")[0] for key in model.state_dict()} == {"encoder", "decoder"}
+    assert type(model.encoder) is type(model.decoder) is nn.Sequential
+    torch.manual_seed(1)
+    terms = elbo.elbo_terms(model, torch.rand(4, 1, 28, 28), torch.arange(4))
+    assert terms.distortion.sum().item() == pytest.approx(distortion, rel=1e-5)
+    assert terms.kl.sum().item() == pytest.approx(kl, rel=1e-4)
+
+
+def test_dropped_labels() -> None:
+    labels = torch.arange(40_000) % CLASSES
+    torch.manual_seed(3)
+    dropped = drop_labels(labels, 0.1)
+    assert (dropped == -1).double().mean().item() == pytest.approx(0.1, abs=0.006)      # 4 standard errors
+    assert ((dropped == labels) | (dropped == -1)).all()
+    torch.manual_seed(3)
+    assert torch.equal(drop_labels(labels, 0.1), dropped)
+    state = torch.get_rng_state()
+    assert drop_labels(labels, 0.0) is labels and torch.equal(torch.get_rng_state(), state)
+
+
+def test_training_hides_the_same_labels_from_encoder_and_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = cvae(label_dropout=0.5).train().requires_grad_(True), []
+    trainer = instantiate(composed("train", "precision=fp32").trainer, model=model)
+    condition = model.condition
+    monkeypatch.setattr(model, "condition", lambda labels, n: seen.append(labels) or condition(labels, n))
+    batch = Batch(torch.rand(200, 1, 8, 8), torch.arange(200) % CLASSES)
+    for step in (0, 1, 0):
+        reseed(0, "train", step)
+        trainer.update(batch, step, 10)
+    assert len(seen) == 6 and all(map(torch.equal, seen[::2], seen[1::2]))
+    assert (seen[0] == -1).double().mean().item() == pytest.approx(0.5, abs=0.15)       # 4 standard errors
+    assert torch.equal(seen[0], seen[4]) and not torch.equal(seen[0], seen[2])          # a function of the step
+
+
+def test_labels_that_are_none_are_refused() -> None:
+    z = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match=r"^labels=\[4\]: must be integers from 0 to 3, or -1 for no label$"):
+        cvae().generate(z, torch.tensor([0, 4]))
+    with pytest.raises(ValueError, match=r"^labels=\[-1\]: must be integers from 0 to 3: .* without label_dropout"):
+        cvae(label_dropout=0).generate(z)
+    with pytest.raises(ValueError, match=r"labels=\[-1\]"):
+        cvae(label_dropout=0).encode(torch.rand(2, 1, 8, 8), torch.tensor([0, -1]))
+    with pytest.raises(ValueError, match=r"^labels=\[1, 9\]: must be classes from 0 to 3 \(0 cat, 1 dog\)$"):
+        grids.samples(cvae(), Request(labels=[1, 9], classes=["cat", "dog", "2", "3"]))
+    unconditional = MLPVAE(image_shape=(1, 8, 8), latent_dim=3, widths=[4], likelihood=BernoulliLikelihood())
+    with pytest.raises(ValueError, match=r"^labels=\[1\]: must be null: this model knows no classes$"):
+        grids.samples(unconditional, Request(labels=[1]))
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"num_classes": -1}, "num_classes=-1"), ({"num_classes": 2, "label_dropout": 1.0}, "label_dropout=1"),
+    ({"num_classes": 0, "label_dropout": 0.1}, "label_dropout=0.1: must be 0 for a model without classes")])
+def test_illegal_options_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MLPVAE(image_shape=(1, 8, 8), latent_dim=3, widths=[4], likelihood=BernoulliLikelihood(), **options)
+
+
+def test_data_without_labels_are_refused(train_here: Callable, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"^model=cvae_mlp: needs labels, but mine has none$"):
+        train_here(*SMALL_CVAE, "dataset=folder", f"dataset.root={tmp_path / 'mine'}")
+
+
+@pytest.mark.parametrize("label_dropout", [0.0, 0.1])
+def test_which_labels_figures_use(label_dropout: float) -> None:
+    model = cvae(label_dropout)
+
+    def labels_of(figure: Callable, **wishes: object) -> list[int]:
+        return [row["label"] for row in figure(model, Request(n=6, **wishes)).table]
+
+    assert labels_of(grids.class_grid) == [label for label in range(CLASSES) for _ in range(6)]
+    assert labels_of(grids.class_grid, labels=[3, 1]) == [3] * 6 + [1] * 6
+    assert labels_of(grids.style_grid) == [0, 1, 2, 3] * 6
+    assert labels_of(grids.style_grid, labels=[2]) == [2] * 6
+    assert labels_of(grids.samples, labels=[3, 1]) == [3, 1] * 3
+    assert labels_of(grids.samples) == ([-1] * 6 if label_dropout else [0, 1, 2, 3, 0, 1])
+    for figure in (latent.interpolation, maps.region):
+        assert set(labels_of(figure)) == {-1 if label_dropout else 0}
+        assert set(labels_of(figure, labels=[2, 3])) == {2}
+
+
+def test_a_row_of_the_style_grid_is_one_z() -> None:
+    lines = grids.style_grid(cvae(), Request(n=3)).table
+    z = torch.tensor([[row[f"z{index}"] for index in range(3)] for row in lines]).view(3, CLASSES, 3)
+    assert z.eq(z[:, :1]).all() and z[:, 0].unique(dim=0).shape == (3, 3)
+    noise = [(row["z0"], row["z1"]) for row in grids.class_grid(cvae(), Request(n=3)).table]
+    assert len(set(noise)) == 3 * CLASSES       # there each image has its own
+
+
+def test_images_of_the_class_grid_are_of_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that paints its label: the sheet's rows are as bright as their labels say."""
+    model = cvae()
+    monkeypatch.setattr(model, "generate", lambda z, labels: labels.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 4)
+    sheet = grids.class_grid(model, Request(n=2, labels=[3, 1])).figure.axes[0].images[0].get_array()
+    assert sheet.shape[:2] == (18, 18) and (sheet[:8, :8] == 191).all() and (sheet[10:, 10:] == 64).all()
+
+
+@pytest.mark.parametrize("separable", [True, False])
+def test_the_probe_on_planted_latents(separable: bool) -> None:
+    """Classes 20 standard deviations apart are read without fault; latents that know nothing, at chance."""
+    torch.manual_seed(0)
+
+    def planted(count: int) -> Posteriors:
+        labels = (torch.arange(count) % 10 - 5).clamp(min=0)            # class 0 has 6 of 10 images
+        mean = torch.randn(count, 8, dtype=torch.float64)
+        if separable:
+            mean += 20 * torch.nn.functional.one_hot(labels, 8)
+        mean[:, 7] = 3.0                                                # a collapsed dimension
+        return Posteriors(mean, torch.ones_like(mean), labels)
+
+    found = conditional.probe(planted(3000), planted(2000))
+    assert found["chance"] == pytest.approx(0.6) and found["n"] == 2000
+    assert found["accuracy"] == pytest.approx(1.0 if separable else 0.6, abs=0.02)
+
+
+class Painter(nn.Module):
+    """A decoder that ignores z and expects each pixel of quarter y of the image to be white, where it knows y."""
+
+    def __init__(self, listens: bool) -> None:
+        super().__init__()
+        self.listens = listens
+
+    def forward(self, z: Tensor, embedding: Tensor) -> Tensor:
+        logits = z.new_full((len(z), CLASSES, 1, 16), -3.0)
+        if self.listens:
+            logits[torch.arange(len(z)), embedding[:, 0].long() - 1] = 3.0
+        return logits.view(-1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_elbo_classification_of_a_planted_model(listens: bool) -> None:
+    """Images of one white quarter each, which is their label; of a decoder that does not listen, all bounds are equal
+    and argmax says 0. The bounds themselves: 64 log sigmoid(3), less 3 for each pixel that is wrong."""
+    model = cvae()
+    model.decoder = Painter(listens)
+    model.label_embedding.weight.copy_(torch.arange(CLASSES + 1.0)[:, None].expand(-1, 32))
+    model.encoder = nn.ModuleList()
+    model.encoder.forward = lambda images, _: images.new_zeros(len(images), 6)      # q = p
+    labels = torch.arange(20) % CLASSES
+    images = torch.zeros(20, CLASSES, 1, 16, dtype=torch.uint8)
+    images[torch.arange(20), labels] = 255
+    evidence = Evidence(data_of(images.view(-1, 1, 8, 8), labels), n=16)
+    found = conditional.elbo_classification(model, evidence)
+    assert found["n"] == 16 and found["chance"] == 0.25
+    if listens:
+        assert found["accuracy"] == 1.0
+        bounds = conditional.class_elbos(model, evidence.data.test.batch(slice(0, 2)).images)
+        right = 64 * torch.nn.functional.logsigmoid(torch.tensor(3.0)).item()
+        torch.testing.assert_close(bounds[0], torch.tensor([right, *[right - 32 * 3.0] * 3]))
+    else:
+        assert 0 < found["accuracy"] < 0.5
+
+
+def test_all_classes_see_the_same_noise() -> None:
+    model = cvae()
+    model.label_embedding.weight.zero_()            # so that labels make no difference
+    bounds = conditional.class_elbos(model, torch.rand(5, 1, 8, 8))
+    assert bounds.eq(bounds[:, :1]).all() and bounds[:, 0].unique().numel() == 5
+
+
+def trained(train_here: Callable, *overrides: str) -> tuple[Path, list[str]]:
+    """A run, and the figures that it would have ended with."""
+    drawn: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genmodels.figures.draw", lambda _, names, *__: drawn.extend(names))
+        return train_here(*overrides), drawn
+
+
+def test_from_training_to_figures(train_here: Callable, infer_here: Callable) -> None:
+    """The doors: number of classes from the data, reload, figures by default, labels asked for, refused, metrics."""
+    run, drawn = trained(train_here, *SMALL_CVAE, "max_steps=3")
+    assert {"class_grid", "style_grid"} <= set(drawn)
+    config = OmegaConf.load(run / "config.yaml")
+    assert config.model.num_classes == 10 and config.model.label_dropout == 0.1
+    model = genmodels.load(run)
+    assert model.num_classes == 10 and model.sample(2, torch.tensor([3, 7])).shape == (2, 1, 28, 28)
+    infer_here(f"checkpoint={run}", "figures=[samples,class_grid,style_grid,latent_grid]", "n=4", "labels=[3,7]")
+    for name, labels in (("samples", "3737"), ("class_grid", "33337777"), ("style_grid", "37" * 4),
+                         ("latent_grid", "3" * maps.GRID ** 2)):
+        assert "".join(row["label"] for row in table(Path(f"results/run/{name}.csv"))) == labels
+    metrics = json.loads(Path("results/run/metrics.json").read_text())
+    assert 0 <= metrics["leakage"]["accuracy"] <= 1 and metrics["elbo_classification"]["n"] == 359
+    with pytest.raises(UserError, match=r"^labels=\[99\]: must be classes from 0 to 9$"):
+        infer_here(f"checkpoint={run}", "labels=[99]")
+
+
+def test_unconditional_runs_give_no_class_figures(train_here: Callable, infer_here: Callable, tmp_path: Path,
+                                                  caplog: pytest.LogCaptureFixture) -> None:
+    write_pictures(tmp_path / "mine", count=30)
+    run, drawn = trained(train_here, *SMALL, "max_steps=1", "dataset=folder", f"dataset.root={tmp_path / 'mine'}")
+    assert "samples" in drawn and "class_grid" not in drawn
+    with pytest.raises(UserError, match=r"^labels=\[3\]: must be null: this model knows no classes$"):
+        infer_here(f"checkpoint={run}", "labels=[3]")
+    with pytest.raises(UserError, match="figures: class_grid cannot be had from a MLPVAE"):
+        infer_here(f"checkpoint={run}", "figures=[class_grid]")
+    infer_here(f"checkpoint={run}", f"dataset.root={tmp_path / 'mine'}", "figures=[samples]")
+    assert "left out metrics leakage: its data have none" in caplog.text
+    with pytest.raises(UserError, match="metrics: leakage needs labels of the images, but its data have none"):
+        infer_here(f"checkpoint={run}", f"dataset.root={tmp_path / 'mine'}", "metrics=[leakage]")
