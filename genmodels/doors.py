@@ -109,7 +109,8 @@ def _explain(error: Exception, door: str) -> str:
 
 def _known(door: str) -> list[str]:
     """All keys and groups of a door, with the choices of this command line as far as they can be had."""
-    groups = [path.name for path in config.CONF.iterdir() if path.is_dir() and path.name != "hydra"] if door == "train" else []
+    folders = config.CONF.iterdir() if door == "train" else ()
+    groups = [path.name for path in folders if path.is_dir() and path.name != "hydra"]
     chosen = [argument for argument in sys.argv[1:] if argument.partition("=")[0] in groups and "," not in argument]
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):

@@ -78,8 +78,8 @@ def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
     ("vae", 23288.356494053227, 2175.51886, 0.05682113), ("vae_mlp", 29889.216035591235, 2179.32385, 0.375631598)])
 def test_unconditional_models_are_what_they_were(name: str, weights: float, distortion: float, kl: float) -> None:
     """Against numbers of the code before there were labels: the same initial weights, the same terms, no new names."""
-    config = OmegaConf.to_container(composed("train", f"model={name}", "model.image_shape=[1,28,28]").model,
-                                    resolve=True)
+    config = OmegaConf.to_container(composed("train", f"model={name}", "model.image_shape=[1,28,28]",
+                                             "likelihood=bernoulli").model, resolve=True)
     torch.manual_seed(0)
     model = checkpoint.rebuild(config)
     assert isinstance(model, VAE)
@@ -249,7 +249,7 @@ def trained(train_here: Callable, *overrides: str) -> tuple[Path, list[str]]:
     drawn: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("genmodels.figures.draw", lambda _, names, *__: drawn.extend(names))
-        return train_here(*overrides), drawn
+        return train_here(*overrides, figures=True), drawn
 
 
 def test_from_training_to_figures(train_here: Callable, infer_here: Callable) -> None:

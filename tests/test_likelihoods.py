@@ -38,12 +38,6 @@ UNIT = torch.linspace(0, 1, 20_001).view(-1, 1, 1, 1)
 LOGITS = [-40.0, -8.0, -1.0, -0.51, -0.49, -1e-3, 0.0, 1e-9, 0.2, 0.4999, 0.5001, 3.0, 40.0]
 
 
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs end without their figures, which take longest."""
-    monkeypatch.setattr("genmodels.figures.draw", lambda *_: [])
-
-
 def pixel(*values: float) -> Tensor:
     """Images (N, 1, 1, 1)."""
     return torch.tensor(values).view(-1, 1, 1, 1)
@@ -203,11 +197,10 @@ def test_no_variance_falls_below_its_floor() -> None:
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_a_run_with_each(choice: str, train_here: Callable, cache: Path, request: pytest.FixtureRequest) -> None:
+def test_a_run_with_each(choice: str, train_here: Callable, cache: Path) -> None:
     """Trained, evaluated, saved, loaded again: the same numbers; bits per dimension where pixels have few values."""
-    if choice != "continuous_bernoulli":    # whose distortion is negative: the figures cope
-        request.getfixturevalue("no_figures")
-    folder = train_here(*SMALL, f"likelihood={choice}", "max_steps=3")
+    negative = choice == "continuous_bernoulli"     # its distortion is: the figures cope
+    folder = train_here(*SMALL, f"likelihood={choice}", "max_steps=3", figures=negative)
     test = summary(folder)["metrics"]["test"]
     assert test["elbo"] == pytest.approx(-test["distortion"] - test["rate"])
     if choice in ("bernoulli", "discretised_logistic"):
@@ -219,7 +212,6 @@ def test_a_run_with_each(choice: str, train_here: Callable, cache: Path, request
     assert evaluate(model, datasets.digits(cache=str(cache)).load().test) == test      # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_a_stopped_run_keeps_its_variance(train_here: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Resumed bit for bit; what evaluation uses is the average over training's last batches."""
     options = [*SMALL, "likelihood=gaussian_optimal", "max_steps=20", "lr=0.01", "trainer.updater.warmup_steps=5"]
@@ -251,7 +243,6 @@ def colours(folder: Path) -> list[str]:
             "max_steps=3"]
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_auto_is_settled_by_the_data(train_here: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The run keeps the likelihood that it got; asking for that one by name is asking for the same run."""
     gray = train_here(*SMALL, "max_steps=3", folder="gray")
@@ -291,7 +282,6 @@ def test_settling_leaves_other_models_alone() -> None:
     assert config.settle(OmegaConf.create({"model": {"image_shape": "???"}}), spec) == {}
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_a_job_that_was_refused_is_not_another_likelihood(train_here: Callable, tmp_path: Path) -> None:
     """What it recorded has likelihood=auto, which the finished ones settled: nothing that was swept."""
     done = train_here(*SMALL, "max_steps=2", folder="sweep/done")
