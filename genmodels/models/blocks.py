@@ -8,7 +8,10 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+
+from genmodels.errors import require
 
 ImageShape = Sequence[int]      # (C, H, W)
 
@@ -79,6 +82,25 @@ def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: I
     for stage in stages[:-1]:
         layers += _hidden(stage, stage.out_channels, label_units)
     return _network([*layers, stages[-1]], label_units)
+
+
+class FixedScaleBatchNorm(nn.Module):
+    """Over a batch, each dimension gets the standard deviation `scale` and a mean that is learned: (B, D) -> (B, D).
+
+    Of posterior means this is BN-VAE (Zhu et al. 2020, "A batch normalized inference network keeps the KL vanishing
+    away", section 4): the KL's mean over the batch is then at least scale^2 / 2 nats in each dimension.
+    """
+
+    def __init__(self, dimensions: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.norm = nn.BatchNorm1d(dimensions, affine=False)
+        self.shift = nn.Parameter(torch.zeros(dimensions))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Computed in float32, also under autocast. Raises ValueError for a batch of one in training."""
+        require(len(values) > 1 or not self.training, "batch_size", len(values), "at least 2 for BatchNorm")
+        return self.scale * self.norm(values.float()) + self.shift
 
 
 def kernel_size(side: tuple[int, int]) -> tuple[int, int]:

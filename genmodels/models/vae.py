@@ -8,6 +8,7 @@ encoder gives q(z|x), which approximates the posterior. Both return distribution
 business. The losses are in genmodels.losses.
 """
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -23,15 +24,21 @@ class VAE(GenerativeModel):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, *,
                  image_shape: Sequence[int], latent_dim: int, num_classes: int = 0,
-                 label_dropout: float = 0.0) -> None:
+                 label_dropout: float = 0.0, mean_batch_norm: float | None = None) -> None:
         """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads.
 
-        Those of a conditional model (num_classes > 0) take the labels' embedding (B, E) too.
+        Those of a conditional model (num_classes > 0) take the labels' embedding (B, E) too. mean_batch_norm: the
+        standard deviation over a batch that each dimension of the posterior mean is held at, a cure for collapse (see
+        `FixedScaleBatchNorm`); None leaves it free.
         """
         super().__init__(image_shape, latent_dim, num_classes, label_dropout)
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
+        require(mean_batch_norm is None or 0 < mean_batch_norm < math.inf, "mean_batch_norm", mean_batch_norm,
+                "a finite number > 0, or null")
+        self.mean_norm = (nn.Identity() if mean_batch_norm is None
+                          else blocks.FixedScaleBatchNorm(latent_dim, mean_batch_norm))
 
     @property
     def binary(self) -> bool:
@@ -42,7 +49,7 @@ class VAE(GenerativeModel):
         """q(z|x), or q(z|x, y) given labels (B,), for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D)."""
         output = self.encoder(images, *self.condition(labels, len(images)))
         mean, log_variance = output.chunk(2, dim=1)     # (B, D) each
-        return DiagonalGaussian(mean, log_variance)
+        return DiagonalGaussian(self.mean_norm(mean), log_variance)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> ImageDistribution:
         """p(x|z), or p(x|z, y) given labels (B,), for latents (B, D): a distribution over images (B, C, H, W)."""
@@ -61,7 +68,8 @@ class ConvVAE(VAE):
     """Convolutions that halve the side, ReLU, no normalisation; the decoder goes the same way back."""
 
     def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int], hidden: int,
-                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0) -> None:
+                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0,
+                 mean_batch_norm: float | None = None) -> None:
         """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
 
         hidden: units of the decoder's first layer, from which it makes its smallest feature maps.
@@ -73,21 +81,22 @@ class ConvVAE(VAE):
                          blocks.conv_decoder(latent_dim, hidden, widths[::-1], _decoder_shape(image_shape, likelihood),
                                              units),
                          likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
-                         label_dropout=label_dropout)
+                         label_dropout=label_dropout, mean_batch_norm=mean_batch_norm)
 
 
 class MLPVAE(VAE):
     """Fully connected layers and ReLU; the decoder mirrors the encoder."""
 
     def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int],
-                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0) -> None:
+                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0,
+                 mean_batch_norm: float | None = None) -> None:
         """widths: units of the encoder's hidden layers."""
         _check(latent_dim, widths)
         units = label_units(num_classes)
         super().__init__(blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units),
                          blocks.mlp_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood), units),
                          likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
-                         label_dropout=label_dropout)
+                         label_dropout=label_dropout, mean_batch_norm=mean_batch_norm)
 
 
 def _decoder_shape(image_shape: Sequence[int], likelihood: Likelihood) -> tuple[int, int, int]:
