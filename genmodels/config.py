@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).parent.parent / "conf"
 NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
-NAMED_CHOICES = ("model", "kl_schedule")                     # and groups, after the data
+NAMED_CHOICES = {"model": "", "objective": "elbo", "kl_schedule": ""}    # and groups, with what goes without saying
 DATA_DETAILS = ("dataset.split", "dataset.attribute")       # what is said of the data besides their name
 NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview", "wandb", "dataset.root",
            "dataset.download", "dataset.keep_raw", "dataset.cache")     # settings that leave the numbers as they are
@@ -39,7 +39,7 @@ def numbers(config: Mapping) -> dict[str, Any]:
 def run_name(config: Mapping, choices: Mapping[str, str]) -> str:
     """A short readable part and six hex digits over `numbers`: the same settings always have the same name."""
     parts = [data_name(dict(leaves(config)), choices)]
-    parts += [choices[group] for group in NAMED_CHOICES if choices.get(group)]
+    parts += [choices[group] for group, usual in NAMED_CHOICES.items() if (choices.get(group) or usual) != usual]
     parts += [f"{word}{config[key]:g}" if is_a(config[key], float) else f"{word}{config[key]}"
               for key, word in NAMED.items() if key in config]
     return clean("-".join(parts)) + "-" + digest(numbers(config))
@@ -180,6 +180,8 @@ def caption(about: Mapping, step: int) -> str:
     settings, choices = about["settings"], about["choices"]
     parts = [data_name(settings, choices), choices["model"], f"{settings['model.latent_dim']} latent "
              f"dimension{'' if settings['model.latent_dim'] == 1 else 's'}"]
+    if choices.get("objective", "elbo") != "elbo":
+        parts.append(f"objective {choices['objective']}")
     if "kl_weight" in settings:
         parts.append(f"KL weight {settings['kl_weight']:g} ({choices['kl_schedule']})")
     return " \N{MIDDLE DOT} ".join([*parts, f"seed {settings['seed']}", f"step {step}"])
