@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -98,7 +98,8 @@ def _explain(error: Exception, door: str) -> str:
         return (f"{error.override}: cannot be read. Settings are written key=value, lists as key=[a,b], sweeps as "
                 "-m key=a,b")
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", words):
-        return str(unknown(match[1] or match[2], _known(door)))
+        key = match[1] or match[2]
+        return _left_out(key, door) or str(unknown(key, _known(door)))
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", words):
         group, choice, choices = match[1], match[2], match[3].split()
         return f"{group}={choice}: no such choice; there are {', '.join(choices)}" + did_you_mean(
@@ -109,13 +110,46 @@ def _explain(error: Exception, door: str) -> str:
 
 def _known(door: str) -> list[str]:
     """All keys and groups of a door, with the choices of this command line as far as they can be had."""
+    try:
+        keys = _keys(door, [f"{group}={names[0]}" for group, names in _chosen(door) if len(names) == 1])
+    except HydraException:
+        keys = _keys(door)
+    return keys + _groups(door)
+
+
+def _left_out(key: str, door: str) -> str:
+    """The refusal of a key that would be there but for a choice of this command line, "" for any other key."""
+    usual = _keys(door)
+    for group, names in _chosen(door):
+        for name in names:
+            with contextlib.suppress(HydraException):
+                if _within(key, usual) and not _within(key, _keys(door, [f"{group}={name}"])):
+                    about = (config.CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+                    words = next(line for line in about if line.startswith("#") and "@package" not in line)
+                    return f"{key}: no setting of {group}={name}: {words.lstrip('# ')}"
+    return ""
+
+
+def _within(key: str, keys: list[str]) -> bool:
+    """Whether a key, which may be a node, is among these or holds one of them."""
+    return any(f"{known}.".startswith(f"{key}.") for known in keys)
+
+
+def _groups(door: str) -> list[str]:
     folders = config.CONF.iterdir() if door == "train" else ()
-    groups = [path.name for path in folders if path.is_dir() and path.name != "hydra"]
-    chosen = [argument for argument in sys.argv[1:] if argument.partition("=")[0] in groups and "," not in argument]
+    return [path.name for path in folders if path.is_dir() and path.name != "hydra"]
+
+
+def _chosen(door: str) -> list[tuple[str, list[str]]]:
+    """The groups that this command line chooses from, with the names that it gives: several in a sweep."""
+    groups = _groups(door)
+    pairs = [argument.partition("=")[::2] for argument in sys.argv[1:]]
+    return [(group, names.split(",")) for group, names in pairs if group in groups]
+
+
+def _keys(door: str, chosen: Sequence[str] = ()) -> list[str]:
+    """All keys of a door's configuration with these choices."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
-        try:
-            cfg = compose(door, overrides=chosen)
-        except HydraException:
-            cfg = compose(door)
-    return [key for key, _ in leaves(plain(cfg, resolve=False)) if "_target_" not in key] + groups
+        cfg = compose(door, overrides=list(chosen))
+    return [key for key, _ in leaves(plain(cfg, resolve=False)) if "_target_" not in key]
