@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -81,6 +81,17 @@ def job(work: Callable[[DictConfig, Path], object], cfg: DictConfig, door: str) 
         with contextlib.suppress(OSError):      # not empty, or not there
             folder.rmdir()
     raise failure
+
+
+def composed(door: str, overrides: Sequence[str]) -> DictConfig:
+    """What a door's configuration is with these overrides, Hydra's own in its node `hydra`; also inside a job."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return compose(door, overrides=list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _keep_failure(folder: Path, cfg: DictConfig, failure: Exception) -> None:
