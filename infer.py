@@ -30,12 +30,14 @@ def infer(cfg: DictConfig, _: Path) -> None:
     from genmodels.judge import Judge
     from genmodels.metrics import METRICS
     from genmodels.metrics.evidence import Evidence
+    from genmodels.models.generative import GenerativeModel
 
     device = hardware.choose_device(cfg.device)
     model, about = checkpoint.open_run(cfg.checkpoint, device)
     if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
         raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
-    model.check_classes(cfg.labels or [], about["classes"])
+    if isinstance(model, GenerativeModel):
+        model.check_classes(cfg.labels or [], about["classes"])
     figures, metrics = (select(kind, cfg[kind], entries, model)
                         for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
     run = run_folder(cfg.checkpoint)

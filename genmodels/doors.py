@@ -88,7 +88,7 @@ def composed(door: str, overrides: Sequence[str]) -> DictConfig:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
             return compose(door, overrides=list(overrides), return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = running

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from genmodels import checkpoint, doors, files, tracking
+from genmodels import checkpoint, config, doors, files, tracking
 from genmodels.data.images import ImageData
 from genmodels.data.published import DEFAULT_ROOT
 from genmodels.legal import show
@@ -46,7 +46,7 @@ class Judge:
         if not data.spec.classes:
             raise ValueError(f"{data.spec.name} has no labels")
         choice = str(about["choices"].get("dataset"))
-        if not re.fullmatch(r"\w+", choice) or not (doors.CONF / "dataset" / f"{choice}.yaml").is_file():
+        if not re.fullmatch(r"\w+", choice) or not (config.CONF / "dataset" / f"{choice}.yaml").is_file():
             raise ValueError(f"dataset={choice}: no data set of this project")
         # what says where the data lie, of that which this data set takes; its own root is the right one for the default
         here = {"cache": cache, "download": False} | ({} if Path(root) == DEFAULT_ROOT else {"root": root})
@@ -86,7 +86,7 @@ class Judge:
         log.info("the judge of these data is missing. Training it, once (two minutes for MNIST on two cores):\n"
                  "python train.py %s", shlex.join(arguments))
         environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-        done = subprocess.run([sys.executable, str(doors.CONF.parent / "train.py"), *arguments], env=environment,
+        done = subprocess.run([sys.executable, str(config.CONF.parent / "train.py"), *arguments], env=environment,
                               check=False)
         if done.returncode or not self.ready:
             raise ValueError(f"the judge of these data could not be trained; {self.folder / files.LOG} says why")
