@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from functools import cache, partial
 from pathlib import Path
 
 import hydra
@@ -26,14 +27,17 @@ def infer(cfg: DictConfig, _: Path) -> None:
     from genmodels.data.datasets import open_source
     from genmodels.figures import FIGURES, Request, draw
     from genmodels.files import write_json
+    from genmodels.judge import Judge
     from genmodels.metrics import METRICS
     from genmodels.metrics.evidence import Evidence
+    from genmodels.models.generative import GenerativeModel
 
     device = hardware.choose_device(cfg.device)
     model, about = checkpoint.open_run(cfg.checkpoint, device)
     if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
         raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
-    model.check_classes(cfg.labels or [], about["classes"])
+    if isinstance(model, GenerativeModel):
+        model.check_classes(cfg.labels or [], about["classes"])
     figures, metrics = (select(kind, cfg[kind], entries, model)
                         for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
     run = run_folder(cfg.checkpoint)
@@ -51,6 +55,14 @@ def infer(cfg: DictConfig, _: Path) -> None:
         except ValueError as error:
             figures = without("data", "figures", cfg.figures, figures, str(error))
             metrics = without("data", "metrics", cfg.metrics, metrics, str(error))
+    judge = None
+    if data is not None and any(entry.judge for entry in metrics.values()):
+        try:
+            judge = Judge.of(about, data, cfg.dataset.root, cfg.dataset.cache)
+            if cfg.metrics is None and not judge.ready:
+                raise ValueError("there is none yet; metrics=all trains it, once")
+        except ValueError as error:
+            metrics = without("judge", "metrics", cfg.metrics, metrics, str(error))
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
     wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
@@ -59,7 +71,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
         log.info("%s", path)
     if metrics:
         assert data is not None
-        evidence = Evidence(data, about["settings"].get("kl_weight"), cfg.k, seed=cfg.seed)
+        evidence = Evidence(data, about["settings"].get("kl_weight"), cfg.k, seed=cfg.seed,
+                            judge=cache(partial(judge.model, device)) if judge else None)
         numbers = {name: entry.call(model, evidence) for name, entry in metrics.items()}
         write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"], **numbers})
         log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))

@@ -70,8 +70,10 @@ def train(cfg: DictConfig, folder: Path) -> None:
         config.refuse_other_data(folder, run.summary.get("data"), data.checksum)
         run.summarise(data=data.checksum)
         times = cadence(cfg, len(data.train))
-        log.info("%s: %s with %s parameters, %s training images, %s steps on %s in %s", folder, type(model).__name__,
-                 f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}", device, cfg.precision)
+        ended = f" ({times.total * cfg.batch_size / len(data.train):.3g} of {cfg.epochs} epochs)"
+        log.info("%s: %s with %s parameters, %s training images, %s steps%s on %s in %s", folder, type(model).__name__,
+                 f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}",
+                 ended if times.total == cfg.max_steps else "", device, cfg.precision)
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment)
         request = Request(part=data.test, classes=data.spec.classes, run=folder)

@@ -18,6 +18,7 @@ class Entry:
     data: bool | Callable[[object], bool] = False       # needs the test part; it may depend on the model
     history: bool = False                               # needs what the run kept in its folder
     labels: bool = False                                # needs data with labels
+    judge: bool = False                                 # needs a classifier trained on the same data
     slow: bool = False                                  # only given when asked for
 
 
@@ -43,12 +44,12 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
 
 
 def without(lacking: str, kind: str, asked: object, entries: Mapping[str, Entry], reason: str) -> dict[str, Entry]:
-    """What is left of a selection where data, history or labels (`lacking`) are not there, for this reason.
+    """What is left of a selection where data, history, labels or judge (`lacking`) are not there, for this reason.
 
     Raises ValueError if an entry that needs it was asked for by name; else says in one line what is left out.
     """
     what = {"data": "the test images", "history": "what a run keeps in its folder as it trains",
-            "labels": "labels of the images"}[lacking]
+            "labels": "labels of the images", "judge": "a classifier of these data as judge"}[lacking]
     missing = [name for name, entry in entries.items() if getattr(entry, lacking)]
     if missing and isinstance(asked, Sequence) and asked != "all":
         raise ValueError(f"{kind}: {', '.join(missing)} needs {what}, but {reason}")

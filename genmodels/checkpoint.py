@@ -17,7 +17,6 @@ from torch import nn
 
 from genmodels import files, tensorfiles
 from genmodels.files import CHECKPOINT, INFERENCE, PREVIOUS, DamagedFileError
-from genmodels.models.generative import GenerativeModel
 
 log = logging.getLogger(__name__)
 
@@ -78,23 +77,22 @@ def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str
     tensorfiles.save(path, model.state_dict(), {"format": FORMAT, "model": config, "about": about})
 
 
-def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel:
+def load(run: str | Path, device: str | torch.device = "cpu") -> Any:
     """The trained model of a run: a run folder, a model.safetensors, or wandb:entity/project/name:alias.
 
-    Ready for inference: averaged weights, evaluation mode. Raises ValueError where it is none of these.
+    Of any family: a GenerativeModel has `sample`, a Classifier `features`. Ready for inference: averaged weights,
+    evaluation mode. Raises ValueError where it is none of these.
     """
     return open_run(run, device)[0]
 
 
-def open_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[GenerativeModel, dict[str, Any]]:
+def open_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """A trained model, and what its file says about it: run name, step, and the settings it was trained with."""
     path = _locate(str(run))
     tensors, metadata = tensorfiles.load(path)
     if metadata.get("format") != FORMAT:
         raise DamagedFileError(f"{path}: format {metadata.get('format')}, not {FORMAT}: no checkpoint of this project")
     model = rebuild(metadata["model"])
-    if not isinstance(model, GenerativeModel):
-        raise ValueError(f"checkpoint={run}: a {type(model).__name__} generates nothing")
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

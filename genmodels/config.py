@@ -176,10 +176,11 @@ def refuse_other_data(folder: Path, before: str | None, now: str) -> None:
 
 
 def caption(about: Mapping, step: int) -> str:
-    """Data set, model, KL weight, seed and step in one line, for under a picture."""
+    """Data set, model, KL weight, seed and step in one line, as far as there are such, for under a picture."""
     settings, choices = about["settings"], about["choices"]
-    parts = [data_name(settings, choices), choices["model"], f"{settings['model.latent_dim']} latent "
-             f"dimension{'' if settings['model.latent_dim'] == 1 else 's'}"]
+    parts = [data_name(settings, choices), choices["model"]]
+    if dimensions := settings.get("model.latent_dim"):
+        parts.append(f"{dimensions} latent dimension{'' if dimensions == 1 else 's'}")
     if choices.get("objective", "elbo") != "elbo":
         parts.append(f"objective {choices['objective']}")
     if "kl_weight" in settings:

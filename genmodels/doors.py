@@ -83,6 +83,17 @@ def job(work: Callable[[DictConfig, Path], object], cfg: DictConfig, door: str) 
     raise failure
 
 
+def composed(door: str, overrides: Sequence[str]) -> DictConfig:
+    """What a door's configuration is with these overrides, Hydra's own in its node `hydra`; also inside a job."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
+            return compose(door, overrides=list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
 def _keep_failure(folder: Path, cfg: DictConfig, failure: Exception) -> None:
     """What a job of a sweep leaves that was refused before its run began, so that logs and report have it."""
     if not (folder / files.SUMMARY).exists():

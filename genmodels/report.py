@@ -15,6 +15,7 @@ from typing import Any
 from genmodels import files
 from genmodels.config import numbers, read
 from genmodels.legal import show
+from genmodels.tracking import brief, is_held
 
 PICTURES = ("samples", "reconstructions")
 MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
@@ -49,7 +50,6 @@ class Job:
 def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
     from genmodels.files import read_json, read_rows
-    from genmodels.tracking import is_held
     config, summary = read(folder), read_json(folder / files.SUMMARY)
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = "interrupted"   # killed, without a chance to say so
@@ -109,8 +109,9 @@ def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any
         row: dict[str, Any] = {key: members[0].settings.get(key) for key in keys} | {"n": len(done)}
         for name in done[0].metrics if done else ():
             values = [job.metrics[name] for job in done]
-            spread = f" \N{PLUS-MINUS SIGN} {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            row[name] = f"{statistics.mean(values):.2f}{spread}"
+            mean, digits = statistics.mean(values), 2 if max(map(abs, values)) >= 1 else 4
+            spread = f" \N{PLUS-MINUS SIGN} {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+            row[name] = f"{mean:.{digits}f}{spread}"
         rows.append(row)
     return rows
 
@@ -126,7 +127,7 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) >= 1 and not value.is_integer() else f"{value:.2g}"
+        return f"{value:.0f}" if value.is_integer() else brief(value)
     text = "" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -176,8 +177,10 @@ def _write_html(target: Path, jobs: Sequence[Job], swept: Sequence[str], table: 
     environment.filters["cell"] = _cell
     pictures = {name: [(_label(job, swept) or job.folder.name, (path := job.newest(name)) and _data_uri(path))
                        for job in jobs] for name in PICTURES}
+    pictures = {name: wall for name, wall in pictures.items() if any(source for _, source in wall)}
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=target.resolve().name, table=table, groups=groups, curves=curves, pictures=pictures)
+        title=target.resolve().name, metrics={name for job in jobs for name in job.metrics}, table=table, groups=groups,
+        curves=curves, pictures=pictures)
     files.write_text(target / "report.html", html)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from genmodels.files import DamagedFileError
 def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and json-able metadata to a safetensors file, atomically and with a checksum of the tensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    texts = {key: json.dumps(value) for key, value in metadata.items()} | {"crc32": str(_checksum(tensors))}
+    texts = {key: json.dumps(value) for key, value in metadata.items()} | {"crc32": str(checksum(tensors))}
     with files.atomic_write(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode     # what the user's umask gives; the library would keep it private
@@ -37,17 +38,18 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             texts = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}    # noqa: SIM118 (no mapping)
-        if texts.get("crc32") != str(_checksum(tensors)):
+        if texts.get("crc32") != str(checksum(tensors)):
             raise DamagedFileError(f"{path}: damaged (its checksum does not match)")
         return tensors, {key: json.loads(value) for key, value in texts.items()}
     except (SafetensorError, json.JSONDecodeError) as error:
         raise DamagedFileError(f"{path}: not a whole safetensors file of this project ({error})") from None
 
 
-def _checksum(tensors: dict[str, Tensor]) -> int:
+def checksum(tensors: Mapping[str, Tensor]) -> int:
+    """The crc32 of tensors with their names, types and shapes, whatever their order and device."""
     crc = 0
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = tensors[name].detach().cpu().contiguous()
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
         crc = zlib.crc32(tensor.numpy().tobytes() if tensor.ndim == 0 else tensor.numpy().data, crc)
     return crc

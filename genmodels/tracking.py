@@ -229,8 +229,13 @@ def is_held(folder: Path) -> bool:
 
 def in_words(metrics: Mapping[str, float]) -> str:
     """Metrics in one line."""
-    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
+    return ", ".join(f"{name.replace('_', ' ')} {brief(value)}" if isinstance(value, float) else f"{name} {value}"
                      for name, value in metrics.items())
+
+
+def brief(value: float) -> str:
+    """Two decimals; four digits of what may be a share; two of what is small."""
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}" if abs(value) >= 0.1 else f"{value:.2g}"
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import idx_bytes
 
-from genmodels import hardware
+from genmodels import files, hardware
 from genmodels.data import datasets, images, sources
 from genmodels.data.images import Augmentation, BatchStream, ImageData, ImageSet, ImageSpec
 from genmodels.data.sources import Decoded, ImageSource
@@ -108,7 +108,7 @@ def test_a_read_only_cache_serves(idx_root: Path, tmp_path: Path, monkeypatch: p
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(sources, "FileLock", refuse)
+    monkeypatch.setattr(files, "FileLock", refuse)
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert len(datasets.mnist(**here).load().train) == 36
 

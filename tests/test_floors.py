@@ -15,7 +15,7 @@ FLOORS = [      # from the ground up; the longest matching name counts
     {"genmodels.metrics", "genmodels.figures"},
     {"genmodels.trainers", "genmodels.checkpoint", "genmodels.tracking"},
     {"genmodels.trainers.loop"},
-    {"genmodels.legal", "genmodels.config", "genmodels.doors", "genmodels.report", "train", "infer"},
+    {"genmodels.legal", "genmodels.config", "genmodels.doors", "genmodels.judge", "genmodels.report", "train", "infer"},
 ]
 FILES = sorted([*ROOT.glob("genmodels/**/*.py"), ROOT / "train.py", ROOT / "infer.py"])
 

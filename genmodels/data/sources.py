@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from genmodels import hardware, tensorfiles
+from genmodels import files, hardware, tensorfiles
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.files import DamagedFileError
 from genmodels.randomness import CONSTANT_SEED, generator
@@ -60,17 +59,8 @@ class ImageSource:
         """
         found = self._read()    # without a lock: a cache that another account made may be read-only
         if found is None:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path.with_suffix(".lock"))
-            try:
-                lock.acquire(timeout=1)
-            except Timeout:
-                log.info("waiting for another process that reads %s", self.spec.name)
-                lock.acquire()
-            try:
+            with files.locked(self.path.with_suffix(".lock"), f"reads {self.spec.name}"):
                 found = self._read(again=True) or self._build()
-            finally:
-                lock.release()
         tensors, metadata = found
         train, validation, test = (
             ImageSet(tensors["images"], tensors["labels"], (tensors["part"] == part).nonzero().flatten())

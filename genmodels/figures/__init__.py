@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
-from genmodels.figures import grids, latent, lineage, maps
+from genmodels.figures import confusion, grids, latent, lineage, maps
 from genmodels.figures.canvas import Request, tile
 from genmodels.figures.labels import in_turn
 from genmodels.models.generative import GenerativeModel
@@ -16,36 +17,38 @@ from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator
 
 FIGURES = {
-    "samples": Entry(grids.samples),
+    "samples": Entry(grids.samples, needs="generate"),
     "class_grid": Entry(grids.class_grid, needs="generate num_classes"),
     "style_grid": Entry(grids.style_grid, needs="generate num_classes"),
     "reconstructions": Entry(grids.reconstructions, needs="encode", data=True),
-    "interpolation": Entry(latent.interpolation),
+    "interpolation": Entry(latent.interpolation, needs="generate"),
     "traversals": Entry(latent.traversals, needs="encode", data=True),
     "latent_grid": Entry(maps.latent_grid, needs="encode", data=maps.needs_data),
     "latent_scatter": Entry(maps.latent_scatter, needs="encode", data=True),
     "latent_atlas": Entry(maps.latent_atlas, needs="encode", data=True),
-    "region": Entry(maps.region, slow=True),
-    "lineage": Entry(lineage.lineage, history=True),
+    "region": Entry(maps.region, needs="generate", slow=True),
+    "lineage": Entry(lineage.lineage, needs="generate", history=True),
+    "confusion": Entry(confusion.confusion, needs="features", data=True),
 }
 
 
-def draw(model: GenerativeModel, names: Iterable[str], request: Request, folder: Path, caption: str) -> list[Path]:
+def draw(model: nn.Module, names: Iterable[str], request: Request, folder: Path, caption: str) -> list[Path]:
     """Draw these figures into a folder; returns the paths of the pictures."""
     return [FIGURES[name].call(model, request).save(folder, name, caption) for name in names]
 
 
 @torch.no_grad()
-def snapshots(model: GenerativeModel, part: ImageSet, n: int = 40) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What a model makes of the same noise, and of the same test images, each time that it is asked.
+def snapshots(model: nn.Module, part: ImageSet, n: int = 40) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What a model makes of the same noise, and of the same test images, each time that it is asked; {} if nothing.
 
     For each name a sheet (H', W', C) and the images (n, C, H, W), uint8. Reconstructions lie under their originals.
     Samples of a conditional model are of all its classes in turn.
     """
-    columns = 10
-    z = model.prior(n, generator=generator(CONSTANT_SEED, "snapshots"))
-    images = model.generate(z, in_turn(model, Request(labels=range(model.num_classes)), n).values)
-    made = {"samples": (tile(images, columns), to_uint8(images).cpu().numpy())}
+    columns, made = 10, {}
+    if isinstance(model, GenerativeModel):
+        z = model.prior(n, generator=generator(CONSTANT_SEED, "snapshots"))
+        images = model.generate(z, in_turn(model, Request(labels=range(model.num_classes)), n).values)
+        made["samples"] = (tile(images, columns), to_uint8(images).cpu().numpy())
     if isinstance(model, VAE):
         originals, labels = part.batch(slice(0, columns))
         again = model.reconstruct(originals, labels)

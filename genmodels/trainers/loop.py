@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from genmodels import checkpoint, files
 from genmodels.data.images import NO_AUGMENTATION, Augmentation, Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
-from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import reseed
 from genmodels.tracking import Run, in_words
 
 log = logging.getLogger(__name__)
 
 LOG_ROWS = 100      # rows of training terms in a run
+SHOWN = ("elbo", "distortion", "kl", "kl_weight", "accuracy")    # of them on the progress bar, where there are such
 
 
 class Trainer(Protocol):
     """What the loop asks of a family of models."""
 
     @property
-    def inference_model(self) -> GenerativeModel:
+    def inference_model(self) -> nn.Module:
         """The model to evaluate, show and keep."""
         ...
 
@@ -189,7 +189,7 @@ def _log_terms(run: Run, bar: tqdm, step: int, terms: dict[str, float], clock: _
                epoch: float) -> None:
     timing = {"seconds": clock.seconds(), "images_per_second": round(clock.rate(step) * batch_size, 1)}
     run.row(step, {"epoch": round(epoch, 4), "train": terms, "time": timing})
-    shown = {name: f"{terms[name]:.4g}" for name in terms if name in ("elbo", "distortion", "kl", "kl_weight")}
+    shown = {name: f"{terms[name]:.4g}" for name in terms if name in SHOWN}
     bar.set_postfix(shown | {"images/s": f"{timing['images_per_second']:.0f}"}, refresh=False)
 
 

@@ -1,0 +1,59 @@
+"""The update of the in-domain classifier."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from genmodels.data.images import Batch, ImageSet
+from genmodels.errors import require
+from genmodels.metrics import accuracy
+from genmodels.models.classifier import Classifier
+from genmodels.trainers.updater import Updater
+
+
+class ClassifierTrainer:
+    """Trains a classifier by cross-entropy, in nats per image."""
+
+    def __init__(self, model: Classifier, *, updater: Callable[..., Updater], label_smoothing: float) -> None:
+        """updater: called with the model. label_smoothing: the share of a label that is spread over all classes
+        (Szegedy et al. 2016, section 7)."""
+        require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number >= 0 and < 1")
+        self.model = model
+        self.label_smoothing = label_smoothing
+        self.updater = updater(model=model)
+
+    @property
+    def inference_model(self) -> Classifier:
+        """The model with averaged weights."""
+        return cast(Classifier, self.updater.average)
+
+    def plan(self, step: int, total: int) -> dict[str, float]:
+        """What changes over time by plan: the learning rate at a step of `total`."""
+        return {"lr": self.updater.learning_rate(step, total)}
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """The images (B, C, H, W) as the model sees them."""
+        return batch.images
+
+    def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
+        """One step on a batch; returns loss (nats per image), share of right answers, and the gradient's norm."""
+        with self.updater.autocast():
+            found = self.model(self.inputs(batch))
+        loss = F.cross_entropy(found.logits, batch.labels, label_smoothing=self.label_smoothing)
+        right = (found.logits.argmax(dim=1) == batch.labels).float().mean()
+        means = {"loss": loss.detach(), "accuracy": right}
+        return means | {"gradient_norm": self.updater.update(loss, means, step, total)}
+
+    def evaluate(self, part: ImageSet) -> dict[str, float]:
+        """Accuracy and log-likelihood of the averaged model."""
+        return accuracy.evaluate(self.inference_model, part)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a continuation needs and that is not a function of the step."""
+        return {"updater": self.updater.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.updater.load_state_dict(state["updater"])
