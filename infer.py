@@ -28,6 +28,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
     from genmodels.files import write_json
     from genmodels.metrics import METRICS
     from genmodels.metrics.evidence import Evidence
+    from genmodels.metrics.ex_post import DENSITIES
 
     device = hardware.choose_device(cfg.device)
     model, about = checkpoint.open_run(cfg.checkpoint, device)
@@ -35,11 +36,12 @@ def infer(cfg: DictConfig, _: Path) -> None:
         raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
     figures, metrics = (select(kind, cfg[kind], entries, model)
                         for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
+    density = select("density", [cfg.density], DENSITIES, model)
     run = run_folder(cfg.checkpoint)
     if run is None:
         figures = without("history", "figures", cfg.figures, figures, f"there is none at {cfg.checkpoint}")
     data = None
-    if any(entry.data for entry in [*figures.values(), *metrics.values()]):
+    if any(entry.data for entry in [*figures.values(), *metrics.values(), *density.values()]):
         try:
             data = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
             if data.checksum != about.get("data"):
@@ -48,6 +50,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
         except ValueError as error:
             figures = without("data", "figures", cfg.figures, figures, str(error))
             metrics = without("data", "metrics", cfg.metrics, metrics, str(error))
+            density = without("data", "density", [cfg.density], density, str(error))
+    model.density = density[cfg.density].call(model, data, cfg.components)
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
     wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
@@ -58,7 +62,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
         assert data is not None
         evidence = Evidence(data, about["settings"].get("kl_weight"), cfg.k, seed=cfg.seed)
         numbers = {name: entry.call(model, evidence) for name, entry in metrics.items()}
-        write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"], **numbers})
+        write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"],
+                                             "density": model.density.formula(), **numbers})
         log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
 
 

@@ -14,10 +14,10 @@ from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
 @torch.no_grad()
 def samples(model: GenerativeModel, request: Request) -> Picture:
-    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I). Numbers: each image's z."""
+    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I) or a fitted density. Numbers: each image's z."""
     z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
     images = model.generate(z)
-    title = f"{request.n} samples, z ~ N(0, {'' if request.temperature == 1 else f'{request.temperature:g} '}I)"
+    title = f"{request.n} samples, z ~ {model.density.formula(request.temperature)}"
     return Picture(image_table(images, min(10, request.n), title), latent_table(z))
 
 

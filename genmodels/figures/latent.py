@@ -19,7 +19,8 @@ def interpolation(model: GenerativeModel, request: Request) -> Picture:
     ends = model.prior(2 * rows, request.temperature, generator(request.seed, "interpolation"))
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
     z = torch.lerp(ends[:rows, None], ends[rows:, None], fractions[None, :, None]).flatten(0, 1)    # (rows * STEPS, D)
-    figure = image_table(model.generate(z), STEPS, f"Between {rows} pairs of samples",
+    title = f"Between {rows} pairs of samples, z ~ {model.density.formula(request.temperature)}"
+    figure = image_table(model.generate(z), STEPS, title,
                          column_labels=[f"{fraction:.1f}" for fraction in fractions.tolist()],
                          x_label="way from the left sample to the right one, straight in z")
     return Picture(figure, latent_table(z, pair=[row for row in range(rows) for _ in range(STEPS)],
