@@ -30,6 +30,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
     from genmodels.judge import Judge
     from genmodels.metrics import METRICS
     from genmodels.metrics.evidence import Evidence
+    from genmodels.metrics.ex_post import DENSITIES
     from genmodels.models.generative import GenerativeModel
 
     device = hardware.choose_device(cfg.device)
@@ -40,13 +41,14 @@ def infer(cfg: DictConfig, _: Path) -> None:
         model.check_classes(cfg.labels or [], about["classes"])
     figures, metrics = (select(kind, cfg[kind], entries, model)
                         for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
+    density = select("density", [cfg.density], DENSITIES, model)
     run = run_folder(cfg.checkpoint)
     if run is None:
         figures = without("history", "figures", cfg.figures, figures, f"there is none at {cfg.checkpoint}")
     if not about["classes"]:
         metrics = without("labels", "metrics", cfg.metrics, metrics, "its data have none")
     data = None
-    if any(entry.data for entry in [*figures.values(), *metrics.values()]):
+    if any(entry.data for entry in [*figures.values(), *metrics.values(), *density.values()]):
         try:
             data = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
             if data.checksum != about.get("data"):
@@ -55,6 +57,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
         except ValueError as error:
             figures = without("data", "figures", cfg.figures, figures, str(error))
             metrics = without("data", "metrics", cfg.metrics, metrics, str(error))
+            density = without("data", "density", [cfg.density], density, str(error))
     judge = None
     if data is not None and any(entry.judge for entry in metrics.values()):
         try:
@@ -63,6 +66,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
                 raise ValueError("there is none yet; metrics=all trains it, once")
         except ValueError as error:
             metrics = without("judge", "metrics", cfg.metrics, metrics, str(error))
+    if isinstance(model, GenerativeModel):
+        model.density = density[cfg.density].call(model, data, cfg.components)
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
     wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
@@ -74,7 +79,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
         evidence = Evidence(data, about["settings"].get("kl_weight"), cfg.k, seed=cfg.seed,
                             judge=cache(partial(judge.model, device)) if judge else None)
         numbers = {name: entry.call(model, evidence) for name, entry in metrics.items()}
-        write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"], **numbers})
+        write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"],
+                                             "density": cfg.density, **numbers})
         log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
 
 

@@ -48,7 +48,7 @@ def without(lacking: str, kind: str, asked: object, entries: Mapping[str, Entry]
 
     Raises ValueError if an entry that needs it was asked for by name; else says in one line what is left out.
     """
-    what = {"data": "the test images", "history": "what a run keeps in its folder as it trains",
+    what = {"data": "the data", "history": "what a run keeps in its folder as it trains",
             "labels": "labels of the images", "judge": "a classifier of these data as judge"}[lacking]
     missing = [name for name, entry in entries.items() if getattr(entry, lacking)]
     if missing and isinstance(asked, Sequence) and asked != "all":

@@ -113,7 +113,8 @@ SETTINGS = {
     },
     "infer": {
         "checkpoint": text(), "figures": selection(), "metrics": selection(), "n": integer(1, high=100_000),
-        "temperature": number(0), "center": number_list(), "spread": number(0), "labels": integer_list(), "seed": SEED,
+        "temperature": number(0), "density": text(), "components": integer(1, high=1000),
+        "center": number_list(), "spread": number(0), "labels": integer_list(), "seed": SEED,
         "k": integer(1, high=100_000), "device": DEVICE, "dataset.root": text(), "dataset.cache": text(),
     },
 }

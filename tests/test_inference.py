@@ -88,10 +88,12 @@ def test_without_data_what_the_model_alone_can_make(run: Path, infer_here: Calla
 
     monkeypatch.setattr(datasets, "_decode_digits", gone)
     infer_here(f"checkpoint={run}", f"dataset.cache={tmp_path / 'empty'}")
-    assert {path.stem for path in Path("results/run").iterdir()} == {"samples", "interpolation", "lineage"}
-    left_out = "reconstructions, traversals, latent_grid, latent_scatter, latent_atlas"
+    assert {path.stem for path in Path("results/run").iterdir()} == {"samples", "interpolation", "lineage",
+                                                                     "rate_distortion"}
+    left_out = ("reconstructions, traversals, kl_per_dimension, aggregated_posterior, latent_grid, latent_scatter, "
+                "latent_atlas")
     assert f"left out figures {left_out}: dataset.root=x: no files there" in caplog.text
-    with pytest.raises(UserError, match=r"figures: reconstructions needs the test images, but dataset\.root=x"):
+    with pytest.raises(UserError, match=r"figures: reconstructions needs the data, but dataset\.root=x"):
         infer_here(f"checkpoint={run}", f"dataset.cache={tmp_path / 'empty'}", "figures=[reconstructions]")
 
 

@@ -154,7 +154,7 @@ def test_maps_of_collapsed_and_of_stray_posteriors(shift: float, tmp_path: Path)
     for name in ("latent_grid", "latent_scatter", "latent_atlas"):
         FIGURES[name].call(model, Request(part=part_of(), classes=("a", "b", "c"))).save(tmp_path, name, "")
     title = FIGURES["latent_atlas"].call(model, Request(part=part_of())).figure.axes[0].get_title(loc="left")
-    assert f"{0 if shift == 0 else 100}% of the samples come from holes" in title
+    assert f"{0 if shift == 0 else 100}% of the prior's samples come from holes" in title
 
 
 def test_a_region(run_with_history: Path, infer_here: Callable) -> None:
@@ -203,7 +203,7 @@ def test_lineage_is_what_the_run_stored(run_with_history: Path, infer_here: Call
     (tmp_path / "alone").mkdir()
     shutil.copy(run_with_history / "model.safetensors", tmp_path / "alone")
     infer_here("checkpoint=alone", "figures=null")
-    assert "left out figures lineage: there is none at alone" in caplog.text
+    assert "left out figures lineage, rate_distortion: there is none at alone" in caplog.text
     with pytest.raises(UserError, match="figures: lineage needs what a run keeps in its folder"):
         infer_here("checkpoint=alone", "figures=[lineage]")
 

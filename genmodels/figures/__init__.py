@@ -9,7 +9,7 @@ from torch import nn
 
 from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
-from genmodels.figures import confusion, grids, latent, lineage, maps
+from genmodels.figures import confusion, dimensions, grids, latent, lineage, maps, rate_distortion
 from genmodels.figures.canvas import Request, tile
 from genmodels.figures.labels import in_turn
 from genmodels.models.generative import GenerativeModel
@@ -23,11 +23,14 @@ FIGURES = {
     "reconstructions": Entry(grids.reconstructions, needs="encode", data=True),
     "interpolation": Entry(latent.interpolation, needs="generate"),
     "traversals": Entry(latent.traversals, needs="encode", data=True),
+    "kl_per_dimension": Entry(dimensions.kl_per_dimension, needs="encode", data=True),
+    "aggregated_posterior": Entry(dimensions.aggregated_posterior, needs="encode", data=True),
     "latent_grid": Entry(maps.latent_grid, needs="encode", data=maps.needs_data),
     "latent_scatter": Entry(maps.latent_scatter, needs="encode", data=True),
     "latent_atlas": Entry(maps.latent_atlas, needs="encode", data=True),
     "region": Entry(maps.region, needs="generate", slow=True),
     "lineage": Entry(lineage.lineage, needs="generate", history=True),
+    "rate_distortion": Entry(rate_distortion.rate_distortion, needs="encode", history=True),
     "confusion": Entry(confusion.confusion, needs="features", data=True),
 }
 

@@ -1,5 +1,6 @@
 """How every picture looks, what it is asked with, and what it is: a drawing, its caption, the numbers behind it."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59
 styled = matplotlib.rc_context(STYLE)   # a decorator: what the function draws has the house style
 CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
+TITLE_LETTERS = 9.5     # of a title in an inch
 GAP_PIXELS = 2
 LEVEL = 9               # letters of a column's name; with longer ones, all are slanted
 
@@ -116,10 +118,11 @@ def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS) -> np.ndarray:
 def image_table(images: Tensor, columns: int, title: str, **labels: Any) -> Figure:
     """Images (N, C, H, W) in [0, 1] laid out row by row; labels are those of `show_images`."""
     height, width = tile(images, columns).shape[:2]
-    text = 1.2 if slanted(labels.get("column_labels", ())) else 0.9
-    figure, (axes,) = axes_grid(max(columns * CELL_INCHES + (0.8 if labels.get("row_labels") else 0.2), 4.5),
-                                height / width * columns * CELL_INCHES + text)
-    show_images(axes, images, columns, title, **labels)
+    across = max(columns * CELL_INCHES + (0.8 if labels.get("row_labels") else 0.2), 4.5)
+    lines = textwrap.wrap(title, int(TITLE_LETTERS * across))
+    text = 0.2 * len(lines) + (1.0 if slanted(labels.get("column_labels", ())) else 0.7)
+    figure, (axes,) = axes_grid(across, height / width * columns * CELL_INCHES + text)
+    show_images(axes, images, columns, "\n".join(lines), **labels)
     return figure
 
 

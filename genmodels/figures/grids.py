@@ -19,14 +19,12 @@ COLUMNS, ROWS = 10, 8   # images of a class, and latents that go through all cla
 
 @torch.no_grad()
 def samples(model: GenerativeModel, request: Request) -> Picture:
-    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I), of the classes asked for in turn.
-
-    Numbers: each image's z, and its label, -1 for none, if the model knows labels.
-    """
+    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I) or a fitted density, of the classes asked for in
+    turn. Numbers: each image's z, and its label, -1 for none, if the model knows labels."""
     z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
     chosen = in_turn(model, request, request.n)
     images = model.generate(z, chosen.values)
-    title = f"{request.n} samples, {_prior(request)}{chosen.words}"
+    title = f"{request.n} samples, {_drawn(model, request)}{chosen.words}"
     return Picture(image_table(images, min(10, request.n), title), latent_table(z, **chosen.column))
 
 
@@ -37,7 +35,7 @@ def class_grid(model: GenerativeModel, request: Request) -> Picture:
     z = model.prior(len(rows) * columns, request.temperature, generator(request.seed, "class grid"))
     values = torch.tensor(rows).repeat_interleave(columns)
     figure = image_table(model.generate(z, values.to(z.device)), columns,
-                         f"Samples of {_count(rows, model)}, {_prior(request)}",
+                         f"Samples of {_count(rows, model)}, {_drawn(model, request)}",
                          row_labels=[class_name(request, label) for label in rows])
     return Picture(figure, latent_table(z, label=values.tolist()))
 
@@ -54,7 +52,7 @@ def style_grid(model: GenerativeModel, request: Request) -> Picture:
     values = torch.tensor(columns).repeat(rows)
     figure = image_table(model.generate(z, values.to(z.device)), len(columns), "The same z in each row",
                          column_labels=[class_name(request, label) for label in columns],
-                         x_label=f"label ({_count(columns, model)})", y_label=_prior(request))
+                         x_label=f"label ({_count(columns, model)})", y_label=_drawn(model, request))
     return Picture(figure, latent_table(z, label=values.tolist()))
 
 
@@ -87,8 +85,8 @@ def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
             | {f"z{dimension}": value for dimension, value in enumerate(row)} for index, row in enumerate(z.tolist())]
 
 
-def _prior(request: Request) -> str:
-    return f"z ~ N(0, {'' if request.temperature == 1 else f'{request.temperature:g} '}I)"
+def _drawn(model: GenerativeModel, request: Request) -> str:
+    return f"z ~ {model.density.formula(request.temperature)}"
 
 
 def _classes(model: GenerativeModel, request: Request) -> list[int]:

@@ -21,7 +21,8 @@ def interpolation(model: GenerativeModel, request: Request) -> Picture:
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
     z = torch.lerp(ends[:rows, None], ends[rows:, None], fractions[None, :, None]).flatten(0, 1)    # (rows * STEPS, D)
     chosen = in_turn(model, request, len(z), most=1)
-    figure = image_table(model.generate(z, chosen.values), STEPS, f"Between {rows} pairs of samples{chosen.words}",
+    title = f"Between {rows} pairs of samples, z ~ {model.density.formula(request.temperature)}{chosen.words}"
+    figure = image_table(model.generate(z, chosen.values), STEPS, title,
                          column_labels=[f"{fraction:.1f}" for fraction in fractions.tolist()],
                          x_label="way from the left sample to the right one, straight in z")
     return Picture(figure, latent_table(z, **chosen.column, pair=[row for row in range(rows) for _ in range(STEPS)],

@@ -13,6 +13,7 @@ from torch import Tensor
 from genmodels.figures.canvas import Request, axes_grid, class_colour, coloured, tile
 from genmodels.figures.labels import in_turn
 from genmodels.metrics.posterior import Plane, Posteriors
+from genmodels.models.densities import StandardNormal
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
@@ -79,7 +80,8 @@ def ground_in_words(model: VAE, request: Request) -> list[Line2D]:
 
 def draw_samples(axes: Axes, model: VAE, plane: Plane, request: Request, axis: Tensor, holes: Tensor) -> list[Line2D]:
     """Draws from the prior, those in a hole in red; returns what the legend says of them."""
-    draws = plane.project(model.prior(DRAWS, 1.0, generator(request.seed, "atlas")).cpu().double())
+    prior = StandardNormal(model.latent_dim)
+    draws = plane.project(prior.sample(DRAWS, generator=generator(request.seed, "atlas")).double())
     cells = ((draws - axis[0]) / (axis[1] - axis[0])).round().long().clamp(0, len(axis) - 1)
     lost = holes[cells[:, 0], cells[:, 1]]
     kinds = [("black", ~lost, f"samples ({(~lost).sum()})"), ("#d40000", lost, f"samples in holes ({lost.sum()})")]

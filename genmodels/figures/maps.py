@@ -14,6 +14,7 @@ from genmodels.figures.canvas import Picture, Request, axes_grid, image_table, s
 from genmodels.figures.grids import latent_table
 from genmodels.figures.labels import in_turn
 from genmodels.metrics.posterior import HOLE, Plane, Posteriors, density, posteriors, prior_density, share_in_holes
+from genmodels.models.densities import StandardNormal
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
@@ -101,7 +102,8 @@ def latent_atlas(model: VAE, request: Request) -> Picture:
         table = class_table(found, plane, request.classes)
         figure = latent_plane.draw_plane_atlas(model, found, plane, request, table, axis, data, holes)
     share = share_in_holes(found, plane)
-    figure.axes[0].set_title(f"Where data and samples lie: {share:.0%} of the samples come from holes (hatched)")
+    figure.axes[0].set_title(f"Where data and samples lie: {share:.0%} of the prior's samples come from holes "
+                             "(hatched)")
     shape = (len(axis),) * len(plane.keys)
     table = [dict(zip(plane.keys, (axis[i].item() for i in index), strict=True))
              | {"aggregated_posterior": data[index].item(), "prior": prior[index].item(), "hole": bool(holes[index])}
@@ -119,17 +121,17 @@ def region(model: GenerativeModel, request: Request) -> Picture:
     center = [0.0] * model.latent_dim if request.center is None else [float(value) for value in request.center]
     require(len(center) == model.latent_dim, "center", center, f"{model.latent_dim} numbers, one for each dimension")
     count = min(request.n, 60)
-    noise = model.prior(count, 1.0, generator(request.seed, "region"))
-    z = torch.tensor(center).to(noise) + request.spread * noise
+    noise = StandardNormal(model.latent_dim).sample(count, generator=generator(request.seed, "region"))
+    z = torch.tensor(center) + request.spread * noise
     shown = f"({', '.join(f'{value:g}' for value in center[:4])}{', ...' if len(center) > 4 else ''})"
     chosen = in_turn(model, request, count, most=1)
     title = f"{count} samples around {shown}, spread {request.spread:g}{chosen.words}"
-    images, table = model.generate(z, chosen.values), latent_table(z, **chosen.column)
+    images, table = model.generate(z.to(model.device), chosen.values), latent_table(z, **chosen.column)
     if model.latent_dim > 2:
         return Picture(image_table(images, min(10, count), title), table)
     rows = -(-count // 10)
     figure, (left, right) = axes_grid(9.5, max(3.2, 0.6 * rows + 0.9), columns=2, widths=[1, 2.4])
-    points = torch.cat([z.cpu(), torch.zeros(count, 2 - model.latent_dim)], dim=1)
+    points = torch.cat([z, torch.zeros(count, 2 - model.latent_dim)], dim=1)
     latent_plane.draw_prior(left)
     left.scatter(points[:, 0], points[:, 1], s=8, color="C1", zorder=3)
     middle = [*center, 0.0][:2]

@@ -11,6 +11,7 @@ from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, reseed
 
 HOLE = 0.1          # of the prior's density: where the aggregated posterior has less, samples land and data do not
+ACTIVE = 0.01       # variance of a dimension's posterior mean over images, above which it is in use
 RESOLUTION = 0.1    # standard deviations of the prior: closer than that, between two images, there is no hole
 
 
@@ -27,14 +28,25 @@ class Posteriors:
         chosen = self.labels == label
         return Posteriors(self.mean[chosen], self.stddev[chosen], self.labels[chosen])
 
+    @property
+    def kl(self) -> Tensor:
+        """KL(q(z_d|x) || N(0, 1)) in nats, (N, D); over images and summed over dimensions, the rate."""
+        variance = self.stddev.square()
+        return 0.5 * (self.mean.square() + variance - 1 - variance.log())
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One z ~ q(z|x) for each image, (N, D)."""
+        return self.mean + self.stddev * torch.randn(self.mean.shape, generator=generator, dtype=torch.float64)
+
 
 @torch.no_grad()
 def posteriors(model: VAE, part: ImageSet, batch_size: int = 500) -> Posteriors:
-    """q(z|x) for every image of a part, as the model sees them in evaluation."""
+    """q(z|x) for every image of a part, the very images that `likelihood.evaluate` sees at this batch size."""
     reseed(CONSTANT_SEED, "evaluation")
     found = []
     for images, labels in part.batches(batch_size):
         posterior = model.encode(observed(model, images), labels)
+        posterior.rsample()     # unused: noise that an evaluation draws before it binarises the next batch
         found.append((posterior.mean.cpu().double(), posterior.stddev.cpu().double(), labels.cpu()))
     return Posteriors(*(torch.cat(values) for values in zip(*found, strict=True)))
 
@@ -71,6 +83,13 @@ class Plane:
         names = tuple(f"z{index}" for index in range(dimensions))
         return cls(torch.eye(dimensions, dtype=torch.float64), torch.zeros(dimensions, dtype=torch.float64), names,
                    names)
+
+    @classmethod
+    def along(cls, dimension: int, dimensions: int) -> "Plane":
+        """One dimension of the latent space, which has so many."""
+        names = (f"z{dimension}",)
+        return cls(torch.eye(dimensions, dtype=torch.float64)[[dimension]],
+                   torch.zeros(dimensions, dtype=torch.float64), names, names)
 
     def project(self, z: Tensor) -> Tensor:
         """(N, D) -> coordinates (N, P)."""

@@ -1,12 +1,12 @@
 """What every generative model can do, whatever it is made of: noise to images, in two steps that can be taken apart."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from genmodels.errors import require
+from genmodels.models.densities import Density, StandardNormal
 
 LABEL_UNITS = 32        # of a label's embedding
 NAMED = 12              # classes whose names a message lists
@@ -37,6 +37,7 @@ class GenerativeModel(nn.Module):
         self.latent_dim = latent_dim
         self.num_classes = num_classes
         self.label_dropout = label_dropout
+        self.density: Density = StandardNormal(latent_dim)      # what z is drawn from
         if num_classes:
             self.label_embedding = nn.Embedding(num_classes + 1, LABEL_UNITS)   # the first row is that of no label
             nn.init.normal_(self.label_embedding.weight, std=0.1)
@@ -47,10 +48,12 @@ class GenerativeModel(nn.Module):
         return next(self.parameters()).device
 
     def prior(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """z ~ N(0, temperature I), (n, D): the temperature is a variance. Drawn on the CPU, the same on any device."""
+        """z ~ N(0, temperature I), (n, D): the temperature is a variance. Drawn on the CPU, the same on any device.
+
+        From another density where one was fitted to the codes: the one place where figures and metrics draw z.
+        """
         require(temperature >= 0, "temperature", temperature, "a number >= 0 (it is a variance)")
-        z = math.sqrt(temperature) * torch.randn(n, self.latent_dim, generator=generator)
-        return z.to(self.device)
+        return self.density.sample(n, temperature, generator).to(self.device)
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) in [0, 1] for latents (B, D)."""

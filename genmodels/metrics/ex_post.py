@@ -1,0 +1,55 @@
+"""A density fitted to a trained model's codes, to draw samples from: what its prior leaves on the table."""
+
+import logging
+import time
+from dataclasses import replace
+
+import torch
+
+from genmodels.catalogue import Entry
+from genmodels.data.images import ImageData, ImageSet
+from genmodels.errors import require
+from genmodels.metrics.posterior import posteriors
+from genmodels.models.densities import Density, GaussianMixture, StandardNormal
+from genmodels.models.generative import GenerativeModel
+from genmodels.models.vae import VAE
+from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
+
+log = logging.getLogger(__name__)
+
+MOST = 20_000       # training images whose codes are fitted; more take longer and hardly change it
+
+
+def prior(model: GenerativeModel, data: ImageData | None, components: int) -> Density:
+    """The one that the model was trained with."""
+    return model.density
+
+
+def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
+    """A Gaussian mixture fitted to z ~ q(z|x), one for each of up to MOST training images drawn at random.
+
+    Of a conditional model too: its prior over z knows no labels. Seeds are constant. Logs the density of codes of test
+    images, which were not fitted: by what it exceeds that under N(0, I), the ELBO gains with the mixture as prior.
+    """
+    start = time.perf_counter()
+    count = min(len(data.train), MOST)
+    require(components <= count, "components", components, f"at most {count}, the number of training images")
+    fitted, held_out = codes(model, data.train, count), codes(model, data.test, len(data.test))
+    mixture = GaussianMixture.fit(fitted, components, derive_seed(CONSTANT_SEED, "mixture"))
+    log.info("z ~ %s: %s images, %.1f s; log density of test codes %.2f nats (of training codes %.2f), under N(0, I) "
+             "%.2f", mixture.formula(), f"{count:,}", time.perf_counter() - start, mixture.log_prob(held_out).mean(),
+             mixture.log_prob(fitted).mean(), StandardNormal(model.latent_dim).log_prob(held_out).mean())
+    return mixture
+
+
+def codes(model: VAE, part: ImageSet, count: int) -> torch.Tensor:
+    """z ~ q(z|x) of `count` images of a part, drawn at random with a constant seed, (count, D) float64."""
+    noise = generator(CONSTANT_SEED, "codes")
+    chosen = torch.randperm(len(part), generator=noise)[:count].to(part.rows.device)
+    return posteriors(model, replace(part, rows=part.rows[chosen])).sample(noise)
+
+
+DENSITIES = {
+    "prior": Entry(prior),
+    "gmm": Entry(gmm, needs="encode", data=True),
+}
