@@ -66,8 +66,10 @@ def infer(cfg: DictConfig, _: Path) -> None:
                 raise ValueError("there is none yet; metrics=all trains it, once")
         except ValueError as error:
             metrics = without("judge", "metrics", cfg.metrics, metrics, str(error))
+    drawn = ""
     if isinstance(model, GenerativeModel):
         model.density = density[cfg.density].call(model, data, cfg.components)
+        drawn = model.density.formula()
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
     wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
@@ -80,7 +82,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
                             judge=cache(partial(judge.model, device)) if judge else None)
         numbers = {name: entry.call(model, evidence) for name, entry in metrics.items()}
         write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"],
-                                             "density": cfg.density, **numbers})
+                                             "density": drawn, **numbers})
         log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
 
 
