@@ -40,11 +40,11 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
     infer_here(f"checkpoint={run}", "n=12")
-    results = Path("results/run")
+    results, figures = Path("results/run"), catalogue.select("figures", "all", FIGURES, genmodels.load(run))
     assert {path.name for path in results.iterdir()} == {
-        "metrics.json", *(f"{name}.{kind}" for name in FIGURES if name != "region" for kind in ("png", "csv"))}
+        "metrics.json", *(f"{name}.{kind}" for name in figures if name != "region" for kind in ("png", "csv"))}
     infer_here(f"checkpoint={run}", "figures=all", "metrics=[]", "n=12", "center=[1,2,-1,0]", "spread=0.1")
-    for name in FIGURES:
+    for name in figures:
         picture = matplotlib.image.imread(results / f"{name}.png")
         assert picture.shape[0] > 150 and picture.shape[1] > 500 and picture[..., :3].std() > 0.02
         assert table(results / f"{name}.csv")
