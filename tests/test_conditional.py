@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 import genmodels
 from genmodels import checkpoint
+from genmodels.catalogue import select
 from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec, drop_labels
 from genmodels.distributions import BernoulliLikelihood
-from genmodels.figures import Request, grids, latent, maps
+from genmodels.figures import FIGURES, Request, grids, latent, maps
 from genmodels.legal import UserError
 from genmodels.losses import elbo
 from genmodels.metrics import conditional
@@ -78,8 +79,8 @@ def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
     ("vae", 23288.356494053227, 2175.51886, 0.05682113), ("vae_mlp", 29889.216035591235, 2179.32385, 0.375631598)])
 def test_unconditional_models_are_what_they_were(name: str, weights: float, distortion: float, kl: float) -> None:
     """Against numbers of the code before there were labels: the same initial weights, the same terms, no new names."""
-    config = OmegaConf.to_container(composed("train", f"model={name}", "model.image_shape=[1,28,28]",
-                                             "likelihood=bernoulli").model, resolve=True)
+    cfg = composed("train", f"model={name}", "likelihood=bernoulli", "model.image_shape=[1,28,28]")
+    config = OmegaConf.to_container(cfg.model, resolve=True)
     torch.manual_seed(0)
     model = checkpoint.rebuild(config)
     assert isinstance(model, VAE)
@@ -244,21 +245,13 @@ def test_all_classes_see_the_same_noise() -> None:
     assert bounds.eq(bounds[:, :1]).all() and bounds[:, 0].unique().numel() == 5
 
 
-def trained(train_here: Callable, *overrides: str) -> tuple[Path, list[str]]:
-    """A run, and the figures that it would have ended with."""
-    drawn: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("genmodels.figures.draw", lambda _, names, *__: drawn.extend(names))
-        return train_here(*overrides, figures=True), drawn
-
-
 def test_from_training_to_figures(train_here: Callable, infer_here: Callable) -> None:
     """The doors: number of classes from the data, reload, figures by default, labels asked for, refused, metrics."""
-    run, drawn = trained(train_here, *SMALL_CVAE, "max_steps=3")
-    assert {"class_grid", "style_grid"} <= set(drawn)
+    run = train_here(*SMALL_CVAE, "max_steps=3")
     config = OmegaConf.load(run / "config.yaml")
     assert config.model.num_classes == 10 and config.model.label_dropout == 0.1
     model = genmodels.load(run)
+    assert {"class_grid", "style_grid"} <= select("figures", None, FIGURES, model).keys()
     assert model.num_classes == 10 and model.sample(2, torch.tensor([3, 7])).shape == (2, 1, 28, 28)
     infer_here(f"checkpoint={run}", "figures=[samples,class_grid,style_grid,latent_grid]", "n=4", "labels=[3,7]")
     for name, labels in (("samples", "3737"), ("class_grid", "33337777"), ("style_grid", "37" * 4),
@@ -273,8 +266,8 @@ def test_from_training_to_figures(train_here: Callable, infer_here: Callable) ->
 def test_unconditional_runs_give_no_class_figures(train_here: Callable, infer_here: Callable, tmp_path: Path,
                                                   caplog: pytest.LogCaptureFixture) -> None:
     write_pictures(tmp_path / "mine", count=30)
-    run, drawn = trained(train_here, *SMALL, "max_steps=1", "dataset=folder", f"dataset.root={tmp_path / 'mine'}")
-    assert "samples" in drawn and "class_grid" not in drawn
+    run = train_here(*SMALL, "max_steps=1", "dataset=folder", f"dataset.root={tmp_path / 'mine'}")
+    assert "class_grid" not in select("figures", "all", FIGURES, genmodels.load(run))
     with pytest.raises(UserError, match=r"^labels=\[3\]: must be null: this model knows no classes$"):
         infer_here(f"checkpoint={run}", "labels=[3]")
     with pytest.raises(UserError, match="figures: class_grid cannot be had from a MLPVAE"):

@@ -20,7 +20,7 @@ NARROWEST = 6.0     # inches that titles and caption need
 
 
 @styled
-def lineage(model: GenerativeModel, request: Request) -> Picture:
+def lineage(_: GenerativeModel, request: Request) -> Picture:
     """One column for each stored step: images from the same noise, reconstructions of the same test images, and under
     them, where the run has them, KL weight, KL and distortion of training. Numbers: these terms at those steps."""
     assert request.run is not None
@@ -34,13 +34,12 @@ def lineage(model: GenerativeModel, request: Request) -> Picture:
     epochs = [f"{epoch:.3g}" for epoch in np.interp(steps, logged, [row["epoch"] for row in rows])]
 
     sizes = [(len(steps), CELL * len(strip[0])) for strip in strips.values()] + [(len(steps) + 0.5, CURVE)] * len(terms)
-    same = {"samples": "noise and labels" if model.num_classes else "noise", "reconstructions": "test images"}
     axes = _stack(sizes)
     for (name, strip), axis in zip(strips.items(), axes, strict=False):
         sheet = tile(torch.stack(strip, dim=1).flatten(0, 1), len(steps))       # one image at all steps in each row
         axis.imshow(coloured(sheet), interpolation="nearest", aspect="auto",
                     extent=(-0.5, len(steps) - 0.5, len(strip[0]), 0))
-        axis.set_title(f"the same {same[name]}, decoded as training goes")
+        axis.set_title(f"the same {'noise' if name == 'samples' else 'test images'}, decoded as training goes")
         axis.set_axis_off()
     for (name, values), axis in zip(terms.items(), axes[len(strips):], strict=True):
         axis.plot(np.interp(logged, [0, *steps], range(-1, len(steps))), values, linewidth=1.8)

@@ -14,6 +14,7 @@ from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
 PROBED = 10_000     # training images, drawn at random, that the probe learns from
+BOUNDS = 20_000     # that a classification computes at most, one for each image and class
 
 
 def leakage(model: VAE, evidence: Evidence) -> dict[str, float]:
@@ -45,9 +46,9 @@ def elbo_classification(model: VAE, evidence: Evidence) -> dict[str, float]:
     """Test images classified by the label under which the model explains them best, argmax_y ELBO(x, y).
 
     Bayes' rule with equal classes, the bound for log p(x|y). A model that ignores its label is at chance. Returns the
-    `accuracy`, its `chance`, 1 / classes, and the number `n` of images, drawn at random.
+    `accuracy`, its `chance`, 1 / classes, and the number `n` of images, drawn at random; of many classes, fewer images.
     """
-    part = _drawn(evidence.data.test, evidence.n)
+    part = _drawn(evidence.data.test, min(evidence.n, BOUNDS // model.num_classes))
     right = [class_elbos(model, images, index).argmax(dim=1) == labels
              for index, (images, labels) in enumerate(part.batches(500))]
     return {"accuracy": torch.cat(right).double().mean().item(), "chance": 1 / model.num_classes, "n": len(part)}
