@@ -15,6 +15,7 @@ from matplotlib.collections import LineCollection
 from scipy import stats
 
 import genmodels
+from genmodels import figures
 from genmodels.data import datasets
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.distributions import BernoulliLikelihood, DiagonalGaussian
@@ -109,23 +110,22 @@ def test_holes_of_one_dimension() -> None:
     np.testing.assert_allclose(prior[:, 1], stats.norm.pdf(prior[:, 0]), atol=1e-6)
 
 
-@pytest.mark.parametrize(("latent_dim", "rows"), [(1, 1), (2, 1), (3, 1), (8, 2), (13, 3), (60, 3)])
+@pytest.mark.parametrize(("latent_dim", "rows"), [(1, 1), (2, 1), (8, 2), (60, 3)])
 def test_as_many_dimensions_as_there_are(latent_dim: int, rows: int, tmp_path: Path) -> None:
     channels = 3 if latent_dim == 8 else 1
     labels = torch.arange(40) % 3 if latent_dim != 2 else torch.full((40,), -1)
     model = Planted(*random_posteriors(3, latent_dim), channels)
     request = Request(part=part_of(labels, channels))
-    for drawn in (model.density, mixture(latent_dim)):
-        model.density = drawn
-        for name in ("kl_per_dimension", "aggregated_posterior"):
-            picture = FIGURES[name].call(model, request)
-            assert len(picture.table) == latent_dim
-            assert picture.save(tmp_path, name, "caption").stat().st_size > 10_000
-        places = picture.figure.axes[:-1]
-        assert len(picture.figure.subfigs) == rows + 2
-        assert sum(axes.axison for axes in places) == min(latent_dim, dimensions.SHOWN)
-        lines = {line.get_label(): line for line in places[0].lines}
-        assert len(lines) == (2 if drawn is not model.density or isinstance(drawn, StandardNormal) else 3)
+    assert len(FIGURES["aggregated_posterior"].call(model, request).figure.axes[0].lines) == 2
+    model.density = mixture(latent_dim)
+    for name in ("kl_per_dimension", "aggregated_posterior"):
+        picture = FIGURES[name].call(model, request)
+        assert len(picture.table) == latent_dim
+        assert picture.save(tmp_path, name, "caption").stat().st_size > 10_000
+    places = picture.figure.axes[:-1]
+    assert len(picture.figure.subfigs) == rows + 2
+    assert sum(axes.axison for axes in places) == min(latent_dim, dimensions.SHOWN)
+    lines = {line.get_label(): line for line in places[0].lines}
     first = picture.table[0]["dimension"]
     x, y = lines["mixture of 3 Gaussians fitted to the training posteriors"].get_xydata()[300]
     np.testing.assert_allclose(y, pdf(mixture(latent_dim), x, first), rtol=1e-6)
@@ -216,7 +216,9 @@ def samples_table() -> np.ndarray:
 
 def test_inference_with_a_fitted_density(train_here: Callable, infer_here: Callable, cache: Path, tmp_path: Path,
                                          monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    run = train_here(*SMALL, "max_steps=3")
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "draw", lambda *_: [])       # not those of the run
+        run = train_here(*SMALL, "max_steps=3")
     asked = (f"checkpoint={run}", "figures=[samples]", "density=gmm", "components=4", "n=20", "seed=1")
     infer_here(*asked, "metrics=[elbo]")
     first = samples_table()

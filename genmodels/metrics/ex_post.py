@@ -17,7 +17,7 @@ from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
 
 log = logging.getLogger(__name__)
 
-MOST = 20_000       # training images whose codes are fitted; more take longer and hardly change it
+MOST = 20_000       # training images whose codes are fitted; more take longer
 
 
 def prior(model: GenerativeModel, data: ImageData | None, components: int) -> Density:
