@@ -1,6 +1,5 @@
 """Make pictures and numbers from a trained model: `python infer.py checkpoint=runs/NAME`. `--help` lists the rest."""
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -28,6 +27,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
     from genmodels.files import write_json
     from genmodels.metrics import METRICS
     from genmodels.metrics.evidence import Evidence
+    from genmodels.tracking import in_words, said
 
     device = hardware.choose_device(cfg.device)
     model, about = checkpoint.open_run(cfg.checkpoint, device)
@@ -56,10 +56,13 @@ def infer(cfg: DictConfig, _: Path) -> None:
         log.info("%s", path)
     if metrics:
         assert data is not None
-        evidence = Evidence(data, about["settings"].get("kl_weight"), cfg.k, seed=cfg.seed)
-        numbers = {name: entry.call(model, evidence) for name, entry in metrics.items()}
+        evidence = Evidence(data, config.price(about), cfg.k, seed=cfg.seed)
+        numbers = {}
+        for name, entry in metrics.items():
+            numbers[name] = found = entry.call(model, evidence)
+            log.info("%s", said(found) if name == "verdict" else f"{name}: {in_words(found)}")
         write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"], **numbers})
-        log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
+        log.info("%s", folder / "metrics.json")
 
 
 def run_folder(checkpoint: str) -> Path | None:

@@ -9,6 +9,8 @@ from genmodels.figures.canvas import stacked_axes, styled
 
 WIDTH = 13      # inches
 
+UNITS = {"active_units": "latent dimensions"}    # of metrics that are not in nats per image
+
 Curve = tuple[Sequence[int], Sequence[float]]       # steps, values
 
 
@@ -25,7 +27,7 @@ def curves_over_samples(curves: Mapping[str, Mapping[str, Sequence[Curve]]],
         for index, (setting, runs) in enumerate(settings.items()):
             for number, (steps, values) in enumerate(runs):
                 axes.plot(steps, values, color=f"C{index % 8}", marker=".", label=setting if number == 0 else None)
-        axes.set(title=f"validation {metric}", xlabel="step", ylabel="nats per image")
+        axes.set(title=f"validation {metric}", xlabel="step", ylabel=UNITS.get(metric, "nats per image"))
         if axes is above[0] and len(settings) > 1:
             axes.legend(fontsize=8)
     for axes, (setting, sheet) in zip(below, sheets.items(), strict=True):
