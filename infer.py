@@ -1,15 +1,25 @@
 """Make pictures and numbers from a trained model: `python infer.py checkpoint=runs/NAME`. `--help` lists the rest."""
 
-import json
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
 
 from genmodels import config, doors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from genmodels.catalogue import Entry, Selection
+    from genmodels.data.images import ImageData
+    from genmodels.metrics.evidence import Evidence
+    from genmodels.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +33,8 @@ def main(cfg: DictConfig) -> None:
 def infer(cfg: DictConfig, _: Path) -> None:
     """From a checkpoint to results/<run name>/: every figure as png and csv, the metrics as metrics.json."""
     from genmodels import checkpoint, hardware  # here, with all that needs torch: `--help` answers without
-    from genmodels.catalogue import select, without
-    from genmodels.data.datasets import open_source
+    from genmodels.catalogue import Selection
     from genmodels.figures import FIGURES, Request, draw
-    from genmodels.files import write_json
-    from genmodels.judge import Judge
     from genmodels.metrics import METRICS
     from genmodels.metrics.evidence import Evidence
     from genmodels.metrics.ex_post import DENSITIES
@@ -37,53 +44,78 @@ def infer(cfg: DictConfig, _: Path) -> None:
     model, about = checkpoint.open_run(cfg.checkpoint, device)
     if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
         raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
-    if isinstance(model, GenerativeModel):
-        model.check_classes(cfg.labels or [], about["classes"])
-    figures, metrics = (select(kind, cfg[kind], entries, model)
-                        for kind, entries in (("figures", FIGURES), ("metrics", METRICS)))
-    density = select("density", [cfg.density], DENSITIES, model)
+    generative = model if isinstance(model, GenerativeModel) else None
+    if generative:
+        generative.check_classes(cfg.labels or [], about["classes"])
+    chosen = Selection(model, figures=(cfg.figures, FIGURES), metrics=(cfg.metrics, METRICS),
+                       density=([cfg.density], DENSITIES))
     run = run_folder(cfg.checkpoint)
     if run is None:
-        figures = without("history", "figures", cfg.figures, figures, f"there is none at {cfg.checkpoint}")
+        chosen.leave_out("history", f"there is none at {cfg.checkpoint}")
     if not about["classes"]:
-        metrics = without("labels", "metrics", cfg.metrics, metrics, "its data have none")
-    data = None
-    if any(entry.data for entry in [*figures.values(), *metrics.values(), *density.values()]):
-        try:
-            data = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
-            if data.checksum != about.get("data"):
-                log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may "
-                            "be among them", cfg.dataset.root, cfg.checkpoint)
-        except ValueError as error:
-            figures = without("data", "figures", cfg.figures, figures, str(error))
-            metrics = without("data", "metrics", cfg.metrics, metrics, str(error))
-            density = without("data", "density", [cfg.density], density, str(error))
-    judge = None
-    if data is not None and any(entry.judge for entry in metrics.values()):
-        try:
-            judge = Judge.of(about, data, cfg.dataset.root, cfg.dataset.cache)
-            if cfg.metrics is None and not judge.ready:
-                raise ValueError("there is none yet; metrics=all trains it, once")
-        except ValueError as error:
-            metrics = without("judge", "metrics", cfg.metrics, metrics, str(error))
-    drawn = ""
-    if isinstance(model, GenerativeModel):
-        model.density = density[cfg.density].call(model, data, cfg.components)
-        drawn = model.density.formula()
+        chosen.leave_out("labels", "its data have none")
+    data = read_data(cfg, about, chosen, device)
+    judge = find_judge(cfg, about, chosen, data, device)
+    if generative:
+        generative.density = chosen["density"][cfg.density].call(model, data, cfg.components)
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
     wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
     request = Request(**wishes, part=data.test if data else None, classes=about["classes"], run=run)
-    for path in draw(model, figures, request, folder, config.caption(about, about["step"])):
+    for path in draw(model, chosen["figures"], request, folder, config.caption(about, about["step"])):
         log.info("%s", path)
-    if metrics:
+    if chosen["metrics"]:
         assert data is not None
-        evidence = Evidence(data, about["settings"].get("kl_weight"), cfg.k, seed=cfg.seed,
-                            judge=cache(partial(judge.model, device)) if judge else None)
-        numbers = {name: entry.call(model, evidence) for name, entry in metrics.items()}
-        write_json(folder / "metrics.json", {"checkpoint": about["name"], "step": about["step"],
-                                             "density": drawn, **numbers})
-        log.info("%s\n%s", folder / "metrics.json", json.dumps(numbers, indent=2))
+        subject = {"checkpoint": about["name"], "step": about["step"],
+                   "density": generative.density.formula() if generative else None}
+        measure(model, chosen["metrics"], Evidence(data, config.price(about), cfg.k, seed=cfg.seed, judge=judge),
+                folder / "metrics.json", subject)
+
+
+def read_data(cfg: DictConfig, about: Mapping[str, Any], chosen: "Selection",
+              device: "torch.device") -> "ImageData | None":
+    """The data that a model was trained on, if anything needs them; what does is left out where they are not there."""
+    from genmodels.data.datasets import open_source
+    if not chosen.needs("data"):
+        return None
+    try:
+        data = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
+    except ValueError as error:
+        chosen.leave_out("data", str(error))
+        return None
+    if data.checksum != about.get("data"):
+        log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may be among "
+                    "them", cfg.dataset.root, cfg.checkpoint)
+    return data
+
+
+def find_judge(cfg: DictConfig, about: Mapping[str, Any], chosen: "Selection", data: "ImageData | None",
+               device: "torch.device") -> "Callable[[], Classifier] | None":
+    """What gives the classifier of the data, if any metric needs it; it is trained on demand, but not unasked."""
+    from genmodels.judge import Judge
+    if data is None or not chosen.needs("judge"):
+        return None
+    try:
+        judge = Judge.of(about, data, cfg.dataset.root, cfg.dataset.cache)
+        if cfg.metrics is None and not judge.ready:
+            raise ValueError("there is none yet; metrics=all trains it, once")
+    except ValueError as error:
+        chosen.leave_out("judge", str(error))
+        return None
+    return cache(partial(judge.model, device))
+
+
+def measure(model: "nn.Module", metrics: "Mapping[str, Entry]", evidence: "Evidence", path: Path,
+            subject: Mapping[str, Any]) -> None:
+    """Take the metrics one after the other, say each as it is there, and keep all of them with what they are of."""
+    from genmodels.files import write_json
+    from genmodels.tracking import in_words, said
+    numbers = dict(subject)
+    for name, entry in metrics.items():
+        numbers[name] = found = entry.call(model, evidence)
+        log.info("%s", said(found) if name == "verdict" else f"{name}: {in_words(found)}")
+    write_json(path, numbers)
+    log.info("%s", path)
 
 
 def run_folder(checkpoint: str) -> Path | None:

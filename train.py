@@ -79,7 +79,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         request = Request(part=data.test, classes=data.spec.classes, run=folder)
         draw(trainer.inference_model, select("figures", None, FIGURES, model), request, folder / files.FIGURES,
              config.caption(about, step=times.total))
-        run.finish(metrics, folder / files.INFERENCE)
+        run.finish(metrics, folder / files.INFERENCE, trainer.verdict(data))
         root = f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
         log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s%s", run.headline(),
                  folder / files.FIGURES, folder, root)

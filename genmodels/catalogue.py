@@ -43,16 +43,35 @@ def select(kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, E
     return {name: suited[name] for name in asked}
 
 
-def without(lacking: str, kind: str, asked: object, entries: Mapping[str, Entry], reason: str) -> dict[str, Entry]:
-    """What is left of a selection where data, history, labels or judge (`lacking`) are not there, for this reason.
+class Selection:
+    """What is asked for of each kind of thing (figures, metrics, ...), as far as the model allows it.
 
-    Raises ValueError if an entry that needs it was asked for by name; else says in one line what is left out.
+    What turns out to lack something is left out, with one line; asked for by name, it is refused.
     """
-    what = {"data": "the data", "history": "what a run keeps in its folder as it trains",
-            "labels": "labels of the images", "judge": "a classifier of these data as judge"}[lacking]
-    missing = [name for name, entry in entries.items() if getattr(entry, lacking)]
-    if missing and isinstance(asked, Sequence) and asked != "all":
-        raise ValueError(f"{kind}: {', '.join(missing)} needs {what}, but {reason}")
-    if missing:
-        log.info("left out %s %s: %s", kind, ", ".join(missing), reason)
-    return {name: entry for name, entry in entries.items() if name not in missing}
+
+    def __init__(self, model: object, **kinds: tuple[Sequence[str] | str | None, Mapping[str, Entry]]) -> None:
+        """kinds: for each what was asked for, and all its entries; raises ValueError as `select` does."""
+        self._asked = {kind: asked for kind, (asked, _) in kinds.items()}
+        self._chosen = {kind: select(kind, asked, entries, model) for kind, (asked, entries) in kinds.items()}
+
+    def __getitem__(self, kind: str) -> dict[str, Entry]:
+        return self._chosen[kind]
+
+    def needs(self, what: str) -> bool:
+        """Whether anything that is left needs data, history, labels or judge."""
+        return any(getattr(entry, what) for entries in self._chosen.values() for entry in entries.values())
+
+    def leave_out(self, lacking: str, reason: str) -> None:
+        """Do without what needs data, history, labels or judge (`lacking`), which are not there for this reason.
+
+        Raises ValueError where an entry that needs it was asked for by name.
+        """
+        what = {"data": "the data", "history": "what a run keeps in its folder as it trains",
+                "labels": "labels of the images", "judge": "a classifier of these data as judge"}[lacking]
+        for kind, entries in self._chosen.items():
+            missing, asked = [name for name, entry in entries.items() if getattr(entry, lacking)], self._asked[kind]
+            if missing and isinstance(asked, Sequence) and asked != "all":
+                raise ValueError(f"{kind}: {', '.join(missing)} needs {what}, but {reason}")
+            if missing:
+                log.info("left out %s %s: %s", kind, ", ".join(missing), reason)
+            self._chosen[kind] = {name: entry for name, entry in entries.items() if name not in missing}

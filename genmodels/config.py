@@ -175,6 +175,12 @@ def refuse_other_data(folder: Path, before: str | None, now: str) -> None:
                         "another hydra.run.dir, or overwrite=true to lose that run")
 
 
+def price(about: Mapping) -> float | None:
+    """The KL weight of a run, if it is what a nat of code costs: under the plain objective. Others make their own."""
+    plainly = about["choices"].get("objective", "elbo") == "elbo"
+    return about["settings"].get("kl_weight") if plainly else None
+
+
 def caption(about: Mapping, step: int) -> str:
     """Data set, model, KL weight, seed and step in one line, as far as there are such, for under a picture."""
     settings, choices = about["settings"], about["choices"]

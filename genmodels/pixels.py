@@ -49,6 +49,11 @@ class Bernoulli:
         """The probability of white, (B, C, H, W)."""
         return torch.sigmoid(self.logits)
 
+    @property
+    def variance(self) -> Tensor:
+        """p (1 - p) of each pixel, (B, C, H, W)."""
+        return self.mean * (1 - self.mean)
+
     def sample(self) -> Tensor:
         """Black and white images, (B, C, H, W)."""
         return torch.bernoulli(self.mean)

@@ -33,9 +33,8 @@ class Job:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The final metrics of the test part, without their errors and counts."""
-        test = self.summary.get("metrics", {}).get("test", {})
-        return {name: value for name, value in test.items() if name != "n" and not name.endswith("_error")}
+        """The final metrics of the test part, without errors, counts and details."""
+        return headlines(self.summary.get("metrics", {}).get("test", {}))
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a validation metric."""
@@ -55,6 +54,12 @@ def read_job(folder: Path) -> Job:
         summary["status"] = "interrupted"   # killed, without a chance to say so
     settings = numbers(config) | config.get("choices", {})
     return Job(folder, settings, summary, read_rows(folder))
+
+
+def headlines(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Of metrics those that compare runs: neither errors and counts, nor lists and what is nested."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, Mapping | list)
+            and name != "n" and not name.endswith("_error")}
 
 
 def write(folders: Sequence[Path]) -> list[Job]:
@@ -93,11 +98,12 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
 
 
 def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]:
-    """One row a job: what was swept, its status, its test metrics, its seconds."""
+    """One row a job: what was swept, its status, its test metrics, its verdict, its seconds."""
     metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
     return [{"run": job.folder.name} | {key: job.settings.get(key) for key in swept}
             | {"status": job.summary.get("status", "unknown")} | {name: job.metrics.get(name) for name in metrics}
-            | {"seconds": job.summary.get("seconds"), "error": job.summary.get("error")} for job in jobs]
+            | {"verdict": (job.summary.get("verdict") or {}).get("label"), "seconds": job.summary.get("seconds"),
+               "error": job.summary.get("error")} for job in jobs]
 
 
 def group_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]:
@@ -153,9 +159,8 @@ def _draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
     from matplotlib.image import imread
 
     from genmodels.figures import canvas, sweeps  # import torch and matplotlib
-    names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in row.get("validation", {})
-                               if name not in ("n", "bits_per_dimension")   # which is the elbo in another unit
-                               and not name.endswith("_error"))) or ["elbo"]
+    names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in headlines(row.get("validation", {}))
+                               if name != "bits_per_dimension")) or ["elbo"]     # which is the elbo in another unit
     groups = _grouped(jobs, [key for key in swept if key != "seed"])
     curves = {name: {label: [job.curve(name) for job in members] for label, members in groups.items()}
               for name in names}

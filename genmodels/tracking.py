@@ -13,6 +13,7 @@ import subprocess
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ from genmodels.files import METRICS, SUMMARY
 
 if TYPE_CHECKING:
     import wandb
+
+    from genmodels.metrics.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -88,15 +91,16 @@ class Run:
         self._begun = True
         self.summarise(status="running", **facts, provenance=provenance)
 
-    def finish(self, metrics: Mapping[str, Any], weights: Path) -> None:
-        """Mark the run as finished, with its final metrics, and hand its weights to wandb."""
-        self.summarise(status="finished", metrics=metrics)
+    def finish(self, metrics: Mapping[str, Any], weights: Path, verdict: Verdict | None = None) -> None:
+        """Mark the run as finished, with its final metrics and its verdict, and hand its weights to wandb."""
+        self.summarise(status="finished", metrics=metrics, verdict=verdict and asdict(verdict))
         self._close_mirror(weights, exit_code=0)
 
     def headline(self) -> str:
-        """The final test metrics in one line."""
-        metrics: dict = self.summary["metrics"]["test"]     # type: ignore[index]
-        return f"test: {in_words(metrics)}"
+        """The final test metrics in one line, and the verdict, if there is one, below."""
+        line = f"test: {in_words(self.summary['metrics']['test'])}"
+        verdict = self.summary.get("verdict")
+        return f"{line}\n{said(verdict)}" if verdict else line
 
     def _close_mirror(self, weights: Path | None, exit_code: int) -> None:
         if self.mirror is not None:
@@ -227,10 +231,15 @@ def is_held(folder: Path) -> bool:
         return True
 
 
-def in_words(metrics: Mapping[str, float]) -> str:
-    """Metrics in one line."""
-    return ", ".join(f"{name.replace('_', ' ')} {brief(value)}" if isinstance(value, float) else f"{name} {value}"
-                     for name, value in metrics.items())
+def in_words(metrics: Mapping[str, Any]) -> str:
+    """Metrics in one line; details (lists, and what is nested) are left to the files."""
+    return ", ".join(f"{name.replace('_', ' ')} {brief(value) if isinstance(value, float) else value}"
+                     for name, value in metrics.items() if not isinstance(value, Mapping | list))
+
+
+def said(verdict: Mapping[str, Any]) -> str:
+    """A verdict, as a summary has it, in lines."""
+    return "\n".join([f"verdict: {verdict['label']}", *(f"  {sentence}" for sentence in verdict["sentences"])])
 
 
 def brief(value: float) -> str:

@@ -4,14 +4,17 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from genmodels.distributions import DiagonalGaussian
 from genmodels.models.vae import VAE
 
 
 class ELBOTerms(NamedTuple):
-    """The two terms of the bound, still per image and per latent dimension."""
+    """The two terms of the bound, still per image and per latent dimension, and what they were computed from."""
 
     distortion: Tensor              # (B,) -log p(x|z) in nats, z ~ q(z|x), summed over pixels
     kl: Tensor                      # (B, D) KL(q(z_d|x) || p(z_d)) in nats
+    posterior: DiagonalGaussian     # q(z|x)
+    z: Tensor                       # (B, D)
 
     @property
     def elbo(self) -> Tensor:
@@ -26,5 +29,5 @@ class ELBOTerms(NamedTuple):
 def elbo_terms(model: VAE, images: Tensor, labels: Tensor | None = None) -> ELBOTerms:
     """One reparameterised sample of z for each image (B, C, H, W) in [0, 1], and the terms that it gives."""
     posterior = model.encode(images, labels)
-    likelihood = model.decode(posterior.rsample(), labels)
-    return ELBOTerms(-likelihood.log_prob(images), posterior.kl_to_standard_normal())
+    z = posterior.rsample()
+    return ELBOTerms(-model.decode(z, labels).log_prob(images), posterior.kl_to_standard_normal(), posterior, z)

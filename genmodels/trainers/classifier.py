@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmodels.data.images import Batch, ImageSet
+from genmodels.data.images import Batch, ImageData, ImageSet
 from genmodels.errors import require
 from genmodels.metrics import accuracy
 from genmodels.models.classifier import Classifier
@@ -49,6 +49,9 @@ class ClassifierTrainer:
     def evaluate(self, part: ImageSet) -> dict[str, float]:
         """Accuracy and log-likelihood of the averaged model."""
         return accuracy.evaluate(self.inference_model, part)
+
+    def verdict(self, data: ImageData) -> None:
+        """There is none on a classifier: its accuracy says all."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that a continuation needs and that is not a function of the step."""

@@ -17,6 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from genmodels import checkpoint, files
 from genmodels.data.images import NO_AUGMENTATION, Augmentation, Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
+from genmodels.metrics.verdict import Verdict
 from genmodels.randomness import reseed
 from genmodels.tracking import Run, in_words
 
@@ -46,8 +47,12 @@ class Trainer(Protocol):
         """One training step of `total`; returns scalars to log. The global generators are seeded for this step."""
         ...
 
-    def evaluate(self, part: ImageSet) -> dict[str, float]:
-        """Numbers that compare models, whatever the training's weights are now."""
+    def evaluate(self, part: ImageSet) -> dict[str, Any]:
+        """Numbers that compare models, whatever the training's weights are now; details in nested dicts."""
+        ...
+
+    def verdict(self, data: ImageData) -> Verdict | None:
+        """What has become of the model, in words; None where a family has none."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
