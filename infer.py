@@ -84,8 +84,8 @@ def read_data(cfg: DictConfig, about: Mapping[str, Any], chosen: "Selection",
         chosen.leave_out("data", str(error))
         return None
     if data.checksum != about.get("data"):
-        log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may be among "
-                    "them", cfg.dataset.root, cfg.checkpoint)
+        log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may be "
+                    "among them", cfg.dataset.root, cfg.checkpoint)
     return data
 
 
