@@ -417,7 +417,7 @@ def test_a_run_ends_with_its_verdict(train_here: Callable, infer_here: Callable,
     assert metrics["iwae"]["k"] == 5 and metrics["iwae"]["iwae"] > metrics["iwae"]["elbo"]
     report.write([run])
     assert summary["verdict"]["label"] in capsys.readouterr().out
-    assert set(report.read_job(run).metrics) == {"elbo", "distortion", "rate", "active_units"}
+    assert set(report.read_job(run).metrics) == {"elbo", "distortion", "rate", "bits_per_dimension", "active_units"}
 
 
 def test_floors_on_real_images(cache: Path) -> None:
