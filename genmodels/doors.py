@@ -160,7 +160,5 @@ def _chosen(door: str) -> list[tuple[str, list[str]]]:
 
 def _keys(door: str, chosen: Sequence[str] = ()) -> list[str]:
     """All keys of a door's configuration with these choices."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
-        cfg = compose(door, overrides=list(chosen))
-    return [key for key, _ in leaves(plain(cfg, resolve=False)) if "_target_" not in key]
+    keys = [key for key, _ in leaves(plain(composed(door, chosen), resolve=False))]
+    return [key for key in keys if "_target_" not in key and not key.startswith("hydra.")]
