@@ -209,6 +209,16 @@ def test_codes_are_fitted_as_they_are_drawn() -> None:
     torch.testing.assert_close(z, mean + stddev * noise)
 
 
+@pytest.mark.parametrize(("mean", "stddev", "components", "warned"), [(1.0, 0.3, 1, False), (0.0, 1.0, 8, True)])
+def test_a_mixture_of_too_few_codes_is_warned_of(mean: float, stddev: float, components: int, warned: bool,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+    """One Gaussian for codes that the prior does not describe; eight for sixty codes that it describes exactly."""
+    planted = Planted(torch.full((1, 6), mean), torch.full((1, 6), stddev))
+    few, others = part_of(torch.zeros(60).long()), part_of(torch.zeros(400).long())
+    ex_post.gmm(planted, ImageData(ImageSpec("planted", (1, 8, 8)), few, few, others), components)
+    assert (f"components={components}: new codes are less probable under the mixture" in caplog.text) == warned
+
+
 def samples_table() -> np.ndarray:
     with open("results/run/samples.csv", newline="") as file:
         return np.array([[float(row[f"z{index}"]) for index in range(4)] for row in csv.DictReader(file)])

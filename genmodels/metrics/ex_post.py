@@ -30,15 +30,22 @@ def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
 
     Of a conditional model too: its prior over z knows no labels. Seeds are constant. Logs the density of codes of test
     images, which were not fitted: by what it exceeds that under N(0, I), the ELBO gains with the mixture as prior.
+    Warns where it falls short: the mixture has then learnt its codes by heart.
     """
     start = time.perf_counter()
     count = min(len(data.train), MOST)
     require(components <= count, "components", components, f"at most {count}, the number of training images")
     fitted, held_out = codes(model, data.train, count), codes(model, data.test, len(data.test))
     mixture = GaussianMixture.fit(fitted, components, derive_seed(CONSTANT_SEED, "mixture"))
-    log.info("z ~ %s: %s images, %.1f s; log density of test codes %.2f nats (of training codes %.2f), under N(0, I) "
-             "%.2f", mixture.formula(), f"{count:,}", time.perf_counter() - start, mixture.log_prob(held_out).mean(),
-             mixture.log_prob(fitted).mean(), StandardNormal(model.latent_dim).log_prob(held_out).mean())
+    normal = StandardNormal(model.latent_dim)
+    density, before = (of_z.log_prob(held_out).mean().item() for of_z in (mixture, normal))
+    log.info("z ~ %s: %s images, %.1f s; log density of test codes %.2f nats (of training codes %.2f), under %s %.2f",
+             mixture.formula(), f"{count:,}", time.perf_counter() - start, density, mixture.log_prob(fitted).mean(),
+             normal.formula(), before)
+    if density < before:
+        log.warning("components=%d: new codes are less probable under the mixture than under the prior; %s codes of %d "
+                    "dimensions are not enough for so many. Try fewer, or density=prior", components, f"{count:,}",
+                    model.latent_dim)
     return mixture
 
 
