@@ -83,7 +83,7 @@ class Judge:
         if self.ready:
             return
         arguments = [*self.settings, f"device={device}", f"hydra.run.dir={_typed(str(self.folder))}"]
-        log.info("the judge of these data is missing. Training it, once (MNIST: about two minutes on two cores):\n"
+        log.info("the judge of these data is missing. Training it, once, for some minutes:\n"
                  "python train.py %s", shlex.join(arguments))
         environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
         done = subprocess.run([sys.executable, str(config.CONF.parent / "train.py"), *arguments], env=environment,
