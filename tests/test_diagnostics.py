@@ -360,7 +360,7 @@ def test_the_reason_of_a_collapse_is_computed_from_the_data() -> None:
         values.zero_()
     model.decoder[0].weight.data.zero_()
     model.decoder[0].bias.data.zero_()
-    for weight, expected in [(25.0, ("up to a KL weight of 20", "25, so none of them pays", "no annealing can help")),
+    for weight, expected in [(25.0, ("up to a KL weight of 20", "25, so no dimension pays", "no annealing can help")),
                              (18.0, ("leaves room for 0.0", "no annealing can help", "capacity")),
                              (1.0, ("The KL weight, 1, is not the reason", "for 3 directions", "warm-up"))]:
         label, words = of(model, part, weight)
@@ -380,7 +380,7 @@ def test_a_distortion_near_that_of_the_mean_image(part: ImageSet, distortion: fl
 def test_a_model_that_needs_more_or_other_dimensions(part: ImageSet) -> None:
     found = collapse.diagnose(linear_gaussian(), part, pairs=100, swap=100)
     label, words = said(Case(found, 1.0, missed=14.0))
-    assert label == HEALTHY and "More dimensions would pay: one more would save 14.0" in words
+    assert label == HEALTHY and "It could use more: one more dimension would save 14.0" in words
     assert "latent_dim=6" in words
     label, words = said(Case(found, 30.0, missed=25.0))
     assert label == HEALTHY and "does not pay at KL weight 30" in words

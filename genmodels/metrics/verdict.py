@@ -102,7 +102,7 @@ def _why_collapsed(case: Case) -> list[str]:
         return ["Try a smaller kl_weight, a longer warm-up (kl_schedule.warmup=0.5), or free bits."]
     largest, room = data.eigenvalues[0], data.linear_rate(weight)
     if room < RATE:
-        best = f"and leaves room for {_nats(room)} (by a linear decoder)" if room else "so none of them pays"
+        best = f"and leaves room for {_nats(room)} (by a linear decoder)" if room else "so no dimension pays"
         return [f"The training images pay for a latent dimension up to a KL weight of {largest:.3g}; the weight is "
                 f"{weight:g}, {best}. An empty code is the optimum of this objective: no annealing can help.",
                 f"Try a kl_weight well below {largest:.3g} (1 is the ELBO), or {OTHER_OBJECTIVES}."]
@@ -138,9 +138,9 @@ def _outlook(case: Case) -> list[str]:
     missed, weight = case.missed, case.kl_weight
     if missed is None or missed <= WORTH or not case.found.active.all():
         return []
-    saving = f"one more would save {missed:.1f} nats of distortion for a nat of code"
+    saving = f"one more dimension would save {missed:.1f} nats of distortion for a nat of code"
     if case.unfound:
-        return [f"More dimensions would pay: {saving}. Try model.latent_dim={2 * len(case.found.active)}."]
+        return [f"It could use more: {saving}. Try model.latent_dim={2 * len(case.found.active)}."]
     if weight is None:
         return []
     return [f"It compresses strongly: {saving}, but that does not pay at KL weight {weight:g}. A smaller one gives "
