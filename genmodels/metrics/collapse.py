@@ -14,10 +14,9 @@ from torch import Tensor
 from genmodels.data.images import ImageSet
 from genmodels.metrics.evidence import Evidence
 from genmodels.metrics.likelihood import bound, observe
+from genmodels.metrics.posterior import ACTIVE
 from genmodels.metrics.spectrum import spectrum, unexplained
 from genmodels.models.vae import VAE
-
-ACTIVE = 0.01       # variance of a dimension's posterior means over the images, above which it is active
 
 
 @dataclass(frozen=True)
