@@ -292,7 +292,7 @@ def test_names_and_captions_claim_no_weight_that_is_not_used(objective: str, nam
 
 def batch_normed(latent_dim: int = 3, mean_batch_norm: float | None = 0.6) -> MLPVAE:
     torch.manual_seed(0)
-    return MLPVAE(image_shape=(1, 6, 6), latent_dim=latent_dim, widths=[8], likelihood=BernoulliLikelihood(),
+    return MLPVAE(image_shape=(1, 6, 6), latent_dim=latent_dim, widths=[64], likelihood=BernoulliLikelihood(),
                   mean_batch_norm=mean_batch_norm)
 
 
@@ -301,27 +301,39 @@ def batch_normed(latent_dim: int = 3, mean_batch_norm: float | None = 0.6) -> ML
 def test_batch_norm_bounds_the_kl_from_below(latent_dim: int, precision: torch.dtype) -> None:
     """Zhu et al. 2020, eq. 8: over a batch each dimension has at least (scale^2 + shift^2) / 2 nats."""
     model, images = batch_normed(latent_dim), torch.rand(64, 1, 6, 6)
-    with torch.no_grad():
-        model.encoder[-1].weight.mul_(20)       # far above BatchNorm's epsilon
-        model.mean_norm.shift.fill_(0.5)
+    model.mean_norm.shift.data.fill_(0.5)
     with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
         posterior = model.encode(images)
-    kl = posterior.kl_to_standard_normal().mean(dim=0)                          # (D,)
-    assert (kl >= (0.6**2 + 0.5**2) / 2 * 0.999).all()
+    assert (posterior.kl_to_standard_normal().mean(dim=0) >= (0.6**2 + 0.5**2) / 2 * 0.9999).all()      # (D,)
     assert posterior.mean.dtype == torch.float32
-    torch.testing.assert_close(posterior.mean.std(dim=0, correction=0), torch.full((latent_dim,), 0.6), rtol=1e-3,
-                               atol=0)
+    torch.testing.assert_close(posterior.mean.std(dim=0, correction=0), torch.full((latent_dim,), 0.6))
+
+
+def test_no_optimizer_gets_below_the_bound() -> None:
+    """An encoder that does nothing but lower the KL. With nn.BatchNorm1d, whose epsilon rewards small outputs, it ends
+    at 0 nats instead of 3 * 0.18."""
+    model, images = batch_normed(), torch.rand(64, 1, 6, 6)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.004, weight_decay=0.01)
+    for _ in range(500):
+        kl = model.encode(images).kl_to_standard_normal().sum(dim=1).mean()
+        optimizer.zero_grad()
+        (30 * kl).backward()
+        optimizer.step()
+    assert kl.item() == pytest.approx(3 * 0.6**2 / 2, rel=0.01)
 
 
 def test_batch_norm_in_evaluation_looks_at_one_image_at_a_time() -> None:
     model, images = batch_normed(), torch.rand(5, 1, 6, 6)
-    model.encoder[-1].weight.data.mul_(20)      # far above BatchNorm's epsilon
-    for _ in range(100):
-        model.encode(images)
+    for _ in range(200):
+        trained = model.encode(images).mean
     model.eval()
-    torch.testing.assert_close(model.encode(images[:1]).mean, model.encode(images).mean[:1])
-    batch = model.encode(images).mean.std(dim=0)        # with the unbiased variance, as BatchNorm keeps it
-    torch.testing.assert_close(batch, torch.full((3,), 0.6), rtol=0.02, atol=0)
+    torch.testing.assert_close(model.encode(images).mean, trained, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.encode(images[:1]).mean, trained[:1], atol=1e-4, rtol=1e-4)
+
+
+def test_batch_norm_of_one_value_is_its_shift() -> None:
+    """An encoder whose output does not depend on the image gives no NaN."""
+    assert FixedScaleBatchNorm(2, 0.6)(torch.ones(4, 2)).tolist() == [[0.0, 0.0]] * 4
 
 
 def test_batch_norm_refuses_a_batch_of_one_in_training() -> None:
@@ -335,7 +347,6 @@ def test_batch_norm_has_a_gradient_to_its_shift_and_none_to_its_scale() -> None:
     (-terms.elbo).mean().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
     assert [name for name, _ in model.mean_norm.named_parameters()] == ["shift"]
-    assert isinstance(model.mean_norm, FixedScaleBatchNorm)
 
 
 def test_without_batch_norm_a_model_has_the_states_it_always_had() -> None:
@@ -345,9 +356,9 @@ def test_without_batch_norm_a_model_has_the_states_it_always_had() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_batch_norm_trains_and_averages(precision: str, train_here: Train) -> None:
     """At weight 30 the averaged model keeps the bound in evaluation too, with running statistics averaged alike."""
-    folder = train_here(*SMALL, "model.mean_batch_norm=0.6", "kl_weight=30", "kl_schedule=constant", "max_steps=80",
-                        "evaluate_every=80", f"precision={precision}")
-    assert summary(folder)["metrics"]["test"]["rate"] > 4 * 0.6**2 / 2 * 0.9
-    loaded = genmodels.load(folder)
-    assert isinstance(loaded.mean_norm, FixedScaleBatchNorm) and not loaded.training
-    assert (loaded.mean_norm.norm.running_var - 1).abs().min() > 0      # no longer as it was initialised
+    folder = train_here(*SMALL, "model.mean_batch_norm=0.6", "kl_weight=30", "kl_schedule=constant", "max_steps=150",
+                        "evaluate_every=150", f"precision={precision}")
+    assert 0.95 < summary(folder)["metrics"]["test"]["rate"] / (4 * 0.6**2 / 2) < 1.5
+    average = genmodels.load(folder).mean_norm.state_dict()
+    trained = trained_states(folder)["trainer"]["updater"]["model"]
+    assert 0 < abs(average["running_variance"] / trained["mean_norm.running_variance"] - 1).max() < 0.5

@@ -89,18 +89,34 @@ class FixedScaleBatchNorm(nn.Module):
 
     Of posterior means this is BN-VAE (Zhu et al. 2020, "A batch normalized inference network keeps the KL vanishing
     away", section 4): the KL's mean over the batch is then at least scale^2 / 2 nats in each dimension.
+
+    nn.BatchNorm1d would not do: it adds 1e-5 to the variance, and a KL weight of 30 shrinks the encoder's output until
+    that is all there is, and the bound is gone. Here nothing is added, so that its size makes no difference at all.
     """
+
+    momentum = 0.1      # of the running statistics, which evaluation uses
+    smallest = 1e-20    # variance that is told from 0
+
+    running_mean: Tensor        # (D,)
+    running_variance: Tensor    # (D,)
 
     def __init__(self, dimensions: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.norm = nn.BatchNorm1d(dimensions, affine=False)
         self.shift = nn.Parameter(torch.zeros(dimensions))
+        self.register_buffer("running_mean", torch.zeros(dimensions))
+        self.register_buffer("running_variance", torch.ones(dimensions))
 
     def forward(self, values: Tensor) -> Tensor:
         """Computed in float32, also under autocast. Raises ValueError for a batch of one in training."""
-        require(len(values) > 1 or not self.training, "batch_size", len(values), "at least 2 for BatchNorm")
-        return self.scale * self.norm(values.float()) + self.shift
+        values = values.float()
+        mean, variance = self.running_mean, self.running_variance
+        if self.training:
+            require(len(values) > 1, "batch_size", len(values), "at least 2 for BatchNorm")
+            mean, variance = values.mean(dim=0), values.var(dim=0, correction=0)
+            self.running_mean.lerp_(mean.detach(), self.momentum)
+            self.running_variance.lerp_(variance.detach(), self.momentum)
+        return self.scale * (values - mean) * variance.clamp(min=self.smallest).rsqrt() + self.shift
 
 
 def kernel_size(side: tuple[int, int]) -> tuple[int, int]:
