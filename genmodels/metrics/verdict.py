@@ -14,7 +14,7 @@ from genmodels.models.vae import VAE
 HEALTHY, PARTLY, COLLAPSED, STRAY = "healthy", "partly collapsed", "COLLAPSED", "not a generative model"
 
 RATE = 0.5              # nats per image: a code with less says nothing worth having
-NEAR_MEAN = 0.03        # of the mean image's distortion: a decoder that saves less does not look at z
+NEAR_MEAN = 0.03        # of the mean image's distortion: a decoder so near to it does not look at z
 DEAF = 0.5              # nats: nor does one to which another image's z makes no more difference than this
 STRAY_DIMENSION = 1.0   # nats between the codes and the prior in one dimension: N(1.4, 1) or N(0, 2.2^2) are so far
 STRAY_TOTAL = 5.0       # nats in all of them: each is near, but a draw from the prior misses the data in most
@@ -44,6 +44,11 @@ class Case:
     missed: float | None = None         # what one more dimension would save, in nats of distortion for a nat of code
 
     @property
+    def over_mean(self) -> float | None:
+        """By what share the distortion is above that of the mean image."""
+        return self.mean_image and self.found.bound["distortion"] / self.mean_image - 1
+
+    @property
     def unfound(self) -> bool:
         """Whether one more dimension would pay at the price of this training."""
         return self.kl_weight is not None and self.missed is not None and self.missed > MARGIN * self.kl_weight
@@ -65,32 +70,42 @@ def judge(case: Case) -> Verdict:
     """The verdict on a case.
 
     COLLAPSED: a rate under RATE, no active unit, or a decoder that does not look at z (a distortion within NEAR_MEAN of
-    the mean image's, or no difference from another image's z). Not a generative model: at KL weight 0, or where the
-    moments of the aggregated posterior are STRAY_DIMENSION or STRAY_TOTAL from the prior's, so that samples come from
-    where the decoder has seen no data. Partly collapsed: dimensions are unused though one more would be WORTH it. Else
-    healthy: dimensions that the data have no use for cost nothing, and a model is none the worse for them.
+    the mean image's, or no difference from another image's z). Not a generative model: a distortion above that; KL
+    weight 0, or moments of the aggregated posterior that are STRAY_DIMENSION or STRAY_TOTAL from the prior's, so that
+    samples come from where the decoder has seen no data. Partly collapsed: dimensions are unused though one more would
+    be WORTH it. Else healthy: dimensions that the data have no use for cost nothing, and a model is none the worse.
     """
     found = case.found
     if signs := _signs_of_collapse(case):
         return Verdict(COLLAPSED, [f"z says nothing of the image: {', '.join(signs)}.", *_why_collapsed(case)])
+    if case.over_mean is not None and case.over_mean > NEAR_MEAN:
+        return Verdict(STRAY, [f"It has not learned the images: {_against_mean(case)}.",
+                               "Try more steps, or another lr.", *_price(case)])
     if case.kl_weight == 0 or found.misfit.max() > STRAY_DIMENSION or found.misfit.sum() > STRAY_TOTAL:
         return Verdict(STRAY, _why_stray(case))
     if not found.active.all() and case.missed is not None and case.missed > WORTH:
         return Verdict(PARTLY, [_use(found), *_why_partly(case, case.missed), *_price(case)])
-    return Verdict(HEALTHY, [_use(found), f"Its codes have the prior's moments ({_nats(found.misfit.sum().item())} "
-                             "apart), as samples from the prior need it.", *_outlook(case), *_price(case)])
+    return Verdict(HEALTHY, [_use(found), "Prior and aggregated posterior are, by their moments, "
+                             f"{_nats(found.misfit.sum().item())} apart: near enough to sample.",
+                             *_outlook(case), *_price(case)])
 
 
 def _signs_of_collapse(case: Case) -> list[str]:
-    found, rate, distortion = case.found, case.found.bound["rate"], case.found.bound["distortion"]
+    found, rate = case.found, case.found.bound["rate"]
     signs = [f"the rate is {_nats(rate)} (under {RATE:g})"] if rate < RATE else []
     if not found.active.any():
         signs.append(f"none of {len(found.active)} dimensions is active")
-    if case.mean_image is not None and distortion > (1 - NEAR_MEAN) * case.mean_image:
-        signs.append(f"the distortion is {distortion:.1f} nats where the mean image's is {case.mean_image:.1f}")
+    if case.over_mean is not None and abs(case.over_mean) < NEAR_MEAN:
+        signs.append(_against_mean(case))
     elif found.shuffled_z < DEAF:
         signs.append(f"decoding from another image's z costs {_nats(found.shuffled_z)}")
     return signs
+
+
+def _against_mean(case: Case) -> str:
+    told = case.data is not None and len(case.data.means) > 1
+    return (f"the distortion is {case.found.bound['distortion']:.1f} nats where that of the mean image"
+            f"{' of each class' if told else ''} is {case.mean_image:.1f}")
 
 
 def _why_collapsed(case: Case) -> list[str]:
@@ -115,10 +130,12 @@ def _why_stray(case: Case) -> list[str]:
     found, worst = case.found, int(case.found.misfit.argmax())
     reason = ("at KL weight 0 nothing keeps the codes near the prior" if case.kl_weight == 0
               else "too little keeps the codes near the prior")
+    remedy = ("a lower target for the KL" if case.kl_weight is None
+              else "kl_weight=1" if case.kl_weight < 1 else "more steps, a larger kl_weight")
     return [f"Samples from the prior mean nothing: they do not come from where the data lie, for {reason}.",
             f"Prior and aggregated posterior are at least {_nats(found.misfit.sum().item())} apart: z{worst} has mean "
             f"{found.mean[worst]:.2g} and standard deviation {found.variance[worst].sqrt():.2g}, in the prior 0 and 1.",
-            "It can reconstruct. For samples try kl_weight=1, or draw z from a density fitted to the codes."]
+            f"It can reconstruct. For samples try {remedy}, or draw z from a density fitted to the codes."]
 
 
 def _why_partly(case: Case, missed: float) -> list[str]:
