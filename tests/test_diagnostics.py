@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -344,6 +345,9 @@ def test_verdicts_on_planted_models() -> None:
     assert "training has not found it" in words and "warm-up" in words
     label, words = of(half, train, 20.0)
     assert label == PARTLY and "what the objective asks for; annealing cannot help" in words and "capacity" in words
+    saved = float(re.search(r"would save ([\d.]+) nats", words)[1])
+    label, words = of(half, train, 0.8 * saved)
+    assert label == PARTLY and "nearly what the objective asks for, and a longer warm-up may find the rest" in words
     label, words = of(half, train, None)
     assert label == PARTLY and "the objective does not ask for more" in words
 

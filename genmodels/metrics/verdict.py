@@ -146,8 +146,10 @@ def _why_partly(case: Case, missed: float) -> list[str]:
     if case.kl_weight is None:
         return [f"{saving}, but the objective does not ask for more.",
                 "Try a higher target for the KL, or a lower one for the distortion."]
-    return [f"{saving}, which costs {case.kl_weight:g}: this is what the objective asks for; annealing cannot help.",
-            f"Try a smaller kl_weight, or {OTHER_OBJECTIVES}."]
+    asked = "what the objective asks for; annealing cannot help" if missed <= case.kl_weight else (
+        "nearly what the objective asks for, and a longer warm-up may find the rest")
+    return [f"{saving}, which costs {case.kl_weight:g}: this is {asked}.",
+            f"For more, try a smaller kl_weight, or {OTHER_OBJECTIVES}."]
 
 
 def _outlook(case: Case) -> list[str]:
