@@ -365,8 +365,9 @@ def test_the_reason_of_a_collapse_is_computed_from_the_data() -> None:
         values.zero_()
     model.decoder[0].weight.data.zero_()
     model.decoder[0].bias.data.zero_()
-    for weight, expected in [(25.0, ("up to a KL weight of 20", "25, so no dimension pays", "no annealing can help")),
+    for weight, expected in [(25.0, ("weight of 20", "it is 25, and pays for none", "no annealing can help")),
                              (18.0, ("leaves room for 0.0", "no annealing can help", "capacity")),
+                             (12.0, ("leaves little room: 0.2", "A longer warm-up", "can find what room there is")),
                              (1.0, ("The KL weight, 1, is not the reason", "for 3 directions", "warm-up"))]:
         label, words = of(model, part, weight)
         assert label == COLLAPSED and all(part in words for part in expected), words

@@ -14,6 +14,7 @@ from genmodels.models.vae import VAE
 HEALTHY, PARTLY, COLLAPSED, STRAY = "healthy", "partly collapsed", "COLLAPSED", "not a generative model"
 
 RATE = 0.5              # nats per image: a code with less says nothing worth having
+NO_ROOM = 0.1           # nats that the best linear code at this KL weight carries: less is none
 NEAR_MEAN = 0.03        # of the mean image's distortion: a decoder so near to it does not look at z
 DEAF = 0.5              # nats: nor does one to which another image's z makes no more difference than this
 STRAY_DIMENSION = 1.0   # nats between the codes and the prior in one dimension: N(1.4, 1) or N(0, 2.2^2) are so far
@@ -116,11 +117,14 @@ def _why_collapsed(case: Case) -> list[str]:
     if data is None:
         return ["Try a smaller kl_weight, a longer warm-up (kl_schedule.warmup=0.5), or free bits."]
     largest, room = data.eigenvalues[0], data.linear_rate(weight)
+    limit = f"The training images pay for a latent dimension up to a KL weight of {largest:.3g}; it is {weight:g}"
+    remedy = f"Try a kl_weight well below {largest:.3g} (1 is the ELBO), or {OTHER_OBJECTIVES}."
+    if room < NO_ROOM:
+        left = f"leaves room for {_nats(room)} (by a linear decoder)" if room else "pays for none"
+        return [f"{limit}, and {left}. An empty code is the optimum of this objective: no annealing can help.", remedy]
     if room < RATE:
-        best = f"and leaves room for {_nats(room)} (by a linear decoder)" if room else "so no dimension pays"
-        return [f"The training images pay for a latent dimension up to a KL weight of {largest:.3g}; the weight is "
-                f"{weight:g}, {best}. An empty code is the optimum of this objective: no annealing can help.",
-                f"Try a kl_weight well below {largest:.3g} (1 is the ELBO), or {OTHER_OBJECTIVES}."]
+        return [f"{limit}, and leaves little room: {_nats(room)} by a linear decoder, a network's may find more.",
+                f"{remedy} {ANNEALING[:1].upper()}{ANNEALING[1:]} can find what room there is, not more."]
     return [f"The KL weight, {weight:g}, is not the reason: at that price the training images pay for "
             f"{_paying(data, weight)} directions, and for the first up to {largest:.3g}.",
             f"Try {ANNEALING}, free bits, a smaller lr, more steps."]
