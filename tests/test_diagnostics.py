@@ -332,6 +332,10 @@ def test_verdicts_on_planted_models() -> None:
     label, words = of(empty, train, 1.0)
     assert label == COLLAPSED and "the rate is under 0.01 nats" in words and "none of 3 dimensions is active" in words
 
+    empty.encoder[1].bias.data[:3] = 5.0        # all images at the same place, far from the prior
+    label, words = of(empty, train, None)
+    assert label == COLLAPSED and "37.5 nats, but from one code for all images" in words and "late" in words
+
     label, words = of(linear_gaussian(deaf=True), train, 1.0)
     assert label == COLLAPSED and "another image's z costs under 0.01 nats" in words and "rate" not in words
 
@@ -351,7 +355,7 @@ def test_verdicts_on_planted_models() -> None:
     label, words = of(half, train, None)
     assert label == PARTLY and "the objective does not ask for more" in words
 
-    for weight, remedy in [(0.3, "try kl_weight=1,"), (1.0, "try more steps"), (None, "try a lower target")]:
+    for weight, remedy in [(0.3, "try kl_weight=1,"), (1.0, "try more steps"), (None, "try a lower target for the KL")]:
         label, words = of(linear_gaussian(shift=5.0), train, weight)        # 5^2 / 2 nats in each of three dimensions
         assert label == STRAY and "at least 37." in words and "apart: z" in words and remedy in words, words
     label, words = of(linear_gaussian(), train, 0.0)
