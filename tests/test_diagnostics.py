@@ -21,7 +21,7 @@ from genmodels.metrics import collapse, likelihood, spectrum
 from genmodels.metrics import verdict as verdicts
 from genmodels.metrics.evidence import Evidence
 from genmodels.metrics.verdict import COLLAPSED, HEALTHY, PARTLY, STRAY, Case, examine, judge, names
-from genmodels.models.vae import VAE
+from genmodels.models.vae import MLPVAE, VAE
 
 SIDE, PIXELS = 8, 64
 STDDEV = 0.05       # of the likelihood
@@ -444,3 +444,17 @@ def test_floors_on_real_images(cache: Path) -> None:
     assert roof == pytest.approx(164.6, abs=0.5) and floor < 0.5 * roof
     assert found.eigenvalues[0].item() == pytest.approx(25.8, abs=0.2)
     assert verdicts.RATE == 0.5 and verdicts.NEAR_MEAN == 0.03
+
+
+def test_models_of_any_latent_size_are_evaluated_on_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The binarised images of all batches, not only of the first."""
+    gray = torch.randint(0, 256, (1100, 1, 4, 4), dtype=torch.uint8)
+    part = ImageSet(gray, torch.zeros(1100, dtype=torch.long), torch.arange(1100))
+    seen: dict[int, list[torch.Tensor]] = {}
+    for dimensions in (1, 7):
+        model = MLPVAE(image_shape=(1, 4, 4), latent_dim=dimensions, widths=[4], likelihood=BernoulliLikelihood())
+        encode = model.encode
+        monkeypatch.setattr(model, "encode", lambda images, labels, encode=encode, key=dimensions: (
+            seen.setdefault(key, []).append(images), encode(images, labels))[1])
+        likelihood.evaluate(model, part)
+    assert len(seen[1]) == 3 and all(torch.equal(*pair) for pair in zip(seen[1], seen[7], strict=True))

@@ -37,12 +37,12 @@ def observe(model: VAE, part: ImageSet, *, swap: int = 0, batch_size: int = 500)
     """Every image of a part once through encoder and decoder, and the first `swap` (a whole batch at least) once more
     through the decoder, at the z of another one.
 
-    Gray images are binarised for a Bernoulli likelihood. Binarisation and noise have constant seeds: runs compare on
-    the same images. Reseeds torch's global generators.
+    Gray images are binarised for a Bernoulli likelihood. Binarisation and noise have constant seeds, anew for each
+    batch: runs compare on the same images, also models of other latent sizes. Reseeds torch's global generators.
     """
-    reseed(CONSTANT_SEED, "evaluation")
     seen, swapped = [], [torch.empty(0, dtype=torch.float64)]
     for index, (images, labels) in enumerate(part.batches(batch_size)):
+        reseed(CONSTANT_SEED, "evaluation", index)
         images = observed(model, images)
         terms = elbo_terms(model, images, labels)
         posterior = terms.posterior

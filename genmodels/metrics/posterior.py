@@ -42,11 +42,10 @@ class Posteriors:
 @torch.no_grad()
 def posteriors(model: VAE, part: ImageSet, batch_size: int = 500) -> Posteriors:
     """q(z|x) for every image of a part, the very images that `likelihood.evaluate` sees at this batch size."""
-    reseed(CONSTANT_SEED, "evaluation")
     found = []
-    for images, labels in part.batches(batch_size):
+    for index, (images, labels) in enumerate(part.batches(batch_size)):
+        reseed(CONSTANT_SEED, "evaluation", index)
         posterior = model.encode(observed(model, images), labels)
-        posterior.rsample()     # unused: noise that an evaluation draws before it binarises the next batch
         found.append((posterior.mean.cpu().double(), posterior.stddev.cpu().double(), labels.cpu()))
     return Posteriors(*(torch.cat(values) for values in zip(*found, strict=True)))
 
