@@ -209,7 +209,7 @@ def test_a_run_with_each(choice: str, train_here: Callable, cache: Path) -> None
         assert "bits_per_dimension" not in test
     model = genmodels.load(folder)
     assert not model.training and model.sample(5).min() >= 0 and model.sample(5).max() <= 1
-    assert evaluate(model, datasets.digits(cache=str(cache)).load().test) == test      # type: ignore[arg-type]
+    assert evaluate(model, datasets.digits(cache=str(cache)).load().test).items() <= test.items()
 
 
 def test_a_stopped_run_keeps_its_variance(train_here: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_from_pictures_to_pictures(root: Path, train_here: Callable, infer_here:
     with open(results / "reconstructions.csv", newline="") as file:
         assert {row["class"] for row in csv.DictReader(file)} <= {"apples", "pears", "plums"}
     metrics = json.loads((results / "metrics.json").read_text())
-    assert metrics["elbo"] == summary["metrics"]["test"]
+    assert metrics["elbo"].items() <= summary["metrics"]["test"].items()
     assert "not the images" not in caplog.text
 
     write_pictures(root / "plums", count=1, seed=99)
@@ -111,7 +111,7 @@ def test_from_pictures_to_pictures(root: Path, train_here: Callable, infer_here:
     assert "not the images that" in caplog.text
     for more, there in (["dataset.root=nowhere"], "nowhere"), ([], "data/pictures"):
         infer_here(f"checkpoint={folder}", "n=4", *more)
-        assert f"traversals, latent_grid, latent_scatter, latent_atlas: dataset.root={there}: no such" in caplog.text
+        assert f"latent_grid, latent_scatter, latent_atlas: dataset.root={there}: no such" in caplog.text
 
 
 def test_other_pictures_under_a_run_are_refused(root: Path, train_here: Callable,
