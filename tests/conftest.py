@@ -15,13 +15,15 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from genmodels import config  # noqa: E402 (its resolvers are in the yamls)
+
 SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]     # trains in a second
 
 
 def composed(door: str, *overrides: str, folder: Path = Path(".")) -> DictConfig:
     """The configuration that a door would get, with Hydra's own set aside as in a job whose folder this is."""
     job = [f"hydra.runtime.output_dir='{folder}'", "hydra.mode=RUN"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
         cfg = compose(door, overrides=[*overrides, *job], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
