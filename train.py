@@ -3,6 +3,8 @@
 import logging
 import math
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from genmodels.data.images import Augmentation
+    from genmodels.data.images import Augmentation, ImageData
     from genmodels.data.sources import ImageSource
+    from genmodels.models.classifier import Classifier
     from genmodels.trainers.loop import Cadence, Trainer
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     from genmodels import hardware  # here, with all that needs torch: `--help` and `--cfg job` answer without
     from genmodels.catalogue import select
     from genmodels.figures import FIGURES, Request, draw
+    from genmodels.metrics.evidence import Evidence
     from genmodels.tracking import Run, WandbMirror
     from genmodels.trainers.loop import fit
 
@@ -77,9 +81,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment)
         request = Request(part=data.test, classes=data.spec.classes, run=folder)
-        draw(trainer.inference_model, select("figures", None, FIGURES, model), request, folder / files.FIGURES,
+        chosen = select("figures", None, FIGURES, trainer.inference_model)
+        draw(trainer.inference_model, chosen, request, folder / files.FIGURES,
              config.caption(about, step=times.total))
-        run.finish(metrics, folder / files.INFERENCE, trainer.verdict(data))
+        evidence = Evidence(data, judge=ready_judge(cfg, about, data, device))
+        run.finish(metrics, folder / files.INFERENCE, trainer.verdict(evidence))
         root = f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
         log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s%s", run.headline(),
                  folder / files.FIGURES, folder, root)
@@ -100,6 +106,17 @@ def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> 
     if cfg.init_from is not None:
         trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
     return model, trainer
+
+
+def ready_judge(cfg: DictConfig, about: Mapping[str, Any], data: "ImageData",
+                device: "torch.device") -> "Callable[[], Classifier] | None":
+    """What gives the classifier of the data, if it has been trained already."""
+    from genmodels.judge import Judge
+    try:
+        judge = Judge.of(about, data, cfg.dataset.get("root", "data"), cfg.dataset.cache)
+    except ValueError:
+        return None
+    return partial(judge.model, device) if judge.ready else None
 
 
 def preview(cfg: DictConfig, source: "ImageSource", trainer: "Trainer", augment: "Augmentation", folder: Path,

@@ -4,6 +4,7 @@ checkpoint.pt holds the training state, model.safetensors the weights for infere
 """
 
 import importlib
+import inspect
 import logging
 import pickle
 import zipfile
@@ -73,8 +74,19 @@ def initial_states(folder: Path, model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write weights for inference with what rebuilds their module; `about` says how they came to be."""
-    tensorfiles.save(path, model.state_dict(), {"format": FORMAT, "model": config, "about": about})
+    """Write weights for inference with what rebuilds their module; `about` says how they came to be.
+
+    config: of the model, or of what it is a part of, such as a generator of its GAN.
+    """
+    tensorfiles.save(path, model.state_dict(), {"format": FORMAT, "model": part_of(config, model), "about": about})
+
+
+def part_of(config: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """What `rebuild` makes a model from: a configuration of it, or what it takes, by name, of that of the whole."""
+    kind = type(model)
+    names = inspect.signature(kind).parameters
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | {
+        key: value for key, value in config.items() if key in names}
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> Any:

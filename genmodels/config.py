@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).parent.parent / "conf"
 NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
-NAMED_CHOICES = {"model": "", "objective": "elbo", "kl_schedule": ""}    # and groups, with what goes without saying
+NAMED_CHOICES = {"model": "", "objective": "elbo", "kl_schedule": "",        # and groups, with what goes without saying
+                 "adversarial_loss": "relativistic"}
 DATA_DETAILS = ("dataset.split", "dataset.attribute")       # what is said of the data besides their name
 NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview", "wandb", "dataset.root",
            "dataset.download", "dataset.keep_raw", "dataset.cache")     # settings that leave the numbers as they are
@@ -189,6 +190,8 @@ def caption(about: Mapping, step: int) -> str:
         parts.append(f"{dimensions} latent dimension{'' if dimensions == 1 else 's'}")
     if choices.get("objective", "elbo") != "elbo":
         parts.append(f"objective {choices['objective']}")
+    if "adversarial_loss" in choices:
+        parts.append(f"{choices['adversarial_loss']} loss")
     if "kl_weight" in settings:
         parts.append(f"KL weight {settings['kl_weight']:g} ({choices['kl_schedule']})")
     return " \N{MIDDLE DOT} ".join([*parts, f"seed {settings['seed']}", f"step {step}"])

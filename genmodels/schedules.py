@@ -44,13 +44,18 @@ def cyclical(progress: float, *, cycles: int, ramp: float) -> float:
     return min(1.0, within / _fraction("ramp", ramp))
 
 
-def warmup_cosine(step: int, *, total: int, warmup_steps: int) -> float:
-    """The learning rate's multiplier: linear over `warmup_steps`, then a half cosine to 0 at `total` steps.
+def warmup_cosine(step: int, *, total: int, warmup_steps: int, end: float = 0.0) -> float:
+    """The learning rate's multiplier: linear over `warmup_steps`, then a half cosine to `end` at `total` steps.
 
     A run too short for the warm-up spends a tenth of its steps on it.
     """
     warmup_steps = min(warmup_steps, total // 10)
-    return min(1.0, (step + 1) / (warmup_steps + 1)) * 0.5 * (1 + math.cos(math.pi * step / total))
+    return min(1.0, (step + 1) / (warmup_steps + 1)) * falling(step / total, end)
+
+
+def falling(progress: float, end: float) -> float:
+    """Half a cosine from 1 to `end` over the run."""
+    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _fraction(name: str, value: float) -> float:

@@ -59,17 +59,86 @@ class Augmentation:
         """Images (B, C, H, W) to images of the same shape. Drawn on the CPU, the same on any device."""
         batch, _, height, width = images.shape
         shifts = torch.randint(-self.crop, self.crop + 1, (2, batch, 1), generator=generator)
-        rows = (torch.arange(height) + shifts[0]).clamp(0, height - 1)          # (B, H)
-        columns = (torch.arange(width) + shifts[1]).clamp(0, width - 1)         # (B, W)
+        rows, columns = moved(height, shifts[0]), moved(width, shifts[1])
         if self.flip:
             flipped = torch.rand(batch, 1, generator=generator) < 0.5
             columns = torch.where(flipped, columns.flip(1), columns)
-        rows, columns = rows.to(images.device), columns.to(images.device)
-        images = images.gather(2, rows[:, None, :, None].expand(images.shape))
-        return images.gather(3, columns[:, None, None, :].expand(images.shape))
+        return rearranged(images, rows, columns)
 
 
 NO_AUGMENTATION = Augmentation()
+
+
+def moved(side: int, shifts: Tensor) -> Tensor:
+    """Where each row (or column) of images that are moved by `shifts` (B, 1) pixels comes from, (B, side): beyond the
+    edges, from the edge."""
+    return (torch.arange(side) + shifts).clamp(0, side - 1)
+
+
+def rearranged(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images (B, C, H, W) whose rows (B, H) and columns (B, W) come from these positions."""
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    images = images.gather(2, rows[:, None, :, None].expand(images.shape))
+    return images.gather(3, columns[:, None, None, :].expand(images.shape))
+
+
+@dataclass(frozen=True)
+class DiffAugment:
+    """Random changes of real and generated images alike, before a discriminator sees them; gradients pass through.
+
+    So it cannot learn a small data set by heart, and the generator does not learn the changes (Zhao et al. 2020,
+    "Differentiable augmentation for data-efficient GAN training").
+    """
+
+    colour: bool | None         # brightness, saturation and contrast; None: of colour images
+    translation: float          # moved by up to this share of the side each way; edges are repeated
+    cutout: float | None        # side of a gray square somewhere, as a share of the image's; None: 0.5 of colour images
+
+    def __post_init__(self) -> None:
+        require(0 <= self.translation <= 1, "translation", self.translation, "a number in [0, 1]")
+        require(self.cutout is None or 0 <= self.cutout <= 1, "cutout", self.cutout, "a number in [0, 1], or null")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to images of the same shape; with `colour`, values may leave [0, 1]."""
+        in_colour = images.shape[1] == 3
+        cutout = (0.5 if in_colour else 0.0) if self.cutout is None else self.cutout
+        if in_colour if self.colour is None else self.colour:
+            images = recoloured(images)
+        if self.translation:
+            images = translated(images, self.translation)
+        return blotted(images, cutout) if cutout else images
+
+
+def recoloured(images: Tensor) -> Tensor:
+    """Brightness plus up to 0.25 either way, saturation times 0 to 2, contrast times 0.5 to 1.5, for each image."""
+    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1).to(images.device)
+    images = images + 0.5 * (brightness - 0.5)
+    gray = images.mean(dim=1, keepdim=True)
+    images = gray + 2 * saturation * (images - gray)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + (0.5 + contrast) * (images - mean)
+
+
+def translated(images: Tensor, share: float) -> Tensor:
+    """Each image moved by up to this share of its height and width."""
+    batch, _, height, width = images.shape
+    most = [round(share * side) for side in (height, width)]
+    rows, columns = (moved(side, torch.randint(-far, far + 1, (batch, 1)))
+                     for side, far in zip((height, width), most, strict=True))
+    return rearranged(images, rows, columns)
+
+
+def blotted(images: Tensor, share: float) -> Tensor:
+    """In each image a square of this share of height and width, centred anywhere, made mid-gray."""
+    batch, _, *sides = images.shape
+    inside = []
+    for side in sides:
+        long = round(share * side)
+        start = torch.randint(-(long // 2), side - long // 2 + (1 - long % 2), (batch, 1))
+        place = torch.arange(side)
+        inside.append((place >= start) & (place < start + long))        # (B, side)
+    blot = (inside[0][:, None, :, None] & inside[1][:, None, None, :]).to(images.device)
+    return images.masked_fill(blot, 0.5)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from genmodels.figures.canvas import stacked_axes, styled
 
 WIDTH = 13      # inches
-UNITS = {"accuracy": "share of the images", "active_units": "latent dimensions"}    # where not in nats per image
+UNITS = {"accuracy": "share of the images", "active_units": "latent dimensions", "spread": "times that of real images",
+         "twins": "share of the samples", "real_above_fake": "share of the pairs"}      # where not in nats per image
 
 Curve = tuple[Sequence[int], Sequence[float]]       # steps, values
 

@@ -1,9 +1,10 @@
 """Is this a generative model, does it use its latent space, why not, and what to try: a few plain sentences."""
 
 from dataclasses import asdict, dataclass
+from functools import singledispatch
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from genmodels.data.images import ImageData
 from genmodels.metrics.collapse import Diagnosis, diagnose
@@ -56,8 +57,14 @@ class Case:
         return self.kl_weight is not None and self.missed is not None and self.missed > MARGIN * self.kl_weight
 
 
-def verdict(model: VAE, evidence: Evidence) -> dict[str, Any]:
-    """The verdict on a model as a metric: `label` and `sentences`."""
+@singledispatch
+def verdict(model: nn.Module, evidence: Evidence) -> dict[str, Any]:
+    """The verdict on a model as a metric: `label` and `sentences`. Each family registers its own."""
+    raise NotImplementedError(f"no verdict on a {type(model).__name__}")
+
+
+@verdict.register
+def _(model: VAE, evidence: Evidence) -> dict[str, Any]:
     return asdict(judge(examine(model, evidence.data, evidence.kl_weight)))
 
 

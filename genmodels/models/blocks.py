@@ -44,13 +44,13 @@ class Conditional(nn.ModuleList):
 
 def mlp_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0) -> nn.Module:
     """Fully connected: images (B, C, H, W) through hidden layers of these widths to (B, outputs)."""
-    return _network([nn.Flatten(), *_dense([math.prod(image_shape), *widths], label_units),
+    return network([nn.Flatten(), *_dense([math.prod(image_shape), *widths], label_units),
                      nn.Linear(widths[-1], outputs)], label_units)
 
 
 def mlp_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape, label_units: int = 0) -> nn.Module:
     """Fully connected: (B, inputs) through hidden layers of these widths to (B, C, H, W), unbounded."""
-    return _network([*_dense([inputs, *widths], label_units), nn.Linear(widths[-1], math.prod(image_shape)),
+    return network([*_dense([inputs, *widths], label_units), nn.Linear(widths[-1], math.prod(image_shape)),
                      nn.Unflatten(1, tuple(image_shape))], label_units)
 
 
@@ -64,7 +64,7 @@ def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, l
     layers: list[nn.Module] = []
     for (narrow, wide), side in zip(itertools.pairwise([channels, *widths]), sides, strict=False):
         layers += _hidden(nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), wide, label_units)
-    return _network([*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs)], label_units)
+    return network([*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs)], label_units)
 
 
 def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: ImageShape,
@@ -81,7 +81,7 @@ def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: I
               for (wide, narrow), side in zip(itertools.pairwise([*widths, channels]), sides[1:], strict=True)]
     for stage in stages[:-1]:
         layers += _hidden(stage, stage.out_channels, label_units)
-    return _network([*layers, stages[-1]], label_units)
+    return network([*layers, stages[-1]], label_units)
 
 
 class FixedScaleBatchNorm(nn.Module):
@@ -143,6 +143,11 @@ def halvings(side: int, times: int) -> list[int]:
     return sides
 
 
+def network(layers: list[nn.Module], label_units: int) -> nn.Module:
+    """Layers one after the other, to be called with an embedding if there are label units."""
+    return Conditional(layers) if label_units else nn.Sequential(*layers)
+
+
 def _dense(sizes: Sequence[int], label_units: int) -> list[nn.Module]:
     return [layer for inputs, outputs in itertools.pairwise(sizes)
             for layer in _hidden(nn.Linear(inputs, outputs), outputs, label_units)]
@@ -150,7 +155,3 @@ def _dense(sizes: Sequence[int], label_units: int) -> list[nn.Module]:
 
 def _hidden(layer: nn.Module, channels: int, label_units: int) -> list[nn.Module]:
     return [layer, *([ConditionalBias(label_units, channels)] if label_units else []), nn.ReLU()]
-
-
-def _network(layers: list[nn.Module], label_units: int) -> nn.Module:
-    return Conditional(layers) if label_units else nn.Sequential(*layers)

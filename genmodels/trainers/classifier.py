@@ -6,9 +6,10 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmodels.data.images import Batch, ImageData, ImageSet
+from genmodels.data.images import Batch, ImageSet
 from genmodels.errors import require
 from genmodels.metrics import accuracy
+from genmodels.metrics.evidence import Evidence
 from genmodels.models.classifier import Classifier
 from genmodels.trainers.updater import Updater
 
@@ -50,7 +51,7 @@ class ClassifierTrainer:
         """Accuracy and log-likelihood of the averaged model."""
         return accuracy.evaluate(self.inference_model, part)
 
-    def verdict(self, data: ImageData) -> None:
+    def verdict(self, evidence: Evidence) -> None:
         """There is none on a classifier: its accuracy says all."""
 
     def state_dict(self) -> dict[str, Any]:

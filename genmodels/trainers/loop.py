@@ -17,6 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from genmodels import checkpoint, files
 from genmodels.data.images import NO_AUGMENTATION, Augmentation, Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
+from genmodels.metrics.evidence import Evidence
 from genmodels.metrics.verdict import Verdict
 from genmodels.randomness import reseed
 from genmodels.tracking import Run, in_words
@@ -24,7 +25,8 @@ from genmodels.tracking import Run, in_words
 log = logging.getLogger(__name__)
 
 LOG_ROWS = 100      # rows of training terms in a run
-SHOWN = ("elbo", "distortion", "kl", "kl_weight", "accuracy")    # of them on the progress bar, where there are such
+SHOWN = ("elbo", "distortion", "kl", "kl_weight", "accuracy", "discriminator_loss", "generator_loss",
+         "real_above_fake")    # of them on the progress bar, where there are such
 
 
 class Trainer(Protocol):
@@ -51,7 +53,7 @@ class Trainer(Protocol):
         """Numbers that compare models, whatever the training's weights are now; details in nested dicts."""
         ...
 
-    def verdict(self, data: ImageData) -> Verdict | None:
+    def verdict(self, evidence: Evidence) -> Verdict | None:
         """What has become of the model, in words; None where a family has none."""
         ...
 
@@ -89,26 +91,27 @@ class Means:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Add one step's terms."""
-        self.sums = {name: self.sums[name] + value for name, value in terms.items()} if self.count else dict(terms)
-        self.count += 1
+        """Add one step's terms, of which each has its own mean: a step need not have all of them."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
         """The means, and start anew."""
-        means = {name: value.item() / self.count for name, value in self.sums.items()}
-        self.sums, self.count = {}, 0
+        means = {name: value.item() / self.counts[name] for name, value in self.sums.items()}
+        self.sums, self.counts = {}, {}
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums and count."""
-        return {"sums": dict(self.sums), "count": self.count}
+        """Sums and counts."""
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what `state_dict` gave."""
-        self.sums, self.count = state["sums"], state["count"]
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 
 def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_size: int, seed: int,

@@ -1,6 +1,7 @@
 """One network's way from a loss to new weights: autocast, gradient clipping, AdamW, learning rate, moving average."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -21,21 +22,23 @@ class Updater:
     """Owns a network's optimizer and the exponential moving average (EMA) of its weights."""
 
     def __init__(self, model: nn.Module, *, batch_size: int, lr: float, warmup_steps: int,
-                 betas: Sequence[float], weight_decay: float, clip_norm: float, ema_images: int,
+                 lr_end: float, betas: Sequence[float], weight_decay: float, clip_norm: float | None, ema_images: int,
                  precision: str) -> None:
-        """AdamW at `lr`: linear warm-up, then a half cosine to 0 at the end of the run.
+        """AdamW at `lr`: linear warm-up, then a half cosine to the share `lr_end` of it at the end of the run.
 
-        clip_norm: the gradient's largest norm. ema_images: the moving average's half-life in images seen, but at most
-        5 % of the steps so far, so that a short run is not averaged with its own beginning.
+        clip_norm: the gradient's largest norm; None: any. ema_images: the moving average's half-life in images seen,
+        but at most 5 % of the steps so far, so that a short run is not averaged with its own beginning.
         """
         require(lr > 0, "lr", lr, "a number > 0")
         require(warmup_steps >= 0, "warmup_steps", warmup_steps, "an integer >= 0")
+        require(0 <= lr_end <= 1, "lr_end", lr_end, "a number in [0, 1]")
         require(len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "betas", betas, "two numbers in [0, 1)")
         require(weight_decay >= 0, "weight_decay", weight_decay, "a number >= 0")
-        require(clip_norm > 0, "clip_norm", clip_norm, "a number > 0")
+        require(clip_norm is None or clip_norm > 0, "clip_norm", clip_norm, "a number > 0, or null")
         require(ema_images >= 0, "ema_images", ema_images, "an integer >= 0")
         self.model = model
         self.lr = lr
+        self.lr_end = lr_end
         self.warmup_steps = warmup_steps
         self.clip_norm = clip_norm
         self.half_life = ema_images / batch_size
@@ -55,21 +58,23 @@ class Updater:
 
     def learning_rate(self, step: int, total: int) -> float:
         """The learning rate of a step of `total`: a pure function, so resume needs no scheduler state."""
-        return self.lr * warmup_cosine(step, total=total, warmup_steps=self.warmup_steps)
+        return self.lr * warmup_cosine(step, total=total, warmup_steps=self.warmup_steps, end=self.lr_end)
 
     def update(self, loss: Tensor, terms: dict[str, Tensor], step: int, total: int) -> Tensor:
         """Move the weights once down the loss () and the average towards them; returns the gradient's norm ().
+
+        Of what else the loss depends on, no gradient is computed.
 
         Raises NonFiniteError, before any weight is moved, where the loss or the gradient is not finite; `terms` are the
         numbers that the message names.
         """
         for weights in self._weights:
             weights.grad = None
-        loss.backward()
+        loss.backward(inputs=self._weights)
         norm = nn.utils.get_total_norm([weights.grad for weights in self._weights if weights.grad is not None])
         if not torch.isfinite(loss + norm):
             raise NonFiniteError(self._diagnosis(terms | {"gradient norm": norm}, step, total))
-        if norm > self.clip_norm:       # the numbers are here anyway; unclipped steps spare the multiplication
+        if self.clip_norm is not None and norm > self.clip_norm:    # unclipped steps spare the multiplication
             nn.utils.clip_grads_with_norm_(self._weights, self.clip_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step, total)
@@ -96,7 +101,7 @@ class Updater:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         return (f"step {step + 1}: {broken[0] if broken else 'loss'} is not finite ({numbers}; learning rate "
                 f"{self.learning_rate(step, total):.3g}). The weights were left as they were. Try a smaller lr than "
-                f"{self.lr:g}, a smaller clip_norm than {self.clip_norm:g}"
+                f"{self.lr:g}, a smaller clip_norm than {self.clip_norm or math.inf:g}"
                 + (", or precision=fp32" if self.precision == "bf16" else ""))
 
 
