@@ -37,8 +37,8 @@ class Minimax:
     """The original game (Goodfellow et al. 2014, "Generative adversarial nets", eq. 1).
 
     D minimises -log D(x) - log(1 - D(G(z))), which is binary cross-entropy; G minimises log(1 - D(G(z))), of which the
-    gradient vanishes where D is sure. label_smoothing: D's target for real images is 1 minus that (Salimans et al. 2016,
-    "Improved techniques for training GANs", section 3.4).
+    gradient vanishes where D is sure. label_smoothing: D's target for real images is 1 minus that (Salimans et al.
+    2016, "Improved techniques for training GANs", section 3.4).
     """
 
     label_smoothing: float = 0.0
