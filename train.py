@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from genmodels import config, doors, files
+from genmodels.errors import require
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
         data = source.load().to(device)
         config.refuse_other_data(folder, run.summary.get("data"), data.checksum)
         run.summarise(data=data.checksum)
+        require(cfg.batch_size <= len(data.train), "batch_size", cfg.batch_size,
+                f"at most {len(data.train)}, the number of training images")
         times = cadence(cfg, len(data.train))
         ended = f" ({times.total * cfg.batch_size / len(data.train):.3g} of {cfg.epochs} epochs)"
         log.info("%s: %s with %s parameters, %s training images, %s steps%s on %s in %s", folder, type(model).__name__,

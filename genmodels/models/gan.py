@@ -137,17 +137,21 @@ def sides_of(image_shape: Sequence[int]) -> list[tuple[int, int]]:
 @torch.no_grad()
 def initialise(network: nn.Module, normalised: bool) -> None:
     """Weights so that activations keep their size from layer to layer (He et al. 2015, eq. 10), for networks without
-    normalisation; else N(0, 0.02^2) as Radford et al. have it (section 3). Biases 0."""
+    normalisation; else N(0, 0.02^2) as Radford et al. have it (section 3). Biases 0; layers without one are those of
+    labels, and stay as they are."""
     for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            taps = layer.weight[0, 0].numel()       # 1 of a linear layer
-            fan_in = layer.weight[0].numel() if not isinstance(layer, nn.ConvTranspose2d) else (
-                layer.in_channels * taps / math.prod(layer.stride))
-            nn.init.normal_(layer.weight, std=0.02 if normalised else math.sqrt(2 / fan_in))
-            assert layer.bias is not None
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and layer.bias is not None:
+            nn.init.normal_(layer.weight, std=0.02 if normalised else math.sqrt(2 / fan_in(layer)))
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.02)
+
+
+def fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
+    """How many inputs each output is a sum of; of a transposed convolution in the mean, away from edges."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        return layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
+    return layer.weight[0].numel()
 
 
 def _widths(name: str, width: int, sides: Sequence[tuple[int, int]]) -> list[int]:
