@@ -110,7 +110,7 @@ def _explain(error: Exception, door: str) -> str:
                 "-m key=a,b")
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", words):
         key = match[1] or match[2]
-        return _left_out(key, door) or str(unknown(key, _known(door)))
+        return _left_out(key, door) or _elsewhere(key, door) or str(unknown(key, _known(door)))
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", words):
         group, choice, choices = match[1], match[2], match[3].split()
         return f"{group}={choice}: no such choice; there are {', '.join(choices)}" + did_you_mean(
@@ -139,6 +139,18 @@ def _left_out(key: str, door: str) -> str:
                     words = next(line for line in about if line.startswith("#") and "@package" not in line)
                     return f"{key}: no setting of {group}={name}: {words.lstrip('# ')}"
     return ""
+
+
+def _elsewhere(group: str, door: str) -> str:
+    """The refusal of a group that comes with other models than this command line's, "" for any other key."""
+    if group not in _groups(door):
+        return ""
+    having = []
+    for path in sorted((config.CONF / "model").glob("*.yaml")):
+        with contextlib.suppress(HydraException):
+            composed(door, [f"model={path.stem}", f"{group}={next(iter(dict(_chosen(door))[group]))}"])
+            having.append(path.stem)
+    return f"{group}: comes with model={', '.join(having)}"
 
 
 def _within(key: str, keys: list[str]) -> bool:
