@@ -29,7 +29,7 @@ from genmodels.losses.objectives import ELBO
 from genmodels.models.vae import MLPVAE
 from genmodels.schedules import linear
 from genmodels.tracking import Run
-from genmodels.trainers.loop import Cadence, fit
+from genmodels.trainers.loop import Cadence, Trainer, fit
 from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
 
@@ -87,16 +87,21 @@ def tutorial_rate(dataset: MNIST, steps: int) -> float:
 
 
 def our_rate(images: torch.Tensor, steps: int, binarise: bool) -> float:
-    """Images per second of `fit`, between its first and its last row of training terms."""
-    part = ImageSet(images, torch.full((len(images),), -1), torch.arange(len(images)))
-    few = ImageSet(images, part.labels, torch.arange(500))
-    data = ImageData(ImageSpec("benchmark", (1, 28, 28)), train=part, validation=few, test=few)
+    """Images per second of `fit` with the same model."""
     model = MLPVAE(image_shape=(1, 28, 28), latent_dim=20, widths=[400], likelihood=BernoulliLikelihood())
     updater = partial(Updater, batch_size=BATCH_SIZE, lr=1e-3, warmup_steps=200, betas=(0.9, 0.99), weight_decay=0.01,
-                      clip_norm=200.0, ema_images=50_000, precision="fp32")
+                      lr_end=0.0, clip_norm=200.0, ema_images=50_000, precision="fp32")
     trainer = VAETrainer(model, updater=updater, objective=ELBO(), kl_weight=1.0,
                          kl_schedule=partial(linear, warmup=0.1), binarise=binarise)
-    cadence = Cadence(total=steps, log=10, evaluate=steps, checkpoint=steps)
+    return rate_of_fit(trainer, images, steps, log_every=10)
+
+
+def rate_of_fit(trainer: Trainer, images: torch.Tensor, steps: int, log_every: int) -> float:
+    """Images per second of `fit` on these (N, C, H, W) uint8, between its first and its last row of training terms."""
+    part = ImageSet(images, torch.full((len(images),), -1), torch.arange(len(images)))
+    few = ImageSet(images, part.labels, torch.arange(500))
+    data = ImageData(ImageSpec("benchmark", (images.shape[1], images.shape[2], images.shape[3])), train=part, validation=few, test=few)
+    cadence = Cadence(total=steps, log=log_every, evaluate=steps, checkpoint=steps)
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder)) as run:
         fit(trainer, data, run, cadence=cadence, batch_size=BATCH_SIZE, seed=0, model_config={}, about={})
         rows = [row for row in read_rows(Path(folder)) if "train" in row]
