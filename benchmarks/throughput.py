@@ -100,7 +100,8 @@ def rate_of_fit(trainer: Trainer, images: torch.Tensor, steps: int, log_every: i
     """Images per second of `fit` on these (N, C, H, W) uint8, between its first and its last row of training terms."""
     part = ImageSet(images, torch.full((len(images),), -1), torch.arange(len(images)))
     few = ImageSet(images, part.labels, torch.arange(500))
-    data = ImageData(ImageSpec("benchmark", (images.shape[1], images.shape[2], images.shape[3])), train=part, validation=few, test=few)
+    _, channels, height, width = images.shape
+    data = ImageData(ImageSpec("benchmark", (channels, height, width)), train=part, validation=few, test=few)
     cadence = Cadence(total=steps, log=log_every, evaluate=steps, checkpoint=steps)
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder)) as run:
         fit(trainer, data, run, cadence=cadence, batch_size=BATCH_SIZE, seed=0, model_config={}, about={})
