@@ -50,6 +50,7 @@ class Request:
     spread: float = 0.3                     # its standard deviation
     labels: Sequence[int] | None = None     # classes to make, of models that can choose; None: all, or any
     part: ImageSet | None = None            # the test part; None where there are no data
+    train: ImageSet | None = None           # the training part, likewise
     classes: Sequence[str] = ()             # names of the labels
     run: Path | None = None                 # the run's folder, with what it kept as training went; None: there is none
 
@@ -101,44 +102,53 @@ def stacked_axes(width: float, heights: Sequence[float], columns: Sequence[int])
                     for row, count in zip(rows, columns, strict=True)]
 
 
-def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS) -> np.ndarray:
-    """One sheet (H', W', C) uint8 of images (N, C, H, W) in [0, 1], row by row, white gaps between them."""
+def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS, group: int = 0) -> np.ndarray:
+    """One sheet (H', W', C) uint8 of images (N, C, H, W) in [0, 1], row by row, white gaps between them.
+
+    group: rows that belong together, with a wider gap after them; 0 for all.
+    """
     array = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()                  # (N, H, W, C)
-    rows = -(-len(array) // columns)
     _, height, width, channels = array.shape
-    stride_y, stride_x = height + gap, width + gap
-    sheet = np.full((rows * stride_y - gap, columns * stride_x - gap, channels), 255, np.uint8)
+    tops, stride = row_tops(-(-len(array) // columns), height, gap, group), width + gap
+    sheet = np.full((tops[-1] + height, columns * stride - gap, channels), 255, np.uint8)
     for index, image in enumerate(array):
-        y, x = index // columns * stride_y, index % columns * stride_x
+        y, x = tops[index // columns], index % columns * stride
         sheet[y:y + height, x:x + width] = image
     return sheet
+
+
+def row_tops(rows: int, height: int, gap: int, group: int) -> list[int]:
+    """Where the rows of a sheet begin, in pixels."""
+    return [row * (height + gap) + (row // group * height // 4 if group else 0) for row in range(rows)]
 
 
 @styled
 def image_table(images: Tensor, columns: int, title: str, **labels: Any) -> Figure:
     """Images (N, C, H, W) in [0, 1] laid out row by row; labels are those of `show_images`."""
-    height, width = tile(images, columns).shape[:2]
-    across = max(columns * CELL_INCHES + (0.8 if labels.get("row_labels") else 0.2), 4.5)
-    lines = textwrap.wrap(title, int(TITLE_LETTERS * across))
-    text = 0.2 * len(lines) + (1.0 if slanted(labels.get("column_labels", ())) else 0.7)
+    height, width = tile(images, columns, group=labels.get("group", 0)).shape[:2]
+    beside = 0.8 if labels.get("row_labels") else 0.2
+    across = max(columns * CELL_INCHES + beside, 4.5)
+    lines = textwrap.wrap(title, int(TITLE_LETTERS * (across - beside)))
+    named = [labels.get("column_labels"), labels.get("x_label")]
+    text = 0.2 * (len(lines) + sum(map(bool, named))) + (0.9 if slanted(named[0] or ()) else 0.6)
     figure, (axes,) = axes_grid(across, height / width * columns * CELL_INCHES + text)
     show_images(axes, images, columns, "\n".join(lines), **labels)
+    axes.set_anchor("W")    # where there are few images, their title needs the room beside them
     return figure
 
 
 def show_images(axes: Axes, images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
                 column_labels: Sequence[str] = (), x_label: str = "", y_label: str = "",
-                gap: int = GAP_PIXELS) -> None:
-    """Images (N, C, H, W) in [0, 1] laid out row by row on axes, with names for rows and columns."""
-    sheet = tile(images, columns, gap)
-    rows = -(-len(images) // columns)
+                gap: int = GAP_PIXELS, group: int = 0) -> None:
+    """Images (N, C, H, W) in [0, 1] laid out row by row on axes as `tile` does, with names for rows and columns."""
+    sheet, height = tile(images, columns, gap, group), images.shape[2]
     axes.imshow(coloured(sheet), interpolation="nearest")
     axes.set_title(title)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
-    step_y, step_x = (sheet.shape[0] + gap) / rows, (sheet.shape[1] + gap) / columns
-    axes.set_yticks([(row + 0.5) * step_y - gap for row in range(len(row_labels))], row_labels)
+    axes.set_yticks([top + (height - gap) / 2 for top in row_tops(len(row_labels), height, gap, group)], row_labels)
+    step_x = (sheet.shape[1] + gap) / columns
     axes.set_xticks([(column + 0.5) * step_x - gap for column in range(len(column_labels))], column_labels)
     if slanted(column_labels):
         axes.tick_params(axis="x", labelrotation=30)

@@ -1,6 +1,7 @@
 """Pictures of the latent space: what lies between two points, and what each dimension does."""
 
 import torch
+from torch import Tensor
 
 from genmodels.figures.canvas import Picture, Request, image_table
 from genmodels.figures.grids import latent_table
@@ -11,22 +12,58 @@ from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
 STEPS = 11
+PAIRS = 5               # that are interpolated
+LEAST_SINE = 1e-3       # of an angle that float32 cosines still tell from 0
 
 
 @torch.no_grad()
 def interpolation(model: GenerativeModel, request: Request) -> Picture:
-    """Straight lines in the latent space between pairs of draws from the prior, decoded. Numbers: each image's z."""
-    rows = min(request.n, 8)
-    ends = model.prior(2 * rows, request.temperature, generator(request.seed, "interpolation"))
+    """Two ways in the latent space between each of min(n, 5) pairs of draws: the straight line, and below it the arc.
+
+    A draw of N(0, I) in D dimensions has a norm near sqrt(D), and two draws are nearly orthogonal. So half way along
+    the straight line the norm is near sqrt(D / 2), where no draw lies; the arc goes around (White 2016). In few
+    dimensions, or under a fitted density, which need not lie about 0, the straight line is as good a way. Numbers: each
+    image's z.
+    """
+    pairs = min(request.n, PAIRS)
+    ends = model.prior(2 * pairs, request.temperature, generator(request.seed, "interpolation"))
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
-    z = torch.lerp(ends[:rows, None], ends[rows:, None], fractions[None, :, None]).flatten(0, 1)    # (rows * STEPS, D)
+    ways = torch.stack([way(ends[:pairs], ends[pairs:], fractions) for way in WAYS.values()], dim=1)    # (P, 2, S, D)
+    z = ways.flatten(0, 2)
     chosen = in_turn(model, request, len(z), most=1)
-    title = f"Between {rows} pairs of samples, z ~ {model.density.formula(request.temperature)}{chosen.words}"
-    figure = image_table(model.generate(z, chosen.values), STEPS, title,
+    norms = ways[:, :, STEPS // 2].norm(dim=2).mean(dim=0).tolist()
+    middles = " or ".join(f"{norm:.1f} ({kind})" for kind, norm in zip(WAYS, norms, strict=True))
+    title = (f"Between {pairs} pairs of samples, z ~ {model.density.formula(request.temperature)}{chosen.words}: "
+             f"mean |z| {ends.norm(dim=1).mean():.1f}, half way {middles}")
+    figure = image_table(model.generate(z, chosen.values), STEPS, title, row_labels=[*WAYS] * pairs, group=len(WAYS),
                          column_labels=[f"{fraction:.1f}" for fraction in fractions.tolist()],
-                         x_label="way from the left sample to the right one, straight in z")
-    return Picture(figure, latent_table(z, **chosen.column, pair=[row for row in range(rows) for _ in range(STEPS)],
-                                        fraction=fractions.tolist() * rows))
+                         x_label="way from the left sample to the right one")
+    places = [(pair, kind, fraction) for pair in range(pairs) for kind in WAYS for fraction in fractions.tolist()]
+    columns = dict(zip(("pair", "kind", "fraction"), map(list, zip(*places, strict=True)), strict=True))
+    return Picture(figure, latent_table(z, **chosen.column, **columns))
+
+
+def lerp(start: Tensor, end: Tensor, fractions: Tensor) -> Tensor:
+    """The straight line (1 - t) a + t b between vectors a and b (P, D), at fractions t (S,): (P, S, D)."""
+    return torch.lerp(start[:, None], end[:, None], fractions[:, None])
+
+
+def slerp(start: Tensor, end: Tensor, fractions: Tensor) -> Tensor:
+    """Spherical linear interpolation (Shoemake 1985, "Animating rotation with quaternion curves", section 3.3; for
+    latents: White 2016, "Sampling generative networks", section 2.1).
+
+    (sin((1 - t) w) a + sin(t w) b) / sin(w) for vectors a and b (P, D) with the angle w between them, and fractions t
+    (S,): (P, S, D). Between ends of one norm it is an arc of that norm at constant speed. Straight where there is no
+    one arc: between parallel and opposite vectors, and from or to 0.
+    """
+    cosine = (start * end).sum(dim=1) / (start.norm(dim=1) * end.norm(dim=1))       # NaN from or to 0
+    angle = cosine.clamp(-1, 1).acos()[:, None, None]                               # (P, 1, 1)
+    t, sine = fractions[:, None], angle.sin()
+    arc = ((1 - t) * angle).sin() / sine * start[:, None] + (t * angle).sin() / sine * end[:, None]
+    return torch.where(sine > LEAST_SINE, arc, lerp(start, end, fractions))     # no NaN is larger
+
+
+WAYS = {"linear": lerp, "spherical": slerp}
 
 
 @torch.no_grad()
