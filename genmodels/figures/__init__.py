@@ -20,6 +20,7 @@ FIGURES = {
     "samples": Entry(grids.samples, needs="generate"),
     "class_grid": Entry(grids.class_grid, needs="generate num_classes"),
     "style_grid": Entry(grids.style_grid, needs="generate num_classes"),
+    "temperature": Entry(grids.temperature, needs="generate"),
     "reconstructions": Entry(grids.reconstructions, needs="encode", data=True),
     "interpolation": Entry(latent.interpolation, needs="generate"),
     "traversals": Entry(latent.traversals, needs="encode", data=True),

@@ -7,25 +7,51 @@ import torch
 from torch import Tensor
 
 from genmodels.figures.canvas import Picture, Request, image_table, padded
-from genmodels.figures.labels import asked, class_name, in_turn
+from genmodels.figures.labels import Labels, asked, class_name, in_turn
 from genmodels.losses.elbo import elbo_terms
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
 CLASSES = 12            # that a grid shows; of more, some evenly spaced ones, unless others are asked for
+TEMPERATURES = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)     # about equal steps of the standard deviation
 COLUMNS, ROWS = 10, 8   # images of a class, and latents that go through all classes
 
 
 @torch.no_grad()
 def samples(model: GenerativeModel, request: Request) -> Picture:
-    """Images made from noise: the mean images of p(x|z), z ~ N(0, T I) or a fitted density, of the classes asked for in
-    turn. Numbers: each image's z, and its label, -1 for none, if the model knows labels."""
-    z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
-    chosen = in_turn(model, request, request.n)
+    """Images generated from noise, z ~ N(0, T I) or of a fitted density, of the classes asked for in turn.
+
+    Numbers: each image's z, and its label, -1 for none, if the model knows labels.
+    """
+    z, chosen = noise(model, request)
     images = model.generate(z, chosen.values)
     title = f"{request.n} samples, {_drawn(model, request)}{chosen.words}"
     return Picture(image_table(images, min(10, request.n), title), latent_table(z, **chosen.column))
+
+
+def noise(model: GenerativeModel, request: Request) -> tuple[Tensor, Labels]:
+    """What `samples` generates from, z (n, D) and its labels, for other figures of the same images."""
+    z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
+    return z, in_turn(model, request, request.n)
+
+
+@torch.no_grad()
+def temperature(model: GenerativeModel, request: Request) -> Picture:
+    """One row for each temperature T, z ~ N(0, T I): a variance, so noise is multiplied by its square root.
+
+    A column is one noise vector, and one class of those asked for in turn; without noise, T = 0, all images of a class
+    are the same. The temperature asked for plays no part. Numbers: each image's T and z, and its label, if the model
+    knows labels.
+    """
+    columns = min(request.n, COLUMNS)
+    z = torch.cat([model.prior(columns, each, generator(request.seed, "temperature")) for each in TEMPERATURES])
+    chosen = in_turn(model, request, columns).repeated(len(TEMPERATURES))
+    title = f"The same noise in each column, more of it in each row: z ~ {model.density.formula('T')}{chosen.words}"
+    figure = image_table(model.generate(z, chosen.values), columns, title,
+                         row_labels=[f"T = {each:g}" for each in TEMPERATURES])
+    temperatures = [each for each in TEMPERATURES for _ in range(columns)]
+    return Picture(figure, latent_table(z, temperature=temperatures, **chosen.column))
 
 
 @torch.no_grad()

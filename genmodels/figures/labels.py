@@ -23,6 +23,10 @@ class Labels:
         """For the table behind the figure."""
         return {} if self.values is None else {"label": self.values.tolist()}
 
+    def repeated(self, times: int) -> "Labels":
+        """The same ones once for each of so many rows."""
+        return self if self.values is None else Labels(self.values.repeat(times), self.words)
+
 
 def in_turn(model: GenerativeModel, request: Request, n: int, most: int | None = None) -> Labels:
     """Labels for n images: the classes asked for in turn, at most so many of them.

@@ -12,8 +12,8 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 class Density(Protocol):
     """A distribution of z, on the CPU: the same draws on any device."""
 
-    def formula(self, temperature: float = 1.0) -> str:
-        """What z is drawn from, as titles say it."""
+    def formula(self, temperature: float | str = 1.0) -> str:
+        """What z is drawn from, as titles say it; the temperature may be a symbol such as T."""
         ...
 
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -35,9 +35,9 @@ class StandardNormal:
 
     dimensions: int
 
-    def formula(self, temperature: float = 1.0) -> str:
+    def formula(self, temperature: float | str = 1.0) -> str:
         """N(0, I), or N(0, 0.5 I)."""
-        return f"N(0, {'' if temperature == 1 else f'{temperature:g} '}I)"
+        return f"N(0, {'' if temperature == 1 else f'{_shown(temperature)} '}I)"
 
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ N(0, temperature I), (n, D)."""
@@ -71,9 +71,9 @@ class GaussianMixture:
         found = Fit(components, covariance_type="full", max_iter=1000, random_state=seed).fit(z.double().numpy())
         return cls(*(torch.from_numpy(values) for values in (found.weights_, found.means_, found.covariances_)))
 
-    def formula(self, temperature: float = 1.0) -> str:
+    def formula(self, temperature: float | str = 1.0) -> str:
         """A mixture of so many Gaussians, and where they are from."""
-        scaled = "" if temperature == 1 else f", covariances times {temperature:g}"
+        scaled = "" if temperature == 1 else f", covariances times {_shown(temperature)}"
         count = f"mixture of {len(self.weights)} Gaussians" if len(self.weights) > 1 else "Gaussian"
         return f"{count} fitted to the training posteriors{scaled}"
 
@@ -96,3 +96,7 @@ class GaussianMixture:
         """The mixture of its components' own marginals."""
         return GaussianMixture(self.weights, self.means[:, [dimension]],
                                self.covariances[:, [dimension]][:, :, [dimension]])
+
+
+def _shown(temperature: float | str) -> str:
+    return temperature if isinstance(temperature, str) else f"{temperature:g}"
