@@ -61,7 +61,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
 
     folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
     wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
-    request = Request(**wishes, part=data.test if data else None, classes=about["classes"], run=run)
+    request = Request(**wishes, part=data.test if data else None, train=data.train if data else None,
+                      classes=about["classes"], run=run)
     for path in draw(model, chosen["figures"], request, folder, config.caption(about, about["step"])):
         log.info("%s", path)
     if chosen["metrics"]:

@@ -83,7 +83,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
                  ended if times.total == cfg.max_steps else "", device, cfg.precision)
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment)
-        request = Request(part=data.test, classes=data.spec.classes, run=folder)
+        request = Request(part=data.test, train=data.train, classes=data.spec.classes, run=folder)
         chosen = select("figures", None, FIGURES, trainer.inference_model)
         draw(trainer.inference_model, chosen, request, folder / files.FIGURES,
              config.caption(about, step=times.total))

@@ -139,7 +139,7 @@ def test_class_means_and_standard_deviations_are_those_of_numpy(train_here: Call
 def test_every_figure_of_every_kind_of_data(latent_dim: int, channels: int, classes: int, tmp_path: Path) -> None:
     options = {"num_classes": classes, "label_dropout": 0.1} if classes > 3 else {}
     model, part = vae(latent_dim, channels, **options), part_of(channels, classes)
-    request = Request(n=7, part=part, classes=tuple(f"class ${number}" for number in range(classes)))
+    request = Request(n=7, part=part, train=part, classes=tuple(f"class ${number}" for number in range(classes)))
     for name, entry in select("figures", "all", FIGURES, model).items():
         if not entry.history:
             path = entry.call(model, request).save(tmp_path, name, "caption")

@@ -9,7 +9,7 @@ from torch import nn
 
 from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
-from genmodels.figures import confusion, dimensions, grids, latent, lineage, maps, rate_distortion
+from genmodels.figures import confusion, dimensions, grids, latent, lineage, maps, nearest, rate_distortion
 from genmodels.figures.canvas import Request, tile
 from genmodels.figures.labels import in_turn
 from genmodels.models.generative import GenerativeModel
@@ -21,6 +21,7 @@ FIGURES = {
     "class_grid": Entry(grids.class_grid, needs="generate num_classes"),
     "style_grid": Entry(grids.style_grid, needs="generate num_classes"),
     "temperature": Entry(grids.temperature, needs="generate"),
+    "nearest": Entry(nearest.nearest, needs="generate", data=True),
     "reconstructions": Entry(grids.reconstructions, needs="encode", data=True),
     "interpolation": Entry(latent.interpolation, needs="generate"),
     "traversals": Entry(latent.traversals, needs="encode", data=True),
