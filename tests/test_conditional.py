@@ -267,7 +267,7 @@ def test_from_training_to_figures(train_here: Callable, infer_here: Callable) ->
 def test_unconditional_runs_give_no_class_figures(train_here: Callable, infer_here: Callable, tmp_path: Path,
                                                   caplog: pytest.LogCaptureFixture) -> None:
     write_pictures(tmp_path / "mine", count=30)
-    run = train_here(*SMALL, "max_steps=1", "dataset=folder", f"dataset.root={tmp_path / 'mine'}")
+    run = train_here(*SMALL, "max_steps=1", "batch_size=16", "dataset=folder", f"dataset.root={tmp_path / 'mine'}")
     assert "class_grid" not in select("figures", "all", FIGURES, genmodels.load(run))
     with pytest.raises(UserError, match=r"^labels=\[3\]: must be null: this model knows no classes$"):
         infer_here(f"checkpoint={run}", "labels=[3]")

@@ -45,13 +45,13 @@ class Conditional(nn.ModuleList):
 def mlp_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0) -> nn.Module:
     """Fully connected: images (B, C, H, W) through hidden layers of these widths to (B, outputs)."""
     return network([nn.Flatten(), *_dense([math.prod(image_shape), *widths], label_units),
-                     nn.Linear(widths[-1], outputs)], label_units)
+                    nn.Linear(widths[-1], outputs)], label_units)
 
 
 def mlp_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape, label_units: int = 0) -> nn.Module:
     """Fully connected: (B, inputs) through hidden layers of these widths to (B, C, H, W), unbounded."""
     return network([*_dense([inputs, *widths], label_units), nn.Linear(widths[-1], math.prod(image_shape)),
-                     nn.Unflatten(1, tuple(image_shape))], label_units)
+                    nn.Unflatten(1, tuple(image_shape))], label_units)
 
 
 def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0) -> nn.Module:
