@@ -18,6 +18,7 @@ from genmodels.legal import show
 from genmodels.tracking import brief, is_held
 
 PICTURES = ("samples", "reconstructions")
+BRINGS = {"dataset": ("epochs", "augment"), "model": ("lr", "batch_size", "augment"), "adversarial_loss": ("penalty",)}
 MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -91,10 +92,17 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
         show(value) for job in jobs
         if (value := job.settings.get(key, "auto" if "." in key else None)) not in open_ends}) > 1}
     top = {key for key in different if "." not in key}
-    brings = {"dataset", "model"} & top     # groups that bring top-level settings along
+    brought = {name for group, names in BRINGS.items() if group in top for name in names}
     keep = [key for key in different if not any(part in top for part in key.split(".")[:-1])
-            and (key in top or key.rpartition(".")[2] not in top) and not (key in ("epochs", "lr") and brings)]
+            and (key in top or key.rpartition(".")[2] not in top)
+            and not (brought & set(key.split(".")) and any(_follows(key, group, jobs) for group in BRINGS))]
     return sorted(keep, key=lambda key: (key == "seed", key))
+
+
+def _follows(key: str, group: str, jobs: Sequence[Job]) -> bool:
+    """Whether a setting is the same in all jobs with the same choice of a group."""
+    pairs = {(show(job.settings.get(group)), show(job.settings.get(key))) for job in jobs}
+    return len(pairs) == len({choice for choice, _ in pairs})
 
 
 def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]:

@@ -57,6 +57,20 @@ def test_a_swept_group_stands_for_its_settings(tmp_path: Path) -> None:
     assert report.swept_settings([report.read_job(tmp_path / name) for name in "ab"]) == ["kl_schedule", "model"]
 
 
+def test_what_a_choice_brings_is_not_swept_unless_it_is() -> None:
+    """Wasserstein's penalty comes with it; another lr for the same model was chosen."""
+    def jobs(*triples: tuple) -> list[report.Job]:
+        return [report.Job(Path("x"), {"adversarial_loss": loss, "penalty.gradient": weight,
+                                       "trainer.penalty.gradient": weight, "model": model, "lr": lr}, {}, [])
+                for loss, weight, model, lr in triples]
+
+    assert report.swept_settings(jobs(("hinge", 0, "gan", 1), ("wasserstein", 10, "gan", 1))) == ["adversarial_loss"]
+    assert report.swept_settings(jobs(("hinge", 0, "gan", 1), ("hinge", 0, "vae", 2))) == ["model"]
+    assert report.swept_settings(jobs(
+        ("hinge", 0, "gan", 1), ("hinge", 0, "gan", 2), ("hinge", 0, "vae", 3))) == ["lr", "model"]
+    assert report.swept_settings(jobs(("hinge", 0, "gan", 1), ("hinge", 5, "gan", 1))) == ["penalty.gradient"]
+
+
 def test_tables(sweep: Path, capsys: pytest.CaptureFixture) -> None:
     jobs = report.write([sweep])
     assert [(job.settings["kl_weight"], job.settings["seed"]) for job in jobs] == [
