@@ -18,7 +18,8 @@ from genmodels.legal import show
 from genmodels.tracking import brief, is_held
 
 PICTURES = ("samples", "reconstructions")
-BRINGS = {"dataset": ("epochs", "augment"), "model": ("lr", "batch_size", "augment"), "adversarial_loss": ("penalty",)}
+BRINGS = {"dataset": ("epochs", "augment"), "model": ("epochs", "lr", "batch_size", "augment"),
+          "adversarial_loss": ("penalty",)}     # groups, and what else their choices set
 MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -94,7 +95,7 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
     top = {key for key in different if "." not in key}
     brought = {name for group, names in BRINGS.items() if group in top for name in names}
     keep = [key for key in different if not any(part in top for part in key.split(".")[:-1])
-            and (key in top or key.rpartition(".")[2] not in top)
+            and (key in top or not {key.rpartition(".")[2], key.removeprefix("trainer.")} & (different - {key}))
             and not (brought & set(key.split(".")) and any(_follows(key, group, jobs) for group in BRINGS))]
     return sorted(keep, key=lambda key: (key == "seed", key))
 
