@@ -91,11 +91,10 @@ def iwae(model: VAE, evidence: Evidence, batch_size: int = 100) -> dict[str, flo
     `evidence.seed`. Nats per image: `iwae`, `elbo` (the mean over the same k samples), their difference `gap` with
     standard errors over the images; `effective_samples` of k, (sum w)^2 / sum w^2: near 1, L_k is far from log p(x).
     """
-    part, k = evidence.data.test, evidence.k
-    order = torch.randperm(len(part), generator=generator(CONSTANT_SEED, "importance-weighted images"))
+    k, noise = evidence.k, generator(CONSTANT_SEED, "importance-weighted images")
+    part = evidence.data.test.drawn(evidence.n, noise, in_order=True)
     bounds, singles, effective = [], [], []
-    for index, chosen in enumerate(order[:evidence.n].sort().values.split(batch_size)):
-        images, labels = part.batch(chosen)
+    for index, (images, labels) in enumerate(part.batches(batch_size)):
         reseed(CONSTANT_SEED, "importance-weighted images", index)
         images = observed(model, images)
         reseed(evidence.seed, "importance samples", index)
