@@ -132,11 +132,6 @@ def observed(model: VAE, images: Tensor) -> Tensor:
     return binarise(images) if model.binary else images
 
 
-def kl_per_dimension(model: VAE, part: ImageSet) -> Tensor:
-    """KL(q(z_d|x) || p(z_d)) averaged over a part of the data, (D,) float64 nats; their sum is the rate."""
-    return observe(model, part).kl.mean(dim=0)
-
-
 def _others(size: int, index: int) -> Tensor:
     """For each of `size` images of a batch another one: all of them once round a random circle."""
     circle = torch.randperm(size, generator=generator(CONSTANT_SEED, "another image", index))
