@@ -246,6 +246,17 @@ def test_auto_is_settled_by_the_data(train_here: Callable, tmp_path: Path, caplo
     assert genmodels.load(coloured).sample(2).shape == (2, 3, 16, 16)
 
 
+@pytest.mark.parametrize(("channels", "choice", "words"), [
+    (1, "bernoulli", "dimensions \N{MIDDLE DOT} KL"), (3, "discretised_logistic", "dimensions \N{MIDDLE DOT} KL"),
+    (3, "gaussian", "dimensions \N{MIDDLE DOT} likelihood gaussian \N{MIDDLE DOT} KL"),
+    (1, "discretised_logistic", "likelihood discretised_logistic"), (1, "auto", "dimensions \N{MIDDLE DOT} KL")])
+def test_captions_name_a_likelihood_that_is_not_the_usual_one(channels: int, choice: str, words: str) -> None:
+    cfg = composed("train", f"likelihood={choice}")
+    settings = config.record(cfg, config.settle(cfg, ImageSpec("planted", (channels, 8, 8))))
+    about = {"settings": config.numbers(settings), "choices": settings["choices"]}
+    assert words in config.caption(about, 1)
+
+
 def test_combinations_that_make_no_sense_are_refused(train_here: Callable, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^likelihood=BernoulliLikelihood: must be one for colours, such as discret"):
         train_here(*colours(tmp_path), "likelihood=bernoulli")
