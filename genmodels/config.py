@@ -38,7 +38,10 @@ def numbers(config: Mapping) -> dict[str, Any]:
 
 
 def run_name(config: Mapping, choices: Mapping[str, str]) -> str:
-    """A short readable part and six hex digits over `numbers`: the same settings always have the same name."""
+    """A short readable part and six hex digits over `numbers`: the same settings always have the same name.
+
+    Hydra asks for it before the data are looked at: likelihood=auto has another one than what it then stands for.
+    """
     parts = [data_name(dict(leaves(config)), choices)]
     parts += [choices[group] for group, usual in NAMED_CHOICES.items() if (choices.get(group) or usual) != usual]
     parts += [f"{word}{config[key]:g}" if is_a(config[key], float) else f"{word}{config[key]}"
