@@ -204,6 +204,15 @@ def test_a_run_with_each(choice: str, train_here: Callable, cache: Path) -> None
     else:
         assert "bits_per_dimension" not in test
     model = genmodels.load(folder)
+    logged = [row["validation"].get("likelihood_stddev") for row in rows(folder) if "validation" in row]
+    assert logged[-1] == test.get("likelihood_stddev")
+    if choice in ("gaussian_learned", "gaussian_optimal"):      # at an output of 0, the mean of a pixel is 0.5
+        output = torch.zeros(1, 1, 1, 1)
+        off = model.likelihood(output).log_prob(pixel(0.5)) - model.likelihood(output).log_prob(pixel(0.75))
+        assert off.item() == pytest.approx(0.25**2 / (2 * logged[-1]**2), rel=1e-4)
+        assert len(set(logged)) == len(logged) == 3
+    else:
+        assert set(logged) == {None}
     assert not model.training and model.sample(5).min() >= 0 and model.sample(5).max() <= 1
     assert evaluate(model, datasets.digits(cache=str(cache)).load().test).items() <= test.items()
 

@@ -62,13 +62,16 @@ def bound(model: VAE, seen: Observations) -> dict[str, float]:
     Where a pixel has finitely many values, `bits_per_dimension` is what a value costs at most to store:
     -elbo / (C H W log 2); lower is better. The ELBO of a density (Gaussian, continuous Bernoulli) bounds no such cost:
     it grows without limit as the density sharpens around the 256 values that there are, and depends on the unit of
-    brightness.
+    brightness. Where such a density's width was found by training, `likelihood_stddev` is what it is, on the scale of
+    [0, 1].
     """
     elbo = seen.elbo
     numbers = {"elbo": elbo.mean().item(), "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
                "distortion": seen.distortion.mean().item(), "rate": seen.kl.sum(dim=1).mean().item()}
     if model.binary or model.likelihood.quantised:
         numbers["bits_per_dimension"] = -numbers["elbo"] / (math.prod(model.image_shape) * math.log(2))
+    if (stddev := model.likelihood.fitted_stddev) is not None:
+        numbers["likelihood_stddev"] = stddev
     return numbers | {"n": len(elbo)}
 
 
