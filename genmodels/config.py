@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,7 +38,10 @@ def numbers(config: Mapping) -> dict[str, Any]:
 
 
 def run_name(config: Mapping, choices: Mapping[str, str]) -> str:
-    """A short readable part and six hex digits over `numbers`: the same settings always have the same name."""
+    """A short readable part and six hex digits over `numbers`: the same settings always have the same name.
+
+    Hydra asks for it before the data are looked at: likelihood=auto has another one than what it then stands for.
+    """
     parts = [data_name(dict(leaves(config)), choices)]
     parts += [choices[group] for group, usual in NAMED_CHOICES.items() if (choices.get(group) or usual) != usual]
     parts += [f"{word}{config[key]:g}" if is_a(config[key], float) else f"{word}{config[key]}"
@@ -117,7 +120,7 @@ def settle(cfg: DictConfig, spec: "ImageSpec") -> dict[str, str]:
             model = HydraConfig.get().runtime.choices["model"]
             raise UserError(f"model={model}: needs labels, but {spec.name} has none")
         cfg.model.num_classes = spec.num_classes
-    return _settle_likelihood(cfg, "gray" if spec.image_shape[0] == 1 else "colour")
+    return _settle_likelihood(cfg, _kind(spec.image_shape))
 
 
 def _settle_likelihood(cfg: DictConfig, kind: str) -> dict[str, str]:
@@ -129,6 +132,16 @@ def _settle_likelihood(cfg: DictConfig, kind: str) -> dict[str, str]:
     require(name in concrete, kind, name, f"one of {', '.join(concrete)}")
     cfg.likelihood = OmegaConf.load(paths[name])
     return {"likelihood": name}
+
+
+def _kind(image_shape: Sequence[int]) -> str:
+    return "gray" if image_shape[0] == 1 else "colour"
+
+
+def _usual_likelihood(settings: Mapping) -> str:
+    """What likelihood=auto stands for with the images of these flat settings."""
+    auto = cast(DictConfig, OmegaConf.load(CONF / "likelihood/auto.yaml"))
+    return str(auto[_kind(settings["model.image_shape"])])
 
 
 def record(cfg: DictConfig, settled: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -183,7 +196,8 @@ def price(about: Mapping) -> float | None:
 
 
 def caption(about: Mapping, step: int) -> str:
-    """Data set, model, KL weight, seed and step in one line, as far as there are such, for under a picture."""
+    """Data set, model, KL weight, seed and step in one line, as far as there are such, for under a picture; objective
+    and likelihood where they are not the usual ones."""
     settings, choices = about["settings"], about["choices"]
     parts = [data_name(settings, choices), choices["model"]]
     if dimensions := settings.get("model.latent_dim"):
@@ -192,6 +206,8 @@ def caption(about: Mapping, step: int) -> str:
         parts.append(f"objective {choices['objective']}")
     if "adversarial_loss" in choices:
         parts.append(f"{choices['adversarial_loss']} loss")
+    if (likelihood := choices.get("likelihood", "auto")) != "auto" and likelihood != _usual_likelihood(settings):
+        parts.append(f"likelihood {likelihood}")
     if "kl_weight" in settings:
         parts.append(f"KL weight {settings['kl_weight']:g} ({choices['kl_schedule']})")
     return " \N{MIDDLE DOT} ".join([*parts, f"seed {settings['seed']}", f"step {step}"])

@@ -57,6 +57,11 @@ class Likelihood(nn.Module):
     binary: bool = False            # of black and white images: training and evaluation binarise gray ones
     quantised: bool = False         # of images with 256 levels; if neither, log_prob is of a density
 
+    @property
+    def fitted_stddev(self) -> float | None:
+        """The standard deviation of all pixels that training has found, on the scale of [0, 1]; None: it seeks none."""
+        return None
+
     def forward(self, output: Tensor) -> ImageDistribution:
         """(B, parameters_per_value * C, H, W), unbounded -> a distribution over images (B, C, H, W)."""
         raise NotImplementedError
@@ -109,9 +114,19 @@ class LearnedGaussianLikelihood(Likelihood):
         super().__init__()
         self.log_variance = nn.Parameter(torch.tensor(2 * math.log(0.1)))   # of what is above the floor
 
+    @property
+    def variance(self) -> Tensor:
+        """() of every pixel, STDDEV_FLOOR^2 or more."""
+        return STDDEV_FLOOR**2 + self.log_variance.exp()
+
+    @property
+    def fitted_stddev(self) -> float:
+        """That of the learned variance."""
+        return self.variance.sqrt().item()
+
     def forward(self, output: Tensor) -> Gaussian:
-        """(B, C, H, W) -> Gaussian over (B, C, H, W), whose variance is STDDEV_FLOOR^2 or more."""
-        return Gaussian(torch.sigmoid(output.float()), STDDEV_FLOOR**2 + self.log_variance.exp())
+        """(B, C, H, W) -> Gaussian over (B, C, H, W)."""
+        return Gaussian(torch.sigmoid(output.float()), self.variance)
 
 
 class OptimalGaussianLikelihood(Likelihood):
@@ -125,6 +140,11 @@ class OptimalGaussianLikelihood(Likelihood):
         super().__init__()
         self.variance: Tensor
         self.register_buffer("variance", torch.tensor(1 / 12))      # of uniform noise, until there is a batch
+
+    @property
+    def fitted_stddev(self) -> float:
+        """That of the variance that evaluation uses."""
+        return self.variance.sqrt().item()
 
     def forward(self, output: Tensor) -> Gaussian:
         """(B, C, H, W) -> Gaussian over (B, C, H, W); in training mode, its log_prob sets the buffer."""

@@ -21,6 +21,7 @@ PICTURES = ("samples", "reconstructions")
 BRINGS = {"dataset": ("epochs", "augment"), "model": ("epochs", "lr", "batch_size", "augment"),
           "adversarial_loss": ("penalty",)}     # groups, and what else their choices set
 MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
+UNDRAWN = ("bits_per_dimension", "likelihood_stddev")     # the elbo in another unit, a detail: in the tables alone
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -169,7 +170,7 @@ def _draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> str:
 
     from genmodels.figures import canvas, sweeps  # import torch and matplotlib
     names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in headlines(row.get("validation", {}))
-                               if name != "bits_per_dimension")) or ["elbo"]     # which is the elbo in another unit
+                               if name not in UNDRAWN)) or ["elbo"]
     groups = _grouped(jobs, [key for key in swept if key != "seed"])
     curves = {name: {label: [job.curve(name) for job in members] for label, members in groups.items()}
               for name in names}

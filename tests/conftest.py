@@ -1,21 +1,27 @@
 """What the tests share: the real train.py and infer.py, called in this process on small data."""
 
+import json
+import os
+import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from PIL import Image
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from genmodels import config  # noqa: E402 (its resolvers are in the yamls)
+from genmodels import checkpoint, config  # noqa: E402 (its resolvers are in the yamls)
+from genmodels.trainers import loop  # noqa: E402
 
 SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]     # trains in a second
 
@@ -43,6 +49,41 @@ def write_pictures(folder: Path, count: int = 12, side: int = 16, seed: int = 0)
     noise = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
     for index, pixels in enumerate(noise):
         Image.fromarray(pixels).save(folder / f"{index:03d}.png")
+
+
+def rows(folder: Path) -> list[dict]:
+    """metrics.jsonl without what the wall clock says."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def same(one: object, other: object) -> bool:
+    """Bit-identical nested states."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def trained_states(folder: Path) -> dict:
+    found = checkpoint.latest(folder)
+    assert found is not None
+    return {"step": found.step, "trainer": found.states["trainer"], "means": found.states["means"]}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Both left the same, bit for bit: training states, weights for inference, rows, final metrics."""
+    assert same(trained_states(one), trained_states(other)) and same(weights(one), weights(other))
+    assert rows(one) == rows(other) and summary(one)["metrics"] == summary(other)["metrics"]
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +118,32 @@ def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
 
     def call(*overrides: str, folder: str = "run", figures: bool = False) -> Path:
         return train_in(tmp_path / folder, cache, *overrides, figures=figures)
+
+    return call
+
+
+@pytest.fixture
+def train_resumed(train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`train_here` without a stop, and with a SIGTERM in each of the steps `stops`, from 1, and the same command again
+    after it: both must leave the same. For any trainer. Returns the folder of the run that was stopped."""
+    reseed = loop.reseed
+
+    def call(*overrides: str, stops: Sequence[int]) -> Path:
+        whole = train_here(*overrides, folder="whole")
+        for stop in stops:
+            def interrupted(seed: int, stream: str, step: int, stop: int = stop) -> None:   # as a step begins
+                reseed(seed, stream, step)
+                if step + 1 == stop:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+                patch.setattr(loop, "reseed", interrupted)
+                train_here(*overrides, folder="halved")
+            assert ended.value.code == 128 + signal.SIGTERM
+            assert trained_states(Path("halved"))["step"] == stop and summary(Path("halved"))["status"] == "interrupted"
+        halved = train_here(*overrides, folder="halved")
+        assert_same_run(whole, halved)
+        return halved
 
     return call
 

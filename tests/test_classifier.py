@@ -3,9 +3,7 @@
 import csv
 import json
 import math
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -19,11 +17,10 @@ from types import SimpleNamespace
 import matplotlib.image
 import pytest
 import torch
-from conftest import SMALL, composed, train_in, write_pictures
+from conftest import SMALL, composed, rows, same, summary, train_in, write_pictures
 from filelock import FileLock
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from test_training import rows, same, summary, trained_states, weights
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
@@ -37,7 +34,6 @@ from genmodels.metrics import METRICS, accuracy
 from genmodels.metrics.evidence import Evidence
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
-from genmodels.trainers.classifier import ClassifierTrainer
 
 FAST = ["model=classifier", "model.widths=[8,16]", "model.hidden=32", "batch_size=64"]
 CLASSES = 4
@@ -91,24 +87,9 @@ def test_it_learns_the_digits_in_seconds(trained: Path) -> None:
     assert first["loss"] == pytest.approx(math.log(10), rel=0.3)      # it begins by guessing
 
 
-def test_resume_is_exact(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_is_exact(train_resumed: Train) -> None:
     """With BatchNorm's running moments, their average, and dropout."""
-    options = [*FAST, "max_steps=12", "evaluate_every=4", "checkpoint_every=4"]
-    whole = train_here(*options, folder="whole")
-    update, steps = ClassifierTrainer.update, iter(range(1, 100))
-
-    def interrupted(self: ClassifierTrainer, *arguments: object) -> dict:
-        terms = update(self, *arguments)    # type: ignore[arg-type]
-        if next(steps) == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return terms
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(ClassifierTrainer, "update", interrupted)
-        train_here(*options, folder="halved")
-    halved = train_here(*options, folder="halved")
-    assert same(weights(whole), weights(halved)) and same(trained_states(whole), trained_states(halved))
-    assert rows(whole) == rows(halved) and summary(whole)["metrics"] == summary(halved)["metrics"]
+    train_resumed(*FAST, "max_steps=12", "evaluate_every=4", "checkpoint_every=4", stops=[7])
 
 
 def test_smoothed_labels_bound_the_loss(train_here: Train) -> None:

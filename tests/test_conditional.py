@@ -135,6 +135,17 @@ def test_labels_that_are_none_are_refused() -> None:
         grids.samples(unconditional, Request(labels=[1]))
 
 
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_training_does_not_look_at_its_labels(kind: str) -> None:
+    """On an accelerator every look would wait for it. Tensors of the meta device have no values to look at."""
+    model = cvae(kind=kind).to("meta").train()
+    labels = torch.zeros(5, dtype=torch.long, device="meta")
+    terms = elbo.elbo_terms(model, torch.zeros(5, 1, 8, 8, device="meta"), labels)
+    assert terms.elbo.shape == (5,)
+    with pytest.raises(NotImplementedError, match="meta"):
+        model.eval().generate(torch.zeros(5, 3, device="meta"), labels)
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"num_classes": -1}, "num_classes=-1"), ({"num_classes": 2, "label_dropout": 1.0}, "label_dropout=1"),
     ({"num_classes": 0, "label_dropout": 0.1}, "label_dropout=0.1: must be 0 for a model without classes")])

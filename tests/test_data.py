@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from genmodels import files, hardware
 from genmodels.data import datasets, images, sources
 from genmodels.data.images import Augmentation, BatchStream, ImageData, ImageSet, ImageSpec
 from genmodels.data.sources import Decoded, ImageSource
+from genmodels.randomness import CONSTANT_SEED, generator
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -211,6 +213,17 @@ def test_too_few_images_are_refused() -> None:
 
 def numbered(size: int) -> ImageSet:
     return ImageSet(torch.zeros(size, 1, 1, 1, dtype=torch.uint8), torch.arange(size), torch.arange(size))
+
+
+def test_a_part_is_drawn_from_as_when_its_numbers_were_taken() -> None:
+    """Metrics that are quoted go by these images: known draws, in their own order or in that of the part."""
+    part = replace(numbered(1000), rows=torch.arange(1000).flip(0))
+    assert part.drawn(5, generator(CONSTANT_SEED, "drawn")).rows.tolist() == [528, 454, 671, 288, 91]
+    chosen = part.drawn(5, generator(CONSTANT_SEED, "spectrum"), in_order=True)
+    assert chosen.rows.tolist() == [823, 732, 435, 176, 150] and torch.equal(chosen.batch(slice(5)).labels, chosen.rows)
+    every = numbered(7).drawn(9, generator(0, "x"))
+    assert every.rows.sort().values.tolist() == list(range(7)) and every.rows.tolist() != list(range(7))
+    assert numbered(7).drawn(9, generator(0, "x"), in_order=True).rows.tolist() == list(range(7))
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (10, 10), (3, 10), (7, 1)])

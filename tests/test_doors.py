@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL, train_in
-from test_training import rows, same, trained_states, weights
+from conftest import ROOT, SMALL, assert_same_run, train_in
 
 QUICK = [*SMALL, "model.latent_dim=1"]      # of one dimension the maps at the end are drawn in half the time
 
@@ -88,8 +87,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, c
     assert kills >= 2
     done = run(*here, cwd=tmp_path)
     assert done.returncode == 0 and "resuming at step" in done.stdout, done.stdout + done.stderr
-    assert same(weights(whole), weights(halved)) and same(trained_states(whole), trained_states(halved))
-    assert rows(whole) == rows(halved)
+    assert_same_run(whole, halved)
 
 
 def test_a_sweep_with_a_failing_job(tmp_path: Path, cache: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL, train_in
@@ -127,3 +128,24 @@ def test_tiles_lie_where_they_should(channels: int) -> None:
     assert sheet.shape == (2 * 4 + 2, 3 * 6 + 2 * 2, channels)
     assert sheet[0, 0, 0] == 0 and sheet[0, 8, 0] == 1 and sheet[6, 0, 0] == 3 and sheet[6, 8, 0] == 4
     assert sheet[6:, 16:].min() == 255 and sheet[4:6].min() == 255
+
+
+@pytest.mark.parametrize("columns", [1, 9, 12])
+def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> None:
+    """Over several lines, which end where a part ends; the images are as large as over a short one."""
+    dot = "\N{MIDDLE DOT}"
+    parts = ["fashion_mnist", "cvae_mlp", "32 latent dimensions", "objective free_bits",
+             "likelihood continuous_bernoulli", "KL weight 0.25 (cyclical)", "seed 0", "step 14070"]
+
+    def drawn(caption: str) -> tuple[list[str], np.ndarray]:
+        figure = canvas.image_table(torch.zeros(columns, 1, 8, 8), columns, "")
+        path = canvas.Picture(figure, [{"n": columns}]).save(tmp_path, "picture", caption)
+        lines = figure.get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").splitlines()
+        return lines, (255 * matplotlib.image.imread(path)[:, :, 0]).astype(int)
+
+    lines, pixels = drawn(f" {dot} ".join(parts))
+    assert " ".join(lines) == f" {dot} ".join(parts) and len(lines) > 1
+    assert all(line.endswith(f" {dot}") for line in lines[:-1])
+    below = pixels[np.flatnonzero((pixels == 0).any(axis=1))[-1] + 1:]      # the images are black, the caption is gray
+    assert below.min() < 120 and below[:, -5:].min() == below[-2:].min() == 255
+    assert (pixels == 0).any(axis=1).sum() == pytest.approx((drawn("short")[1] == 0).any(axis=1).sum(), abs=3)

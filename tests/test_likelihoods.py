@@ -2,17 +2,14 @@
 
 import json
 import math
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT, SMALL, composed, write_pictures
+from conftest import ROOT, SMALL, composed, rows, summary, trained_states, weights, write_pictures
 from omegaconf import OmegaConf
-from test_training import rows, same, summary, trained_states, weights
 from torch import Tensor
 
 import genmodels
@@ -30,7 +27,6 @@ from genmodels.legal import UserError
 from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE
 from genmodels.pixels import STDDEV_FLOOR, ContinuousBernoulli, DiscretisedLogistic, Gaussian
-from genmodels.trainers.vae import VAETrainer
 
 CHOICES = sorted(path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml") if path.stem != "auto")
 LEVELS = (torch.arange(256) / 255).view(256, 1, 1, 1)       # images of one pixel, one of each value
@@ -208,32 +204,28 @@ def test_a_run_with_each(choice: str, train_here: Callable, cache: Path) -> None
     else:
         assert "bits_per_dimension" not in test
     model = genmodels.load(folder)
+    logged = [row["validation"].get("likelihood_stddev") for row in rows(folder) if "validation" in row]
+    assert logged[-1] == test.get("likelihood_stddev")
+    if choice in ("gaussian_learned", "gaussian_optimal"):      # at an output of 0, the mean of a pixel is 0.5
+        output = torch.zeros(1, 1, 1, 1)
+        off = model.likelihood(output).log_prob(pixel(0.5)) - model.likelihood(output).log_prob(pixel(0.75))
+        assert off.item() == pytest.approx(0.25**2 / (2 * logged[-1]**2), rel=1e-4)
+        assert len(set(logged)) == len(logged) == 3
+    else:
+        assert set(logged) == {None}
     assert not model.training and model.sample(5).min() >= 0 and model.sample(5).max() <= 1
     assert evaluate(model, datasets.digits(cache=str(cache)).load().test).items() <= test.items()
 
 
-def test_a_stopped_run_keeps_its_variance(train_here: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_keeps_its_variance(train_resumed: Callable) -> None:
     """Resumed bit for bit; what evaluation uses is the average over training's last batches."""
-    options = [*SMALL, "likelihood=gaussian_optimal", "max_steps=20", "lr=0.01", "trainer.updater.warmup_steps=5"]
-    whole = train_here(*options, folder="whole")
-    update, steps = VAETrainer.update, iter(range(1, 100))
-
-    def interrupted(self: VAETrainer, *arguments: object) -> dict:
-        terms = update(self, *arguments)    # type: ignore[arg-type]
-        if next(steps) == 13:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return terms
-
-    monkeypatch.setattr(VAETrainer, "update", interrupted)
-    with pytest.raises(SystemExit):
-        train_here(*options, folder="halved")
-    halved = train_here(*options, folder="halved")
-    assert same(weights(whole), weights(halved)) and same(trained_states(whole), trained_states(halved))
-    average, last = (trained_states(whole)["trainer"]["updater"][name]["likelihood.variance"].item()
+    folder = train_resumed(*SMALL, "likelihood=gaussian_optimal", "max_steps=20", "lr=0.01",
+                           "trainer.updater.warmup_steps=5", stops=[13])
+    average, last = (trained_states(folder)["trainer"]["updater"][name]["likelihood.variance"].item()
                      for name in ("average", "model"))
-    assert weights(whole)["likelihood.variance"].item() == average != last
+    assert weights(folder)["likelihood.variance"].item() == average != last
     assert 0.5 < average / last < 2 and average < 1 / 12 * 1.5
-    nats = [row["train"]["distortion"] for row in rows(whole) if "train" in row]
+    nats = [row["train"]["distortion"] for row in rows(folder) if "train" in row]
     assert nats[-1] == pytest.approx(392 * (math.log(2 * math.pi * last) + 1), rel=1e-5)
 
 
@@ -261,6 +253,17 @@ def test_auto_is_settled_by_the_data(train_here: Callable, tmp_path: Path, caplo
     assert test["bits_per_dimension"] == pytest.approx(-test["elbo"] / 768 / math.log(2))
     assert 7 < test["bits_per_dimension"] < 12      # noise of 256 levels has 8
     assert genmodels.load(coloured).sample(2).shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize(("channels", "choice", "words"), [
+    (1, "bernoulli", "dimensions \N{MIDDLE DOT} KL"), (3, "discretised_logistic", "dimensions \N{MIDDLE DOT} KL"),
+    (3, "gaussian", "dimensions \N{MIDDLE DOT} likelihood gaussian \N{MIDDLE DOT} KL"),
+    (1, "discretised_logistic", "likelihood discretised_logistic"), (1, "auto", "dimensions \N{MIDDLE DOT} KL")])
+def test_captions_name_a_likelihood_that_is_not_the_usual_one(channels: int, choice: str, words: str) -> None:
+    cfg = composed("train", f"likelihood={choice}")
+    settings = config.record(cfg, config.settle(cfg, ImageSpec("planted", (channels, 8, 8))))
+    about = {"settings": config.numbers(settings), "choices": settings["choices"]}
+    assert words in config.caption(about, 1)
 
 
 def test_combinations_that_make_no_sense_are_refused(train_here: Callable, tmp_path: Path) -> None:

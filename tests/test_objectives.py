@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import os
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, composed
+from conftest import ROOT, SMALL, composed, rows, summary, trained_states
 from hydra.utils import instantiate
-from test_training import rows, same, summary, trained_states, weights
 
 import genmodels
 from genmodels import config, doors
@@ -200,26 +197,10 @@ def test_every_objective_trains_and_shows_its_weight(choice: str, train_here: Tr
 
 
 @pytest.mark.parametrize("choice", ["kl_target", "geco"])
-def test_resume_of_what_has_state_is_exact(choice: str, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_of_what_has_state_is_exact(choice: str, train_resumed: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between two rows, within and after GECO's measuring."""
-    options = [*SMALL, f"objective={choice}", "max_steps=30", "evaluate_every=30"]
     monkeypatch.setattr("genmodels.trainers.loop.LOG_ROWS", 8)
-    whole = train_here(*options, folder="whole")
-    update, steps = VAETrainer.update, iter(range(1, 100))
-
-    def interrupted(self: VAETrainer, *arguments: Any) -> dict:
-        terms = update(self, *arguments)
-        if next(steps) in (2, 17):
-            os.kill(os.getpid(), signal.SIGTERM)
-        return terms
-
-    monkeypatch.setattr(VAETrainer, "update", interrupted)
-    for _ in range(2):
-        with pytest.raises(SystemExit):
-            train_here(*options, folder="halved")
-    halved = train_here(*options, folder="halved")
-    assert same(weights(whole), weights(halved)) and same(trained_states(whole), trained_states(halved))
-    assert rows(whole) == rows(halved)
+    train_resumed(*SMALL, f"objective={choice}", "max_steps=30", "evaluate_every=30", stops=[2, 17])
 
 
 def trainer_of(objective: Objective, **options: Any) -> VAETrainer:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from conftest import SMALL
-from test_training import rows, same, summary, weights
+from conftest import SMALL, rows, same, summary, weights
 
 from genmodels import config
 from genmodels.tracking import flatten

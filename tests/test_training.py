@@ -1,19 +1,15 @@
 """Training in this process: what a run leaves, exact resume, what must not touch the weights, quality, faults."""
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import SMALL
-from safetensors.torch import load_file
+from conftest import SMALL, assert_same_run, rows, same, summary, trained_states, weights
 
 import genmodels
-from genmodels import checkpoint
 from genmodels.catalogue import select
 from genmodels.figures import FIGURES
 from genmodels.legal import UserError
@@ -22,35 +18,6 @@ from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
 
 Train = Callable[..., Path]
-
-
-def rows(folder: Path) -> list[dict]:
-    """metrics.jsonl without what the wall clock says."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
-
-
-def summary(folder: Path) -> dict:
-    return json.loads((folder / "summary.json").read_text())
-
-
-def same(one: object, other: object) -> bool:
-    """Bit-identical nested states."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return one == other
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def trained_states(folder: Path) -> dict:
-    found = checkpoint.latest(folder)
-    assert found is not None
-    return {"step": found.step, "trainer": found.states["trainer"], "means": found.states["means"]}
 
 
 def test_what_a_run_leaves(train_here: Train) -> None:
@@ -90,28 +57,11 @@ def test_a_checkpoint_holds_no_paths_of_this_machine(train_here: Train, tmp_path
 
 
 @pytest.mark.parametrize("stop", [1, 13, 20, 29])
-def test_resume_is_exact(stop: int, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_is_exact(stop: int, train_resumed: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run stopped after any step, also within an epoch and between two rows, ends as if it had not been stopped."""
-    options = [*SMALL, "max_steps=30", "evaluate_every=10", "checkpoint_every=10"]
     monkeypatch.setattr("genmodels.trainers.loop.LOG_ROWS", 8)      # a row every fourth step
-    whole = train_here(*options, folder="whole")
-
-    update, steps = VAETrainer.update, iter(range(1, 100))
-
-    def interrupted(self: VAETrainer, *arguments: object) -> dict:
-        terms = update(self, *arguments)
-        if next(steps) == stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return terms
-
-    monkeypatch.setattr(VAETrainer, "update", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        train_here(*options, folder="halved")
-    assert ended.value.code == 128 + signal.SIGTERM
-    halved = train_here(*options, folder="halved")
-    assert same(weights(whole), weights(halved)) and same(trained_states(whole), trained_states(halved))
-    assert rows(whole) == rows(halved)
-    assert summary(halved)["status"] == "finished" and summary(whole)["metrics"] == summary(halved)["metrics"]
+    halved = train_resumed(*SMALL, "max_steps=30", "evaluate_every=10", "checkpoint_every=10", stops=[stop])
+    assert summary(halved)["status"] == "finished"
 
 
 def test_rows_beyond_the_checkpoint_are_written_again(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +83,7 @@ def test_rows_beyond_the_checkpoint_are_written_again(train_here: Train, monkeyp
     with open(died / "metrics.jsonl", "a") as file:
         file.write('{"step": 18, "tra')
     train_here(*options, folder="died")
-    assert rows(died) == rows(whole) and same(weights(died), weights(whole))
+    assert_same_run(died, whole)
     assert "error" not in summary(died)
 
 

@@ -185,6 +185,12 @@ class ImageSet:
         for start in range(0, len(self), batch_size):
             yield self.batch(slice(start, start + batch_size))
 
+    def drawn(self, n: int, generator: torch.Generator, *, in_order: bool = False) -> "ImageSet":
+        """n images of the part at random, or all where there are no more; as they are drawn, or in the part's order."""
+        chosen = torch.randperm(len(self), generator=generator)[:n]
+        chosen = chosen.sort().values if in_order else chosen
+        return replace(self, rows=self.rows[chosen.to(self.rows.device)])
+
 
 @dataclass(frozen=True)
 class ImageData:

@@ -34,7 +34,8 @@ CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59
 styled = matplotlib.rc_context(STYLE)   # a decorator: what the function draws has the house style
 CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
-TITLE_LETTERS = 9.5     # of a title in an inch
+TITLE_LETTERS, CAPTION_LETTERS = 9.5, 15.5  # of a title, of a caption in an inch
+CAPTION_LINE = 0.14     # inches
 GAP_PIXELS = 2
 LEVEL = 9               # letters of a column's name; with longer ones, all are slanted
 
@@ -68,7 +69,11 @@ class Picture:
 
     def save(self, folder: Path, name: str, caption: str) -> Path:
         """Write <name>.png, with the caption under it, and <name>.csv; returns the path of the png."""
-        self.figure.supxlabel(caption, x=0.01, ha="left", **CAPTION)
+        fixed, dot = "\N{NO-BREAK SPACE}", "\N{MIDDLE DOT}"
+        parts = caption.replace(" ", fixed).replace(f"{dot}{fixed}", f"{dot} ")     # a line ends after a dot
+        lines = textwrap.wrap(parts, int(CAPTION_LETTERS * self.figure.get_figwidth()))
+        self.figure.set_figheight(self.figure.get_figheight() + CAPTION_LINE * (len(lines) - 1))
+        self.figure.supxlabel("\n".join(lines), x=0.01, ha="left", **CAPTION)
         path = folder / f"{name}.png"
         save(self.figure, path)
         files.write_csv(path.with_suffix(".csv"), self.table)

@@ -6,7 +6,7 @@ from torch import Tensor
 from genmodels.figures.canvas import Picture, Request, image_table
 from genmodels.figures.grids import latent_table
 from genmodels.figures.labels import class_name, in_turn
-from genmodels.metrics.likelihood import kl_per_dimension
+from genmodels.metrics.posterior import posteriors
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
@@ -74,8 +74,8 @@ def traversals(model: VAE, request: Request) -> Picture:
     Numbers: every dimension's KL and where the test image lies.
     """
     assert request.part is not None
-    kl = kl_per_dimension(model, request.part)                          # (D,)
-    order = kl.argsort(descending=True)
+    kl = posteriors(model, request.part).kl.mean(dim=0)                 # (D,)
+    order = kl.argsort(descending=True, stable=True)
     shown = order[:min(len(order), 10, request.n)].tolist()
     image, label = request.part.batch(slice(0, 1))
     mean = model.encode(image, label).mean                              # (1, D)

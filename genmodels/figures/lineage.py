@@ -15,7 +15,7 @@ from genmodels.models.generative import GenerativeModel
 COLUMNS = 14                                    # stored steps that are shown, of more
 ROWS = {"samples": 6, "reconstructions": 3}     # of images, for what is stored
 TERMS = {"kl_weight": "KL weight", "kl": "KL (nats per image)", "distortion": "distortion (nats per image)"}
-CELL, LEFT, RIGHT, CURVE, TITLE, BELOW = 0.6, 1.0, 0.15, 0.75, 0.4, 0.75       # inches
+CELL, LEFT, RIGHT, CURVE, TITLE, BELOW = 0.6, 1.0, 0.15, 0.75, 0.4, 0.85       # inches
 NARROWEST = 6.0     # inches that titles and caption need
 
 

@@ -1,11 +1,8 @@
 """What a label does in a latent-variable model: how much of it is left in z, and whether the decoder listens to it."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from genmodels.data.images import ImageSet
 from genmodels.losses.elbo import elbo_terms
 from genmodels.metrics.evidence import Evidence
 from genmodels.metrics.likelihood import observed
@@ -23,8 +20,8 @@ def leakage(model: VAE, evidence: Evidence) -> dict[str, float]:
     A VAE's z holds much of the label. A good conditional model's z holds none, as its decoder is told the label anyway:
     accuracy near chance. Where it is not, z and label disagree when samples combine them freely.
     """
-    train, test = evidence.data.train, evidence.data.test
-    return probe(posteriors(model, _drawn(train, PROBED)), posteriors(model, test))
+    train = evidence.data.train.drawn(PROBED, generator(CONSTANT_SEED, "drawn"))
+    return probe(posteriors(model, train), posteriors(model, evidence.data.test))
 
 
 def probe(train: Posteriors, test: Posteriors) -> dict[str, float]:
@@ -48,7 +45,8 @@ def elbo_classification(model: VAE, evidence: Evidence) -> dict[str, float]:
     Bayes' rule with equal classes, the bound for log p(x|y). A model that ignores its label is at chance. Returns the
     `accuracy`, its `chance`, 1 / classes, and the number `n` of images, drawn at random; of many classes, fewer images.
     """
-    part = _drawn(evidence.data.test, min(evidence.n, BOUNDS // model.num_classes))
+    count = min(evidence.n, BOUNDS // model.num_classes)
+    part = evidence.data.test.drawn(count, generator(CONSTANT_SEED, "drawn"))
     right = [class_elbos(model, images, index).argmax(dim=1) == labels
              for index, (images, labels) in enumerate(part.batches(500))]
     return {"accuracy": torch.cat(right).double().mean().item(), "chance": 1 / model.num_classes, "n": len(part)}
@@ -66,9 +64,3 @@ def class_elbos(model: VAE, images: Tensor, step: int = 0) -> Tensor:
         terms = elbo_terms(model, observed(model, images), torch.full((len(images),), label, device=images.device))
         bounds.append(terms.elbo)
     return torch.stack(bounds, dim=1)
-
-
-def _drawn(part: ImageSet, n: int) -> ImageSet:
-    """n images of a part, or all, at random but always the same ones."""
-    order = torch.randperm(len(part), generator=generator(CONSTANT_SEED, "drawn"))[:n]
-    return replace(part, rows=part.rows[order.to(part.rows.device)])

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import replace
 
 import torch
 
@@ -52,8 +51,7 @@ def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
 def codes(model: VAE, part: ImageSet, count: int) -> torch.Tensor:
     """z ~ q(z|x) of `count` images of a part, drawn at random with a constant seed, (count, D) float64."""
     noise = generator(CONSTANT_SEED, "codes")
-    chosen = torch.randperm(len(part), generator=noise)[:count].to(part.rows.device)
-    return posteriors(model, replace(part, rows=part.rows[chosen])).sample(noise)
+    return posteriors(model, part.drawn(count, noise)).sample(noise)
 
 
 DENSITIES = {

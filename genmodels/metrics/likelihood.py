@@ -62,13 +62,16 @@ def bound(model: VAE, seen: Observations) -> dict[str, float]:
     Where a pixel has finitely many values, `bits_per_dimension` is what a value costs at most to store:
     -elbo / (C H W log 2); lower is better. The ELBO of a density (Gaussian, continuous Bernoulli) bounds no such cost:
     it grows without limit as the density sharpens around the 256 values that there are, and depends on the unit of
-    brightness.
+    brightness. Where such a density's width was found by training, `likelihood_stddev` is what it is, on the scale of
+    [0, 1].
     """
     elbo = seen.elbo
     numbers = {"elbo": elbo.mean().item(), "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
                "distortion": seen.distortion.mean().item(), "rate": seen.kl.sum(dim=1).mean().item()}
     if model.binary or model.likelihood.quantised:
         numbers["bits_per_dimension"] = -numbers["elbo"] / (math.prod(model.image_shape) * math.log(2))
+    if (stddev := model.likelihood.fitted_stddev) is not None:
+        numbers["likelihood_stddev"] = stddev
     return numbers | {"n": len(elbo)}
 
 
@@ -91,11 +94,10 @@ def iwae(model: VAE, evidence: Evidence, batch_size: int = 100) -> dict[str, flo
     `evidence.seed`. Nats per image: `iwae`, `elbo` (the mean over the same k samples), their difference `gap` with
     standard errors over the images; `effective_samples` of k, (sum w)^2 / sum w^2: near 1, L_k is far from log p(x).
     """
-    part, k = evidence.data.test, evidence.k
-    order = torch.randperm(len(part), generator=generator(CONSTANT_SEED, "importance-weighted images"))
+    k, noise = evidence.k, generator(CONSTANT_SEED, "importance-weighted images")
+    part = evidence.data.test.drawn(evidence.n, noise, in_order=True)
     bounds, singles, effective = [], [], []
-    for index, chosen in enumerate(order[:evidence.n].sort().values.split(batch_size)):
-        images, labels = part.batch(chosen)
+    for index, (images, labels) in enumerate(part.batches(batch_size)):
         reseed(CONSTANT_SEED, "importance-weighted images", index)
         images = observed(model, images)
         reseed(evidence.seed, "importance samples", index)
@@ -131,11 +133,6 @@ def log_weights(model: VAE, images: Tensor, labels: Tensor, k: int) -> Iterator[
 def observed(model: VAE, images: Tensor) -> Tensor:
     """Images as an evaluation sees them: gray ones drawn black and white for a likelihood of those."""
     return binarise(images) if model.binary else images
-
-
-def kl_per_dimension(model: VAE, part: ImageSet) -> Tensor:
-    """KL(q(z_d|x) || p(z_d)) averaged over a part of the data, (D,) float64 nats; their sum is the rate."""
-    return observe(model, part).kl.mean(dim=0)
 
 
 def _others(size: int, index: int) -> Tensor:

@@ -66,7 +66,8 @@ def spectrum(model: VAE, train: ImageSet) -> Spectrum | None:
     x (1 - x) to each pixel's variance, exactly, and nothing to the covariances: no draws are needed.
     """
     size = math.prod(model.image_shape)
-    part = some(train, IMAGES if size <= EXACT else VALUES // size)
+    count = IMAGES if size <= EXACT else VALUES // size
+    part = train.drawn(count, generator(CONSTANT_SEED, "spectrum"), in_order=True)
     means, shares = mean_images(part, getattr(model, "num_classes", 0))
     likelihood = around(model.likelihood, means.to(next(model.parameters())))
     if likelihood is None:
@@ -96,7 +97,8 @@ def unexplained(model: VAE, train: ImageSet) -> float | None:
     found on one half of the images and measured on the other, so that chance directions do not count. Reseeds torch's
     global generators. None where the likelihood has no variance.
     """
-    part = some(train, min(10_000, VALUES // math.prod(model.image_shape)))
+    count = min(10_000, VALUES // math.prod(model.image_shape))
+    part = train.drawn(count, generator(CONSTANT_SEED, "spectrum"), in_order=True)
     reseed(CONSTANT_SEED, "spectrum")
     rests, variances = [], []
     for images, labels in part.batches(500):
@@ -154,9 +156,3 @@ def flat_variance(likelihood: ImageDistribution, images: Tensor) -> Tensor:
 def whitening(variance: Tensor) -> Tensor:
     """What to multiply pixels by, so that their noise has variance 1."""
     return variance.clamp(min=QUIETEST * variance.max().item()).rsqrt()
-
-
-def some(part: ImageSet, count: int) -> ImageSet:
-    """At most so many images of a part, drawn at random by a constant seed."""
-    order = torch.randperm(len(part), generator=generator(CONSTANT_SEED, "spectrum"))
-    return ImageSet(part.images, part.labels, part.rows[order[:count].sort().values.to(part.rows.device)], part.device)

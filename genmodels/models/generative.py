@@ -62,16 +62,15 @@ class GenerativeModel(nn.Module):
     def condition(self, labels: Tensor | None, n: int) -> tuple[Tensor, ...]:
         """What networks take besides n inputs: the embedding (n, E) of labels (n,) or None; () without classes.
 
-        Raises ValueError for a label that is none, and for a missing one where training hid none.
+        In evaluation mode, raises ValueError for a label that is none, and for a missing one where training hid none.
+        Training's labels are those of the data that the model was made for: an accelerator need not wait for a look.
         """
         if not self.num_classes:
             return ()
         if labels is None:
             labels = torch.full((n,), -1, device=self.device)
-        lowest = -1 if self.label_dropout else 0
-        illegal = labels[(labels < lowest) | (labels >= self.num_classes)].tolist()
-        require(not illegal, "labels", illegal[:1], f"integers from 0 to {self.num_classes - 1}" + (
-            ", or -1 for no label" if self.label_dropout else ": this model was trained without label_dropout"))
+        if not self.training:
+            self._check_labels(labels)
         return (self.label_embedding(labels + 1),)
 
     def check_classes(self, labels: Sequence[int], names: Sequence[str] = ()) -> None:
@@ -86,3 +85,9 @@ class GenerativeModel(nn.Module):
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """n images of the model's own making, (n, C, H, W) in [0, 1]."""
         return self.generate(self.prior(n, temperature), labels)
+
+    def _check_labels(self, labels: Tensor) -> None:
+        lowest = -1 if self.label_dropout else 0
+        illegal = labels[(labels < lowest) | (labels >= self.num_classes)].tolist()
+        require(not illegal, "labels", illegal[:1], f"integers from 0 to {self.num_classes - 1}" + (
+            ", or -1 for no label" if self.label_dropout else ": this model was trained without label_dropout"))
