@@ -204,7 +204,7 @@ def test_resume_of_what_has_state_is_exact(choice: str, train_resumed: Train, mo
 
 
 def trainer_of(objective: Objective, **options: Any) -> VAETrainer:
-    updater = partial(Updater, batch_size=4, lr=0.001, warmup_steps=0, betas=(0.9, 0.99), weight_decay=0.0,
+    updater = partial(Updater, batch_size=4, lr=0.001, warmup_steps=0, lr_end=0.0, betas=(0.9, 0.99), weight_decay=0.0,
                       clip_norm=1.0, ema_images=10, precision="fp32")
     return VAETrainer(batch_normed(), updater=updater, objective=objective, binarise=None,
                       **{"kl_schedule": constant} | options)

@@ -216,14 +216,21 @@ def test_running_means_survive_a_stop() -> None:
     one.add({"a": torch.tensor(3.0)})
     other.load_state_dict(one.state_dict())
     other.add({"a": torch.tensor(5.0)})
-    assert other.take() == {"a": 3.0} and one.take() == {"a": 2.0} and one.count == 0
+    assert other.take() == {"a": 3.0} and one.take() == {"a": 2.0} and one.take() == {}
+
+
+def test_each_term_has_its_own_mean() -> None:
+    means = Means()
+    for terms in ({"a": 1.0, "b": 4.0}, {"a": 2.0}, {"a": 6.0}):
+        means.add({name: torch.tensor(value) for name, value in terms.items()})
+    assert means.take() == {"a": 3.0, "b": 4.0}
 
 
 def test_the_average_follows_with_the_stated_half_life() -> None:
     """Weights that jump from 0 to 1 and stay: after one half-life the average is 1/2, after two 3/4."""
     network = torch.nn.Linear(1, 1, bias=False)
-    updater = Updater(network, batch_size=10, lr=1e-12, warmup_steps=0, betas=(0.9, 0.99), weight_decay=0.0,
-                      clip_norm=1.0, ema_images=200, precision="fp32")
+    updater = Updater(network, batch_size=10, lr=1e-12, warmup_steps=0, lr_end=0.0, betas=(0.9, 0.99),
+                      weight_decay=0.0, clip_norm=1.0, ema_images=200, precision="fp32")
     network.weight.data.zero_()
     step = 0
     for value, expected in [(0.0, 0.0), (1.0, 0.5), (1.0, 0.75)]:

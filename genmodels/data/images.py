@@ -91,21 +91,23 @@ class DiffAugment:
     """
 
     colour: bool | None         # brightness, saturation and contrast; None: of colour images
-    translation: float          # moved by up to this share of the side each way; edges are repeated
+    translation: float | None   # moved by up to this share of the side, edges repeated; None: 0.125 of colour images
     cutout: float | None        # side of a gray square somewhere, as a share of the image's; None: 0.5 of colour images
 
     def __post_init__(self) -> None:
-        require(0 <= self.translation <= 1, "translation", self.translation, "a number in [0, 1]")
-        require(self.cutout is None or 0 <= self.cutout <= 1, "cutout", self.cutout, "a number in [0, 1], or null")
+        for name in ("translation", "cutout"):
+            share = getattr(self, name)
+            require(share is None or 0 <= share <= 1, name, share, "a number in [0, 1], or null")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to images of the same shape; with `colour`, values may leave [0, 1]."""
         in_colour = images.shape[1] == 3
-        cutout = (0.5 if in_colour else 0.0) if self.cutout is None else self.cutout
+        translation, cutout = (share if share is not None else usual if in_colour else 0.0
+                               for share, usual in ((self.translation, 0.125), (self.cutout, 0.5)))
         if in_colour if self.colour is None else self.colour:
             images = recoloured(images)
-        if self.translation:
-            images = translated(images, self.translation)
+        if translation:
+            images = translated(images, translation)
         return blotted(images, cutout) if cutout else images
 
 
