@@ -116,7 +116,7 @@ def latent_atlas(model: VAE, request: Request) -> Picture:
 def region(model: GenerativeModel, request: Request) -> Picture:
     """Samples from a chosen region, z ~ N(center, spread^2 I), with its place on a map where there are two dimensions.
 
-    What a VAE can do and a GAN cannot. Numbers: each image's z.
+    Of a VAE, whose encoder tells where images lie, it is a place to be chosen; a GAN has none. Numbers: each image's z.
     """
     center = [0.0] * model.latent_dim if request.center is None else [float(value) for value in request.center]
     require(len(center) == model.latent_dim, "center", center, f"{model.latent_dim} numbers, one for each dimension")
