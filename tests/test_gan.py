@@ -241,7 +241,8 @@ def test_verdicts_on_planted_generators() -> None:
     (health.Case(1.0, 0.0, held_out=0.99, trained=1.0), health.WINS, "learns little"),
     (health.Case(1.0, 0.0, {"shirt": (0.001, 0.1)}, 0.6, 0.9), health.PARTLY, "shirt (0.1% of the samples, 10.0%"),
     (health.Case(0.2, 0.0, {"shirt": (0.0, 0.1)}), health.COLLAPSED, "0.20 times"),
-    (health.Case(0.9, 0.6), health.COLLAPSED, "60.0% of them have a twin")])
+    (health.Case(0.9, 0.6), health.COLLAPSED, "60.0% of them have a twin"),
+    (health.Case(0.9, 0.0), health.HEALTHY, "nothing can be said without its discriminator")])
 def test_verdicts_on_planted_numbers(case: health.Case, label: str, words: str) -> None:
     found = health.judge(case)
     assert found.label == label and words in " ".join(found.sentences)

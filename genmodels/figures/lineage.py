@@ -14,7 +14,9 @@ from genmodels.models.generative import GenerativeModel
 
 COLUMNS = 14                                    # stored steps that are shown, of more
 ROWS = {"samples": 6, "reconstructions": 3}     # of images, for what is stored
-TERMS = {"kl_weight": "KL weight", "kl": "KL (nats per image)", "distortion": "distortion (nats per image)"}
+TERMS = {"kl_weight": "KL weight", "kl": "KL (nats per image)", "distortion": "distortion (nats per image)",
+         "discriminator_loss": "loss of D", "generator_loss": "loss of G",
+         "real_above_fake": "pairs that D tells apart (share)"}
 CELL, LEFT, RIGHT, CURVE, TITLE, BELOW = 0.6, 1.0, 0.15, 0.75, 0.4, 0.85       # inches
 NARROWEST = 6.0     # inches that titles and caption need
 
@@ -22,7 +24,8 @@ NARROWEST = 6.0     # inches that titles and caption need
 @styled
 def lineage(_: GenerativeModel, request: Request) -> Picture:
     """One column for each stored step: images from the same noise, reconstructions of the same test images, and under
-    them, where the run has them, KL weight, KL and distortion of training. Numbers: these terms at those steps."""
+    them, where the run has them, KL weight, KL and distortion of training, or how the game stands. Numbers: these terms
+    at those steps."""
     assert request.run is not None
     steps = stored_steps(request.run)
     steps = [steps[index] for index in np.unique(np.linspace(0, len(steps) - 1, COLUMNS).round().astype(int))]
@@ -30,7 +33,8 @@ def lineage(_: GenerativeModel, request: Request) -> Picture:
               if _path(request.run, name, steps[0]).exists()}
     rows = [row for row in read_rows(request.run) if "train" in row]
     logged = [row["step"] for row in rows]
-    terms = {name: [row["train"][name] for row in rows] for name in TERMS if name in rows[0]["train"]}
+    terms = {name: [row["train"][name] for row in rows] for name in TERMS
+             if all(name in row["train"] for row in rows)}
     epochs = [f"{epoch:.3g}" for epoch in np.interp(steps, logged, [row["epoch"] for row in rows])]
 
     sizes = [(len(steps), CELL * len(strip[0])) for strip in strips.values()] + [(len(steps) + 0.5, CURVE)] * len(terms)
