@@ -91,8 +91,8 @@ def judge(case: Case) -> Verdict:
         return Verdict(PARTLY, [f"Classes are missing: {named}.", variety,
                                 f"Try more steps, adversarial_loss=relativistic, {PENALTIES}, a larger batch_size."])
     if case.held_out is None or case.trained is None:
-        return Verdict(HEALTHY, [variety, "Of the game nothing can be said without its discriminator: see the verdict in "
-                                          "the run's summary.json."])
+        return Verdict(HEALTHY, [variety, "Of the game nothing can be said without its discriminator: see the verdict "
+                                          "in the run's summary.json."])
     told = (f"D puts training images above generated ones in {case.trained:.1%} of pairs, images that it was not "
             f"trained on in {case.held_out:.1%} (50 %: it cannot tell).")
     if case.trained - case.held_out > MEMORY:
