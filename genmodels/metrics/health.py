@@ -84,7 +84,8 @@ def judge(case: Case) -> Verdict:
                f"{case.twins:.1%} of them have a twin.")
     if case.spread < SPREAD or case.twins > TWINS:
         return Verdict(COLLAPSED, [f"It makes hardly more than a few images. {variety}",
-                                   f"Try more steps, {PENALTIES}, adversarial_loss=relativistic, a smaller lr, another seed."])
+                                   f"Try more steps, {PENALTIES}, adversarial_loss=relativistic, a smaller lr, "
+                                   "another seed."])
     if case.missing:
         named = ", ".join(f"{name} ({found:.1%} of the samples, {real:.1%} of the images)"
                           for name, (found, real) in case.missing.items())
