@@ -19,7 +19,7 @@ from genmodels.tracking import brief, is_held
 
 PICTURES = ("samples", "reconstructions")
 BRINGS = {"dataset": ("epochs", "augment"), "model": ("epochs", "lr", "batch_size", "augment"),
-          "adversarial_loss": ("penalty",)}     # groups, and what else their choices set
+          "objective": ("kl_schedule", "kl_weight"), "adversarial_loss": ("penalty",)}  # what else groups' choices set
 MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
 UNDRAWN = ("bits_per_dimension", "likelihood_stddev")     # the elbo in another unit, a detail: in the tables alone
 TEMPLATE = Path(__file__).with_name("report.html.j2")

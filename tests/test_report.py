@@ -69,6 +69,9 @@ def test_what_a_choice_brings_is_not_swept_unless_it_is() -> None:
     assert report.swept_settings(jobs(
         ("hinge", 0, "gan", 1), ("hinge", 0, "gan", 2), ("hinge", 0, "vae", 3))) == ["lr", "model"]
     assert report.swept_settings(jobs(("hinge", 0, "gan", 1), ("hinge", 5, "gan", 1))) == ["penalty.gradient"]
+    cures = [report.Job(Path("x"), {"objective": objective, "kl_schedule": schedule}, {}, [])
+             for objective, schedule in (("elbo", "linear"), ("capacity", "late"))]
+    assert report.swept_settings(cures) == ["objective"]
 
 
 def test_tables(sweep: Path, capsys: pytest.CaptureFixture) -> None:
