@@ -18,8 +18,9 @@ from genmodels.legal import show
 from genmodels.tracking import brief, is_held
 
 PICTURES = ("samples", "reconstructions")
+# What a choice of these groups sets besides
 BRINGS = {"dataset": ("epochs", "augment"), "model": ("epochs", "lr", "batch_size", "augment"),
-          "objective": ("kl_schedule", "kl_weight"), "adversarial_loss": ("penalty",)}  # what else groups' choices set
+          "objective": ("kl_schedule", "kl_weight"), "adversarial_loss": ("penalty",)}
 MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
 UNDRAWN = ("bits_per_dimension", "likelihood_stddev")     # the elbo in another unit, a detail: in the tables alone
 TEMPLATE = Path(__file__).with_name("report.html.j2")
