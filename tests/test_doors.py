@@ -66,6 +66,7 @@ def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, cache: Path) -> None:
     """kill -9 at random moments, again and again; then the uninterrupted run, of this process, bit for bit."""
     options = [*QUICK, "max_steps=600", "checkpoint_every=11", "evaluate_every=200", "batch_size=16"]
@@ -90,6 +91,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, c
     assert_same_run(whole, halved)
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_failing_job(tmp_path: Path, cache: Path) -> None:
     """One job of three fails: the others finish, its log says why, the exit status is 1, a report is there; the same
     command runs only what is missing, and another weight in the list joins the finished ones."""
