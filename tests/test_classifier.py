@@ -240,6 +240,7 @@ def vae(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     return train_in(tmp_path_factory.mktemp("vae") / "vae", cache, *SMALL, "max_steps=1")
 
 
+@pytest.mark.slow
 def test_a_missing_judge_is_trained_and_found_again(vae: Path, infer_here: Callable, cache: Path, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch,
                                                     caplog: pytest.LogCaptureFixture) -> None:

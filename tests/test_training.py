@@ -202,6 +202,7 @@ def test_other_ways_to_compute(override: str, train_here: Train) -> None:
     assert done["metrics"]["test"]["elbo"] < 0
 
 
+@pytest.mark.slow
 def test_quality_after_two_epochs(train_here: Train) -> None:
     """A silent loss of quality fails here. Measured over seeds 0, 1, 2: -142.8, -138.9, -140.7; a collapsed model has
     -165, an untrained one -545."""
