@@ -145,11 +145,8 @@ def _elsewhere(group: str, door: str) -> str:
     """The refusal of a group that comes with other models than this command line's, "" for any other key."""
     if group not in _groups(door):
         return ""
-    having = []
-    for path in sorted((config.CONF / "model").glob("*.yaml")):
-        with contextlib.suppress(HydraException):
-            composed(door, [f"model={path.stem}", f"{group}={next(iter(dict(_chosen(door))[group]))}"])
-            having.append(path.stem)
+    models = sorted(path.stem for path in (config.CONF / "model").glob("*.yaml"))
+    having = [name for name in models if group in composed(door, [f"model={name}"]).hydra.runtime.choices]
     return f"{group}: comes with model={', '.join(having)}"
 
 

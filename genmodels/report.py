@@ -95,10 +95,10 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
         show(value) for job in jobs
         if (value := job.settings.get(key, "auto" if "." in key else None)) not in open_ends}) > 1}
     top = {key for key in different if "." not in key}
-    brought = {name for group, names in BRINGS.items() if group in top for name in names}
     keep = [key for key in different if not any(part in top for part in key.split(".")[:-1])
             and (key in top or not {key.rpartition(".")[2], key.removeprefix("trainer.")} & (different - {key}))
-            and not (brought & set(key.split(".")) and any(_follows(key, group, jobs) for group in BRINGS))]
+            and not any(group in top and set(names) & set(key.split(".")) and _follows(key, group, jobs)
+                        for group, names in BRINGS.items())]
     return sorted(keep, key=lambda key: (key == "seed", key))
 
 

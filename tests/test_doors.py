@@ -45,6 +45,7 @@ def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
     (["+model.betta=3"], "train.py: model.betta: unknown setting"),
     (["model=gan", "kl_weight=30"], "train.py: kl_weight: no setting of model=gan: Generative adversarial network"),
     (["adversarial_loss=hinge"], "train.py: adversarial_loss: comes with model=cgan, gan"),
+    (["adversarial_loss=hing"], "train.py: adversarial_loss: comes with model=cgan, gan"),
     (["model.widths=[1,"], "cannot be read. Settings are written key=value"),
     (["epochs"], "cannot be read. Settings are written key=value"),
     (["dataset=mnist", "dataset.root=/nowhere"], "train.py: dataset.root=/nowhere: no MNIST files"),

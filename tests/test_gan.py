@@ -248,7 +248,7 @@ def test_verdicts_on_planted_numbers(case: health.Case, label: str, words: str) 
     assert found.label == label and words in " ".join(found.sentences)
 
 
-def test_missing_classes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_classes_are_named() -> None:
     """By a judge that reads the class from the brightness."""
     class Brightness(torch.nn.Module):
         num_classes = 2

@@ -1,7 +1,6 @@
 """One network's way from a loss to new weights: autocast, gradient clipping, AdamW, learning rate, moving average."""
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -99,9 +98,10 @@ class Updater:
         values = {name: value.item() for name, value in terms.items()}
         broken = [name for name, value in values.items() if not abs(value) < float("inf")]
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        clip = "a clip_norm" if self.clip_norm is None else f"a smaller clip_norm than {self.clip_norm:g}"
         return (f"step {step + 1}: {broken[0] if broken else 'loss'} is not finite ({numbers}; learning rate "
                 f"{self.learning_rate(step, total):.3g}). The weights were left as they were. Try a smaller lr than "
-                f"{self.lr:g}, a smaller clip_norm than {self.clip_norm or math.inf:g}"
+                f"{self.lr:g}, {clip}"
                 + (", or precision=fp32" if self.precision == "bf16" else ""))
 
 
