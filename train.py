@@ -48,6 +48,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     cfg.precision = hardware.choose_precision(cfg.precision, device)
     cfg.compile = cfg.compile is True
     hardware.choose_kernels(cfg.deterministic)
+    hardware.keep_freed_memory()
 
     source = instantiate(cfg.dataset)
     settings = config.record(cfg, config.settle(cfg, source.spec))

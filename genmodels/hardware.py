@@ -1,11 +1,14 @@
 """Which device a run computes on, how exactly, and how much memory there is."""
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import torch
 
 UNKNOWN_MEMORY = 8 * 2**30      # bytes, taken for granted where the system does not say
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4    # of mallopt(3)
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")    # of containers and batch systems; holds a number, or "max"
 
 
@@ -39,6 +42,18 @@ def choose_precision(name: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
     return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's allocator keep what is freed for what is asked for next, also of large tensors, in this process.
+
+    Otherwise the activations of each step come as fresh pages, which Linux fills with zeros first. Elsewhere than on
+    Linux with glibc this does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+            mallopt(parameter, value)
 
 
 def memory() -> int:
