@@ -1,8 +1,10 @@
-"""Make pictures and numbers from a trained model: `python infer.py checkpoint=runs/NAME`. `--help` lists the rest."""
+"""Make pictures and numbers from trained models: `python infer.py checkpoint=runs/NAME`. `--help` lists the rest."""
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +13,20 @@ import hydra
 from omegaconf import DictConfig
 
 from genmodels import config, doors
+from genmodels.errors import TooFewError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from genmodels.catalogue import Entry, Selection
+    from genmodels.catalogue import Selection
     from genmodels.data.images import ImageData
+    from genmodels.judge import Judge
     from genmodels.metrics.evidence import Evidence
-    from genmodels.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
+
+RESULTS = Path("results")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="infer")
@@ -30,93 +35,178 @@ def main(cfg: DictConfig) -> None:
     doors.job(infer, cfg, "infer")
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A trained model, what its file says of it, and what is to be made from it."""
+
+    checkpoint: str
+    model: "nn.Module"
+    about: dict[str, Any]
+    chosen: "Selection"
+    run: Path | None        # its folder, where that has what it kept as it trained
+
+    @property
+    def name(self) -> str:
+        """Of its results: a stranger's file may call itself ../../anything."""
+        return config.clean(self.about["name"])
+
+
 def infer(cfg: DictConfig, _: Path) -> None:
-    """From a checkpoint to results/<run name>/: every figure as png and csv, the metrics as metrics.json."""
-    from genmodels import checkpoint, hardware  # here, with all that needs torch: `--help` answers without
-    from genmodels.catalogue import Selection
-    from genmodels.figures import FIGURES, Request, draw
-    from genmodels.metrics import METRICS
+    """From each checkpoint to results/<run name>/: every figure as png and csv, the metrics as metrics.json; of several
+    checkpoints the metrics in one table too."""
+    from genmodels import hardware  # here, with all that needs torch: `--help` answers without
+    from genmodels.judge import feature_space
     from genmodels.metrics.evidence import Evidence
+    from genmodels.metrics.features import usual
+    device = hardware.choose_device(cfg.device)
+    hardware.keep_freed_memory()
+    checkpoints = [cfg.checkpoint] if isinstance(cfg.checkpoint, str) else list(cfg.checkpoint)
+    subjects = [open_subject(cfg, checkpoint, device) for checkpoint in checkpoints]
+    data = read_data(cfg, subjects, device)
+    judge = find_judge(cfg, subjects, data)
+    shared: dict[str, Any] = {"k": cfg.k, "samples": cfg.samples, "seed": cfg.seed}
+    if judge is not None and data is not None:
+        shared |= {"judge": cache(partial(judge.model, device)),
+                   "school": partial(judge.school, spec=data.spec, device=device)}
+    if data is not None and any(subject.chosen.needs("features") for subject in subjects):
+        name = cfg.features or usual(data.spec.classes)
+        shared["features"] = cache(partial(feature_space, name, data, shared.get("judge")))
+    measured = {}
+    for subject in subjects:
+        make_figures(cfg, subject, data)
+        if subject.chosen["metrics"]:
+            assert data is not None
+            evidence = Evidence(data, config.price(subject.about), **shared)
+            measured[subject.name] = measure(cfg, subject, evidence)
+    if len(measured) > 1:
+        compare(measured)
+
+
+def open_subject(cfg: DictConfig, checkpoint_name: str, device: "torch.device") -> Subject:
+    """Load a model, and choose what can be made from it."""
+    from genmodels import checkpoint
+    from genmodels.catalogue import Selection
+    from genmodels.figures import FIGURES
+    from genmodels.metrics import METRICS
     from genmodels.metrics.ex_post import DENSITIES
     from genmodels.models.generative import GenerativeModel
 
-    device = hardware.choose_device(cfg.device)
-    model, about = checkpoint.open_run(cfg.checkpoint, device)
+    model, about = checkpoint.open_run(checkpoint_name, device)
     if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
-        raise ValueError(f"checkpoint={cfg.checkpoint}: does not say its {', '.join(sorted(missing))}")
-    generative = model if isinstance(model, GenerativeModel) else None
-    if generative:
-        generative.check_classes(cfg.labels or [], about["classes"])
+        raise ValueError(f"checkpoint={checkpoint_name}: does not say its {', '.join(sorted(missing))}")
+    if isinstance(model, GenerativeModel):
+        model.check_classes(cfg.labels or [], about["classes"])
     chosen = Selection(model, figures=(cfg.figures, FIGURES), metrics=(cfg.metrics, METRICS),
                        density=([cfg.density], DENSITIES))
-    run = run_folder(cfg.checkpoint)
+    run = run_folder(checkpoint_name)
     if run is None:
-        chosen.leave_out("history", f"there is none at {cfg.checkpoint}")
+        chosen.leave_out("history", f"there is none at {checkpoint_name}")
     if not about["classes"]:
         chosen.leave_out("labels", "its data have none")
-    data = read_data(cfg, about, chosen, device)
-    judge = find_judge(cfg, about, chosen, data, device)
-    if generative:
-        generative.density = chosen["density"][cfg.density].call(model, data, cfg.components)
-
-    folder = Path("results") / config.clean(about["name"])     # a stranger's file may call itself ../../anything
-    wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
-    request = Request(**wishes, part=data.test if data else None, train=data.train if data else None,
-                      classes=about["classes"], run=run)
-    for path in draw(model, chosen["figures"], request, folder, config.caption(about, about["step"])):
-        log.info("%s", path)
-    if chosen["metrics"]:
-        assert data is not None
-        subject = {"checkpoint": about["name"], "step": about["step"],
-                   "density": generative.density.formula() if generative else None}
-        measure(model, chosen["metrics"], Evidence(data, config.price(about), cfg.k, seed=cfg.seed, judge=judge),
-                folder / "metrics.json", subject)
+    return Subject(checkpoint_name, model, about, chosen, run)
 
 
-def read_data(cfg: DictConfig, about: Mapping[str, Any], chosen: "Selection",
-              device: "torch.device") -> "ImageData | None":
-    """The data that a model was trained on, if anything needs them; what does is left out where they are not there."""
+def read_data(cfg: DictConfig, subjects: Sequence[Subject], device: "torch.device") -> "ImageData | None":
+    """The data that the models were trained on, if anything needs them; what does is left out where they are not there.
+
+    Raises ValueError where several models were trained on different data.
+    """
     from genmodels.data.datasets import open_source
-    if not chosen.needs("data"):
+    first = subjects[0]
+    for other in subjects:
+        if other.about.get("data") != first.about.get("data"):
+            raise ValueError(f"checkpoint={other.checkpoint}: was trained on other data than {first.checkpoint}; "
+                             "they cannot be compared")
+    if not any(subject.chosen.needs("data") for subject in subjects):
         return None
     try:
-        data = open_source(about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
+        data = open_source(first.about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
     except ValueError as error:
-        chosen.leave_out("data", str(error))
+        for subject in subjects:
+            subject.chosen.leave_out("data", str(error))
         return None
-    if data.checksum != about.get("data"):
+    if data.checksum != first.about.get("data"):
         log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may be "
-                    "among them", cfg.dataset.root, cfg.checkpoint)
+                    "among them", cfg.dataset.root, first.checkpoint)
     return data
 
 
-def find_judge(cfg: DictConfig, about: Mapping[str, Any], chosen: "Selection", data: "ImageData | None",
-               device: "torch.device") -> "Callable[[], Classifier] | None":
-    """What gives the classifier of the data, if any metric needs it; it is trained on demand, but not unasked."""
+def find_judge(cfg: DictConfig, subjects: Sequence[Subject], data: "ImageData | None") -> "Judge | None":
+    """The classifier of the data, if anything needs it; it is trained on demand, but not unasked."""
     from genmodels.judge import Judge
-    if data is None or not chosen.needs("judge"):
+    from genmodels.metrics.features import usual
+    if data is None:
+        return None
+    lacking = ["judge"] + ["features"] * ((cfg.features or usual(data.spec.classes)) == "classifier")
+    if not any(subject.chosen.needs(what) for subject in subjects for what in lacking):
         return None
     try:
-        judge = Judge.of(about, data, cfg.dataset.root, cfg.dataset.cache)
+        judge = Judge.of(subjects[0].about, data, cfg.dataset.root, cfg.dataset.cache)
         if cfg.metrics is None and not judge.ready:
             raise ValueError("there is none yet; metrics=all trains it, once")
+        return judge
     except ValueError as error:
-        chosen.leave_out("judge", str(error))
+        for subject in subjects:
+            for what in lacking:
+                subject.chosen.leave_out(what, str(error))
         return None
-    return cache(partial(judge.model, device))
 
 
-def measure(model: "nn.Module", metrics: "Mapping[str, Entry]", evidence: "Evidence", path: Path,
-            subject: Mapping[str, Any]) -> None:
+def make_figures(cfg: DictConfig, subject: Subject, data: "ImageData | None") -> None:
+    """Fit the density that samples are drawn from, and draw what was chosen."""
+    from genmodels.figures import Request, draw
+    from genmodels.models.generative import GenerativeModel
+    model, about = subject.model, subject.about
+    if isinstance(model, GenerativeModel):
+        model.density = subject.chosen["density"][cfg.density].call(model, data, cfg.components)
+    wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
+    request = Request(**wishes, part=data.test if data else None, train=data.train if data else None,
+                      classes=about["classes"], run=subject.run)
+    for path in draw(model, subject.chosen["figures"], request, RESULTS / subject.name,
+                     config.caption(about, about["step"])):
+        log.info("%s", path)
+
+
+def measure(cfg: DictConfig, subject: Subject, evidence: "Evidence") -> dict[str, Any]:
     """Take the metrics one after the other, say each as it is there, and keep all of them with what they are of."""
     from genmodels.files import write_json
+    from genmodels.models.generative import GenerativeModel
     from genmodels.tracking import in_words, said
-    numbers = dict(subject)
-    for name, entry in metrics.items():
-        numbers[name] = found = entry.call(model, evidence)
-        log.info("%s", said(found) if name == "verdict" else f"{name}: {in_words(found)}")
-    write_json(path, numbers)
+    density = subject.model.density.formula() if isinstance(subject.model, GenerativeModel) else None
+    numbers: dict[str, Any] = {"checkpoint": subject.about["name"], "step": subject.about["step"], "density": density,
+                               "seed": cfg.seed}
+    seconds: dict[str, float] = {}
+    for name, entry in subject.chosen["metrics"].items():
+        start = time.perf_counter()
+        try:
+            found = entry.call(subject.model, evidence)
+        except TooFewError as error:
+            if cfg.metrics not in (None, "all"):
+                raise
+            log.info("left out metrics %s: %s", name, error)
+            continue
+        numbers[name], seconds[name] = found, round(time.perf_counter() - start, 2)
+        log.info("%s", said(found) if name == "verdict" else f"{name}: {in_words(found)} ({seconds[name]:.1f} s)")
+    path = RESULTS / subject.name / "metrics.json"
+    write_json(path, numbers | {"time": seconds})
     log.info("%s", path)
+    return numbers
+
+
+def compare(measured: Mapping[str, Mapping[str, Any]]) -> None:
+    """One table of several models' metrics: in the terminal, and as csv in results/."""
+    from genmodels.files import write_csv
+    from genmodels.report import headlines, text_table
+    rows: list[dict[str, Any]] = [{"run": name} | {f"{metric}.{key}": value for metric, found in numbers.items()
+                             if isinstance(found, Mapping) for key, value in headlines(found).items()}
+            for name, numbers in measured.items()]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    rows = [{key: row.get(key) for key in columns} for row in rows]
+    path = RESULTS / f"comparison-{config.digest(sorted(measured))}.csv"
+    write_csv(path, rows)
+    turned: list[dict[str, Any]] = [{"metric": key} | {str(index): row[key] for index, row in enumerate(rows, 1)}
+                                    for key in columns]
+    log.info("\n%s\n\n%s", text_table(turned), path)
 
 
 def run_folder(checkpoint: str) -> Path | None:

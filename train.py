@@ -4,9 +4,9 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra.utils import instantiate
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from genmodels.data.images import Augmentation, ImageData
     from genmodels.data.sources import ImageSource
+    from genmodels.judge import Judge
     from genmodels.models.classifier import Classifier
+    from genmodels.models.generative import GenerativeModel
     from genmodels.trainers.loop import Cadence, Trainer
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
              "classes": list(source.spec.classes)}
     model, trainer = build(cfg, settings, device)
+    check_selection(cfg, trainer)
     augment = instantiate(cfg.augment)
     if cfg.preview:
         preview(cfg, source, trainer, augment, folder / files.FIGURES, config.caption(about, step=0))
@@ -82,13 +85,15 @@ def train(cfg: DictConfig, folder: Path) -> None:
         log.info("%s: %s with %s parameters, %s training images, %s steps%s on %s in %s", folder, type(model).__name__,
                  f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}",
                  ended if times.total == cfg.max_steps else "", device, cfg.precision)
+        judge = cache(partial(find_judge, cfg, about, data))
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
-                      model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment)
+                      model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment,
+                      score=scorer(cfg, data, judge, device), select=cfg.select)
         request = Request(part=data.test, train=data.train, classes=data.spec.classes, run=folder)
         chosen = select("figures", None, FIGURES, trainer.inference_model)
         draw(trainer.inference_model, chosen, request, folder / files.FIGURES,
-             config.caption(about, step=times.total))
-        evidence = Evidence(data, judge=ready_judge(cfg, about, data, device))
+             config.caption(about, step=run.summary.get("selected", {}).get("step", times.total)))
+        evidence = Evidence(data, judge=partial(ready_judge, judge, device))
         run.finish(metrics, folder / files.INFERENCE, trainer.verdict(evidence))
         root = f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
         log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s%s", run.headline(),
@@ -112,15 +117,42 @@ def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> 
     return model, trainer
 
 
-def ready_judge(cfg: DictConfig, about: Mapping[str, Any], data: "ImageData",
-                device: "torch.device") -> "Callable[[], Classifier] | None":
-    """What gives the classifier of the data, if it has been trained already."""
+def find_judge(cfg: DictConfig, about: Mapping[str, Any], data: "ImageData") -> "Judge":
+    """The classifier of the data, which may not have been trained yet. Raises ValueError where there can be none."""
     from genmodels.judge import Judge
+    return Judge.of(about, data, cfg.dataset.get("root", "data"), cfg.dataset.cache)
+
+
+def ready_judge(find: "Callable[[], Judge]", device: "torch.device") -> "Classifier | None":
+    """That classifier, if it has been trained."""
     try:
-        judge = Judge.of(about, data, cfg.dataset.get("root", "data"), cfg.dataset.cache)
+        judge = find()
     except ValueError:
         return None
-    return partial(judge.model, device) if judge.ready else None
+    return judge.model(device) if judge.ready else None
+
+
+def check_selection(cfg: DictConfig, trainer: "Trainer") -> None:
+    """Raise ValueError where evaluations of this model have no such number to select by."""
+    from genmodels.models.generative import GenerativeModel
+    model = trainer.inference_model
+    known = ["elbo"] * hasattr(model, "encode") + ["fd", "kid"] * isinstance(model, GenerativeModel)
+    kind = type(model).__name__
+    require(cfg.select in (None, *known), "select", cfg.select, f"one of {', '.join([*known, 'null'])} for a {kind}")
+    require(cfg.features is None or "fd" in known, "features", cfg.features, f"null for a {kind}")
+
+
+def scorer(cfg: DictConfig, data: "ImageData", find: "Callable[[], Judge]",
+           device: "torch.device") -> "Callable[[nn.Module], dict[str, float]]":
+    """What evaluations score samples by, if these settings ask for it. A missing classifier is trained first."""
+    from genmodels.judge import feature_space
+    from genmodels.metrics import samples
+    from genmodels.metrics.features import usual
+    name = cfg.features or (usual(data.spec.classes) if cfg.select in ("fd", "kid") else None)
+    if name is None:
+        return lambda model: {}
+    space = feature_space(name, data, lambda: find().model(device))
+    return lambda model: samples.glance(cast("GenerativeModel", model), space)
 
 
 def preview(cfg: DictConfig, source: "ImageSource", trainer: "Trainer", augment: "Augmentation", folder: Path,

@@ -95,9 +95,9 @@ def our_rate(precision: str, steps: int) -> float:
                 generator_norm="batch", discriminator_norm="batch").to(memory_format=torch.channels_last)
     updater = partial(Updater, batch_size=BATCH_SIZE, lr=LR, warmup_steps=0, lr_end=1.0, betas=BETAS, weight_decay=0.0,
                       clip_norm=None, ema_images=0, precision=precision)
-    trainer = GANTrainer(model, generator=updater, discriminator=updater, adversarial_loss=NonSaturating(),
-                         penalty=Penalty(0.0, 0.0, 0.0, 1, 1.0), n_critic=1, instance_noise=0.0,
-                         diff_augment=DiffAugment(colour=False, translation=0.0, cutout=0.0))
+    trainer = GANTrainer(model, generator=updater, discriminator=updater, discriminator_lr=LR,
+                         adversarial_loss=NonSaturating(), penalty=Penalty(0.0, 0.0, 0.0, 1, 1.0), n_critic=1,
+                         instance_noise=0.0, diff_augment=DiffAugment(colour=False, translation=0.0, cutout=0.0))
     return rate_of_fit(trainer, random_images(steps), steps + 1, log_every=1)
 
 

@@ -19,6 +19,7 @@ class Entry:
     history: bool = False                               # needs what the run kept in its folder
     labels: bool = False                                # needs data with labels
     judge: bool = False                                 # needs a classifier trained on the same data
+    features: bool = False                              # needs features of images
     slow: bool = False                                  # only given when asked for
 
 
@@ -58,16 +59,18 @@ class Selection:
         return self._chosen[kind]
 
     def needs(self, what: str) -> bool:
-        """Whether anything that is left needs data, history, labels or judge."""
+        """Whether anything that is left needs data, history, labels, judge or features."""
         return any(getattr(entry, what) for entries in self._chosen.values() for entry in entries.values())
 
     def leave_out(self, lacking: str, reason: str) -> None:
-        """Do without what needs data, history, labels or judge (`lacking`), which are not there for this reason.
+        """Do without what needs data, history, labels, judge or features (`lacking`), which are not there for this
+        reason.
 
         Raises ValueError where an entry that needs it was asked for by name.
         """
         what = {"data": "the data", "history": "what a run keeps in its folder as it trains",
-                "labels": "labels of the images", "judge": "a classifier of these data as judge"}[lacking]
+                "labels": "labels of the images", "judge": "a classifier of these data as judge",
+                "features": "features of images"}[lacking]
         for kind, entries in self._chosen.items():
             missing, asked = [name for name, entry in entries.items() if getattr(entry, lacking)], self._asked[kind]
             if missing and isinstance(asked, Sequence) and asked != "all":

@@ -32,9 +32,10 @@ NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview
 
 def numbers(config: Mapping) -> dict[str, Any]:
     """The settings that change a run's numbers, flat, without machine, folders, wandb and cadence."""
+    neutral = NEUTRAL if config.get("select") else (*NEUTRAL, "features", "select")     # these only watch, then
     return {key: int(value) if isinstance(value, float) and value.is_integer() else value
             for key, value in leaves(config)
-            if not key.startswith(("hydra.", "choices.")) and key not in NEUTRAL and key.split(".")[0] not in NEUTRAL}
+            if not key.startswith(("hydra.", "choices.")) and key not in neutral and key.split(".")[0] not in neutral}
 
 
 def run_name(config: Mapping, choices: Mapping[str, str]) -> str:

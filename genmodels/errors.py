@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class TooFewError(ValueError):
+    """There are too few images for what is asked of them."""
+
+
 def require(legal: bool, name: str, value: object, words: str) -> None:
     """Raise ValueError("<name>=<value>: must be <words>") unless the value is legal."""
     if not legal:

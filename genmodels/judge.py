@@ -1,32 +1,39 @@
 """The judge of a data set: the classifier that metrics go by. Trained once, by train.py, where it is missing.
 
 It lies with the caches of the data, in classifiers/<run name>-<checksum of the data>, and is a run like any other; all
-models of the same data are judged by the same weights.
+models of the same data are judged by the same weights. Its recipe can be taught with other images too.
 """
 
 import logging
+import math
 import os
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.utils import instantiate
 
-from genmodels import checkpoint, config, doors, files, tracking
-from genmodels.data.images import ImageData
+from genmodels import checkpoint, config, doors, files, hardware, tracking
+from genmodels.data.images import BatchStream, ImageData, ImageSet, ImageSpec
 from genmodels.data.published import DEFAULT_ROOT
-from genmodels.legal import show
+from genmodels.legal import plain, show
+from genmodels.metrics import features
+from genmodels.metrics.features import FeatureSpace
 from genmodels.models.classifier import Classifier
+from genmodels.randomness import reseed
+from genmodels.tracking import in_words
 
 log = logging.getLogger(__name__)
 
+EPOCHS = 10     # of what is not the data themselves
 RECIPE = ("model=classifier", "wandb.mode=disabled")
 
 
@@ -76,6 +83,21 @@ class Judge:
             raise ValueError(f"{self.folder}: holds a {type(model).__name__}, not a Classifier")
         return model
 
+    def school(self, part: ImageSet, *, spec: ImageSpec, device: torch.device) -> Classifier:
+        """A classifier of the same recipe, but trained on these labelled images of that spec, for EPOCHS passes."""
+        cfg = doors.composed("train", self.settings)
+        cfg.model.image_shape, cfg.model.num_classes = spec.image_shape, spec.num_classes
+        cfg.precision = hardware.choose_precision("auto", device)
+        reseed(cfg.seed, "initial weights")
+        model = checkpoint.rebuild(plain(cfg.model)).to(device).to(memory_format=torch.channels_last)
+        trainer = instantiate(cfg.trainer, model=model)
+        stream = BatchStream(part, min(cfg.batch_size, len(part)), cfg.seed, instantiate(cfg.augment))
+        total = EPOCHS * math.ceil(len(part) / stream.batch_size)
+        for step in range(total):
+            reseed(cfg.seed, "train", step)
+            trainer.update(stream.batch(step), step, total)
+        return trainer.inference_model
+
     def _train(self, device: torch.device) -> None:
         """By the ordinary command, in a process of its own: its threads, seeds and Hydra are not this one's."""
         while self.folder.exists() and tracking.is_held(self.folder):   # by a user's own train.py
@@ -90,6 +112,18 @@ class Judge:
                               check=False)
         if done.returncode or not self.ready:
             raise ValueError(f"the judge of these data could not be trained; {self.folder / files.LOG} says why")
+
+
+def feature_space(name: str, data: ImageData, judge: Callable[[], Classifier | None] | None) -> FeatureSpace:
+    """The features of this name (`legal.FEATURES`) for these data; those of the classifier are the judge's."""
+    if name == "classifier":
+        classifier = judge and judge()
+        assert classifier is not None, "asked only where there is one"
+        space = features.of_classifier(classifier, data)
+    else:
+        space = features.of_pixels(data) if name == "pixels" else features.of_inception(data)
+    log.info("features: %s", in_words({"of": name, "crc32": space.checksum} | space.facts))
+    return space
 
 
 def _typed(value: object) -> str:

@@ -97,6 +97,7 @@ def selection() -> Legal:
 
 DEVICE = Legal(lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
                "auto, cpu, cuda, cuda:<number> or mps")
+FEATURES = ("classifier", "pixels", "inception")
 SEED = integer(0, high=2**32 - 1)
 SETTINGS = {
     "train": {
@@ -104,6 +105,7 @@ SETTINGS = {
         "seed": SEED, "init_from": text(optional=True), "device": DEVICE, "precision": one_of("auto", "fp32", "bf16"),
         "compile": one_of("auto", True, False), "deterministic": one_of(True, False),
         "evaluate_every": integer(1, optional=True), "checkpoint_every": integer(1, optional=True),
+        "features": one_of(None, *FEATURES), "select": one_of(None, "elbo", "fd", "kid"),
         "overwrite": one_of(True, False), "preview": one_of(True, False),
         "lr": number(0, open_end=True), "kl_weight": number(0),
         "likelihood.gray": text(), "likelihood.colour": text(),
@@ -112,7 +114,10 @@ SETTINGS = {
         "wandb.notes": text(optional=True), "wandb.timeout": number(0, open_end=True),
     },
     "infer": {
-        "checkpoint": text(), "figures": selection(), "metrics": selection(), "n": integer(1, high=100_000),
+        "checkpoint": Legal(lambda value: isinstance(value, str) or (text_list().test(value) and bool(value)),
+                            "a text, or a list of texts such as [runs/a,runs/b]"),
+        "samples": integer(2, high=1_000_000), "features": one_of(None, *FEATURES),
+        "figures": selection(), "metrics": selection(), "n": integer(1, high=100_000),
         "temperature": number(0), "density": text(), "components": integer(1, high=1000),
         "center": number_list(), "spread": number(0), "labels": integer_list(), "seed": SEED,
         "k": integer(1, high=100_000), "device": DEVICE, "dataset.root": text(), "dataset.cache": text(),

@@ -161,11 +161,11 @@ def test_what_is_done_follows_the_colours(monkeypatch: pytest.MonkeyPatch) -> No
     done: list[str] = []
     for name in ("recoloured", "translated", "blotted"):
         monkeypatch.setattr(data_images, name, lambda images, *_, name=name: (done.append(name), images)[1])
-    usual = DiffAugment(colour=None, translation=None, cutout=None)
+    usual = DiffAugment(colour=False, translation=None, cutout=0.0)
     gray, coloured = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
     assert usual(gray) is gray
     usual(coloured)
-    assert done == ["recoloured", "translated", "blotted"]
+    assert done == ["translated"]
     assert DiffAugment(colour=False, translation=0.0, cutout=0.0)(coloured) is coloured
-    DiffAugment(colour=None, translation=0.125, cutout=None)(gray)
-    assert done[3:] == ["translated"]
+    DiffAugment(colour=True, translation=0.125, cutout=0.5)(gray)
+    assert done[1:] == ["recoloured", "translated", "blotted"]

@@ -9,8 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +28,7 @@ from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_float
 from genmodels.figures import FIGURES, snapshots
 from genmodels.judge import Judge
 from genmodels.legal import UserError
-from genmodels.metrics import METRICS, accuracy
+from genmodels.metrics import accuracy, samples
 from genmodels.metrics.evidence import Evidence
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
@@ -204,8 +202,8 @@ def any_of(z: Tensor) -> Tensor:
     (lambda z, labels: any_of(z) * CLASSES + z.abs().flatten().mul(1e3).long() % CLASSES, 1 / CLASSES, 1.0),
 ], ids=["good", "collapsed", "deaf"])
 def test_planted_conditional_models(choose: Callable, right: float, diversity: float, data: ImageData) -> None:
-    evidence = Evidence(data, judge=Oracle)     # type: ignore[arg-type]
-    found = accuracy.class_accuracy(Fake(data, choose), evidence, samples=4000)
+    evidence = Evidence(data, judge=Oracle, samples=4000)     # type: ignore[arg-type]
+    found = samples.class_accuracy(Fake(data, choose), evidence)
     assert found["accuracy"] == pytest.approx(right, abs=0.03) and found["n"] == 4000 and found["judge_accuracy"] == 1
     assert found["diversity"] == pytest.approx(diversity, abs=0.02)
     assert found["pixel_diversity"] == pytest.approx(diversity, abs=0.02)
@@ -214,11 +212,15 @@ def test_planted_conditional_models(choose: Callable, right: float, diversity: f
 
 
 def test_shares_of_classes(data: ImageData) -> None:
-    evidence = Evidence(data, judge=Oracle)     # type: ignore[arg-type]
-    fair = accuracy.class_shares(Fake(data, lambda z, labels: labels), evidence, samples=1000)
+    def shares(of: Callable) -> dict:
+        return samples.class_shares(Fake(data, of), Evidence(data, judge=Oracle, samples=1000))  # type: ignore[arg-type]
+
+    fair = shares(lambda z, labels: labels)
     assert fair["entropy"] == fair["test_entropy"] == pytest.approx(math.log(CLASSES))
     assert fair["kl_to_test"] == pytest.approx(0, abs=1e-9)
-    half = accuracy.class_shares(Fake(data, lambda z, labels: labels % 2), evidence, samples=1000)
+    assert fair["coverage"] == 1
+    half = shares(lambda z, labels: labels % 2)
+    assert half["coverage"] == 0.5
     assert half["entropy"] == pytest.approx(math.log(2)) == pytest.approx(half["kl_to_test"])
     assert half["classes"]["a"] == {"samples": 0.5, "test": 0.25} and half["classes"]["c"]["samples"] == 0
 
@@ -246,12 +248,11 @@ def test_a_missing_judge_is_trained_and_found_again(vae: Path, infer_here: Calla
                                                     caplog: pytest.LogCaptureFixture) -> None:
     shutil.copytree(cache, tmp_path / "my cache")
     here = f"dataset.cache={tmp_path / 'my cache'}"
-    few = replace(METRICS["class_shares"], call=partial(accuracy.class_shares, samples=100))
-    monkeypatch.setitem(METRICS, "class_shares", few)
     monkeypatch.setattr(judge, "RECIPE", (*FAST, "max_steps=1", "wandb.mode=disabled"))
-    command = (f"checkpoint={vae}", "figures=[]", here)
+    command = (f"checkpoint={vae}", "figures=[]", "samples=100", here)
     infer_here(*command)
     assert "left out metrics class_shares: there is none yet; metrics=all trains it, once" in caplog.text
+    assert "left out metrics fd, kid, prdc: there is none yet" in caplog.text
     infer_here(*command, "metrics=[class_shares]")
     assert "python train.py model=classifier" in caplog.text
     (folder,) = (path for path in (tmp_path / "my cache/classifiers").iterdir() if path.is_dir())

@@ -90,25 +90,24 @@ class DiffAugment:
     "Differentiable augmentation for data-efficient GAN training").
     """
 
-    colour: bool | None         # brightness, saturation and contrast; None: of colour images
+    colour: bool                # brightness, saturation and contrast
     translation: float | None   # moved by up to this share of the side, edges repeated; None: 0.125 of colour images
-    cutout: float | None        # side of a gray square somewhere, as a share of the image's; None: 0.5 of colour images
+    cutout: float               # side of a gray square somewhere, as a share of the image's
 
     def __post_init__(self) -> None:
-        for name in ("translation", "cutout"):
-            share = getattr(self, name)
-            require(share is None or 0 <= share <= 1, name, share, "a number in [0, 1], or null")
+        require(self.translation is None or 0 <= self.translation <= 1, "translation", self.translation,
+                "a number in [0, 1], or null")
+        require(0 <= self.cutout <= 1, "cutout", self.cutout, "a number in [0, 1]")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to images of the same shape; with `colour`, values may leave [0, 1]."""
-        in_colour = images.shape[1] == 3
-        translation, cutout = (share if share is not None else usual if in_colour else 0.0
-                               for share, usual in ((self.translation, 0.125), (self.cutout, 0.5)))
-        if in_colour if self.colour is None else self.colour:
+        usual = 0.125 if images.shape[1] == 3 else 0.0
+        translation = usual if self.translation is None else self.translation
+        if self.colour:
             images = recoloured(images)
         if translation:
             images = translated(images, translation)
-        return blotted(images, cutout) if cutout else images
+        return blotted(images, self.cutout) if self.cutout else images
 
 
 def recoloured(images: Tensor) -> Tensor:

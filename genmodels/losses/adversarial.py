@@ -45,7 +45,7 @@ class Minimax:
     relative = False
 
     def __post_init__(self) -> None:
-        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "a number >= 0 and < 1")
+        _check_smoothing(self.label_smoothing)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-(1 - s) log D(x) - s log(1 - D(x)) - log(1 - D(G(z))), with s the label smoothing."""
@@ -73,7 +73,7 @@ class LeastSquares:
     relative = False
 
     def __post_init__(self) -> None:
-        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "a number >= 0 and < 1")
+        _check_smoothing(self.label_smoothing)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """(D(x) - (1 - s))^2 / 2 + D(G(z))^2 / 2, with s the label smoothing."""
@@ -186,3 +186,7 @@ def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
 def between(real: Tensor, fake: Tensor) -> Tensor:
     """A random point on the line between each real image and its generated one, (B, C, H, W)."""
     return torch.lerp(real, fake, torch.rand(len(real), 1, 1, 1, device=real.device))
+
+
+def _check_smoothing(share: float) -> None:
+    require(0 <= share < 1, "label_smoothing", share, "a number >= 0 and < 1")

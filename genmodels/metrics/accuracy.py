@@ -1,24 +1,21 @@
-"""How often a classifier is right; and, with it as judge, whether generated images are of the class they should be.
+"""How often a classifier is right, and how far the members of a class are from each other. Accuracies are shares in
+[0, 1]."""
 
-Accuracies are shares in [0, 1].
-"""
+from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmodels import tensorfiles
-from genmodels.data.images import Batch, ImageSet
-from genmodels.metrics.evidence import Evidence
+from genmodels.data.images import ImageSet
 from genmodels.models.classifier import Classifier
-from genmodels.models.generative import GenerativeModel
-from genmodels.randomness import generator
+
+if TYPE_CHECKING:
+    from genmodels.metrics.evidence import Evidence
 
 BATCH = 500
-SAMPLES = 10_000    # generated images, of all classes together
 
 
 class Answers:
@@ -94,75 +91,3 @@ def answers(model: Classifier, part: ImageSet) -> Answers:
     for images, labels in part.batches(BATCH):
         found.add(images, labels)
     return found
-
-
-def class_accuracy(model: GenerativeModel, evidence: Evidence, samples: int = SAMPLES) -> dict[str, Any]:
-    """Whether a conditional model makes what it is asked for, and not always the same one.
-
-    As many samples of each class, at temperature 1. `accuracy`: the share that the judge takes for the class that was
-    asked. It alone can pass for a model that makes one good image of each class; so `diversity`: the root mean square
-    distance between two samples of a class over that between two of its test images, in the judge's features, averaged
-    over the classes (1: as diverse, 0: all the same). `pixel_diversity` is the same in pixels; there the noise of the
-    data counts, which mean images lack. Beside them the judge's own accuracy on the test part and the checksum of its
-    weights: what other judges say does not compare.
-    """
-    judge, classes = _judge(evidence), evidence.data.spec.classes
-    labels = torch.arange(len(classes)).repeat_interleave(max(2, samples // len(classes)))
-    made, made_spreads = _seen(judge, _made(model, labels, evidence.seed))
-    real, real_spreads = _seen(judge, evidence.data.test.batches(BATCH))
-    ratios = [mine.distance() / theirs.distance() for mine, theirs in zip(made_spreads, real_spreads, strict=True)]
-    columns = dict(zip(("accuracy", "diversity", "pixel_diversity"), (made.by_class(), *ratios), strict=True))
-    numbers = made.numbers()
-    return {name: numbers[name] for name in ("accuracy", "accuracy_standard_error", "n")} | {
-        name: columns[name].nanmean().item() for name in ("diversity", "pixel_diversity")} | {
-        "judge_accuracy": real.numbers()["accuracy"], "judge_crc32": _crc32(judge),
-        "classes": {name: {column: values[index].item() for column, values in columns.items()}
-                    for index, name in enumerate(classes)}}
-
-
-def class_shares(model: GenerativeModel, evidence: Evidence, samples: int = SAMPLES) -> dict[str, Any]:
-    """Of which classes a model's samples are, in the judge's eyes; a conditional one is asked for all equally often.
-
-    `entropy` of these shares and `test_entropy` of the test images' (at most log K), and `kl_to_test`, the KL
-    divergence of the first from the second, 0 where they are the same; all in nats.
-    """
-    judge, classes, test = _judge(evidence), evidence.data.spec.classes, evidence.data.test
-    made, _ = _seen(judge, _made(model, torch.arange(samples) % len(classes), evidence.seed))
-    found = made.confusion.sum(dim=0).double() / samples                                                    # (K,)
-    expected = torch.bincount(test.labels[test.rows].cpu(), minlength=len(classes)).double() / len(test)    # (K,)
-    return {"entropy": _entropy(found), "test_entropy": _entropy(expected),
-            "kl_to_test": -_entropy(found) - torch.xlogy(found, expected).sum().item(), "n": samples,
-            "judge_crc32": _crc32(judge),
-            "classes": {name: {"samples": found[index].item(), "test": expected[index].item()}
-                        for index, name in enumerate(classes)}}
-
-
-def _judge(evidence: Evidence) -> Classifier:
-    assert evidence.judge is not None, "asked only where there is a judge"
-    return evidence.judge()
-
-
-@torch.no_grad()
-def _made(model: GenerativeModel, labels: Tensor, seed: int) -> Iterator[Batch]:
-    """What a model makes of noise at temperature 1 when it is asked for these classes (N,), if it knows any."""
-    noise = generator(seed, "judged samples")
-    for some in labels.split(BATCH):
-        z = model.prior(len(some), generator=noise)
-        yield Batch(model.generate(z, some.to(z.device)), some.to(z.device))
-
-
-def _seen(judge: Classifier, batches: Iterable[Batch]) -> tuple[Answers, tuple[Spread, Spread]]:
-    """The judge's answers, and the spread of each class in its features and in pixels."""
-    found, features, pixels = Answers(judge), Spread(judge.num_classes), Spread(judge.num_classes)
-    for images, labels in batches:
-        features.add(found.add(images, labels), labels)
-        pixels.add(images, labels)
-    return found, (features, pixels)
-
-
-def _entropy(shares: Tensor) -> float:
-    return -torch.xlogy(shares, shares).sum().item()
-
-
-def _crc32(judge: Classifier) -> str:
-    return f"{tensorfiles.checksum(judge.state_dict()):08x}"

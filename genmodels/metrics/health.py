@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
-from genmodels.metrics.accuracy import Spread, class_shares
+from genmodels.metrics.accuracy import Spread
 from genmodels.metrics.evidence import Evidence
+from genmodels.metrics.samples import MISSING, class_shares
 from genmodels.metrics.verdict import HEALTHY, Verdict, verdict
 from genmodels.models.gan import Discriminator, Generator
 from genmodels.models.generative import GenerativeModel
@@ -22,7 +23,6 @@ LOOKED_AT = 1000    # samples, and as many real images
 SPREAD = 0.3        # of the real images' spread: with less there is hardly more than one image
 TWIN = 0.25         # of the usual distance of a real image to its nearest: closer ones are twins
 TWINS = 0.5         # of the samples have a twin: a few images over and over
-MISSING = 0.1       # of its share in the test part: a class with less is missing
 TOLD = 0.95         # of pairs in which D puts the real image above the generated one: it is hardly ever wrong
 MEMORY = 0.1        # more of them on training images than on others: it knows those by heart
 
@@ -58,7 +58,7 @@ def examine(model: GenerativeModel, evidence: Evidence, discriminator: Discrimin
     there; and ask the judge which classes are missing, if there is one."""
     numbers = glance(model, evidence.data.test, discriminator)
     missing, trained = {}, None
-    if evidence.judge is not None:
+    if evidence.judge() is not None:
         shares = class_shares(model, evidence)["classes"]
         missing = {name: (share["samples"], share["test"]) for name, share in shares.items()
                    if share["samples"] < MISSING * share["test"]}
@@ -102,7 +102,7 @@ def judge(case: Case) -> Verdict:
                                   f"model.discriminator_width, {PENALTIES}."])
     if case.held_out > TOLD:
         return Verdict(WINS, [f"{told} It is hardly ever wrong, and G learns little from that.", variety,
-                              f"Try a smaller trainer.discriminator.lr, {PENALTIES}, a larger model.generator_width, "
+                              f"Try a smaller trainer.discriminator_lr, {PENALTIES}, a larger model.generator_width, "
                               "more steps."])
     return Verdict(HEALTHY, [variety, told])
 

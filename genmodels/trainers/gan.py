@@ -17,17 +17,22 @@ from genmodels.models.gan import GAN, Discriminator, Generator
 from genmodels.schedules import falling
 from genmodels.trainers.updater import Updater
 
+COLOUR_PACE = 0.2       # of the generator's learning rate: at the same one D wins on colour images of 64x64
+
 
 class GANTrainer:
     """Trains the discriminator D on every batch, and the generator G after every `n_critic` of them."""
 
     def __init__(self, model: GAN, *, generator: Callable[..., Updater], discriminator: Callable[..., Updater],
-                 adversarial_loss: AdversarialLoss, penalty: Penalty, diff_augment: DiffAugment, n_critic: int,
-                 instance_noise: float) -> None:
-        """generator, discriminator: what makes each player's updater, called with its network. instance_noise: the
-        standard deviation of noise on all images that D sees, in images of the range [0, 1]; falls to 0 as half a
+                 discriminator_lr: float | None, adversarial_loss: AdversarialLoss, penalty: Penalty,
+                 diff_augment: DiffAugment, n_critic: int, instance_noise: float) -> None:
+        """generator, discriminator: what makes each player's updater, called with its network, and the second with its
+        learning rate too; discriminator_lr None: the generator's, of colour images COLOUR_PACE of it. instance_noise:
+        the standard deviation of noise on all images that D sees, in images of the range [0, 1]; falls to 0 as half a
         cosine (Sonderby et al. 2017, "Amortised MAP inference for image super-resolution", section 3.3)."""
         require(n_critic >= 1, "n_critic", n_critic, "an integer >= 1")
+        require(discriminator_lr is None or discriminator_lr > 0, "discriminator_lr", discriminator_lr,
+                "a number > 0, or null")
         require(instance_noise >= 0, "instance_noise", instance_noise, "a number >= 0")
         require(not (penalty.active and model.discriminator.sees_batch), "discriminator_norm", "batch",
                 "none or spectral with a penalty (r1, r2, gradient), which is on gradients of each image alone")
@@ -38,7 +43,8 @@ class GANTrainer:
         self.n_critic = n_critic
         self.instance_noise = instance_noise
         self.generator = generator(model=model.generator)
-        self.discriminator = discriminator(model=model.discriminator)
+        pace = COLOUR_PACE if model.generator.image_shape[0] == 3 else 1.0
+        self.discriminator = discriminator(model=model.discriminator, lr=discriminator_lr or pace * self.generator.lr)
         self.pixels = model.generator.image_shape[1] * model.generator.image_shape[2]
 
     @property

@@ -5,8 +5,9 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from genmodels import checkpoint, files
+from genmodels import checkpoint, files, tensorfiles
 from genmodels.data.images import NO_AUGMENTATION, Augmentation, Batch, BatchStream, ImageData, ImageSet
 from genmodels.figures import snapshots
 from genmodels.metrics.evidence import Evidence
@@ -24,6 +25,7 @@ from genmodels.tracking import Run, in_words
 
 log = logging.getLogger(__name__)
 
+LOWER = ("fd", "kid")     # of which less is better, unlike the elbo
 LOG_ROWS = 100      # rows of training terms in a run
 SHOWN = ("elbo", "distortion", "kl", "kl_weight", "accuracy", "discriminator_loss", "generator_loss",
          "real_above_fake")    # of them on the progress bar, where there are such
@@ -115,19 +117,28 @@ class Means:
 
 
 def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_size: int, seed: int,
-        model_config: dict[str, Any], about: dict[str, Any], augment: Augmentation = NO_AUGMENTATION) -> dict[str, Any]:
+        model_config: dict[str, Any], about: dict[str, Any], augment: Augmentation = NO_AUGMENTATION,
+        score: Callable[[nn.Module], dict[str, float]] = lambda _: {}, select: str | None = None) -> dict[str, Any]:
     """Train to the end of the run, from its last checkpoint if there is one; returns the final metrics.
 
     A step is a pure function of the states at its beginning and of (seed, step). So a resumed run ends bit-identical to
     one that was never stopped, and how often it logs, evaluates and draws makes no difference. model_config and about
     go into the checkpoints. SIGINT, SIGTERM and SIGUSR1 finish the step, save, and raise SystemExit(128 + signal).
+
+    score: of the inference model, added to each evaluation. select: a number of an evaluation, on the validation part;
+    the inference model of the evaluation where it was best (LOWER, or highest) is kept, and is what the trainer has in
+    the end. None: the last one.
     """
     means, clock = Means(), _Clock()
     states: dict[str, Any] = {"trainer": trainer, "means": means, "clock": clock}
     stream = BatchStream(data.train, batch_size, seed, augment)
 
-    def save(step: int) -> None:
+    def keep(step: int) -> None:
         checkpoint.export(run.folder / files.INFERENCE, trainer.inference_model, model_config, about | {"step": step})
+
+    def save(step: int) -> None:
+        if select is None:
+            keep(step)
         checkpoint.save(run.folder, checkpoint.Checkpoint(
             step, {name: state.state_dict() for name, state in states.items()}, model_config))
         run.summarise(step=step, seconds=clock.seconds())
@@ -143,18 +154,29 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
                 _log_terms(run, bar, done, means.take() | trainer.plan(step, cadence.total), clock, batch_size,
                            epoch=done * batch_size / len(data.train))
             if cadence.due(cadence.evaluate, done):
-                validation = trainer.evaluate(data.validation)
+                validation = trainer.evaluate(data.validation) | score(trainer.inference_model)
                 run.row(done, {"validation": validation, "time": {"seconds": clock.seconds()}})
                 log.info("step %d of %d, %.0f s: validation %s", done, cadence.total, clock.seconds(),
                          in_words(validation))
                 run.pictures(done, snapshots(trainer.inference_model, data.test))
+                if select is not None and best_step(run.folder, select) == done:
+                    keep(done)
             if cadence.due(cadence.checkpoint, done) or caught:
                 save(done)
             if caught:
                 raise SystemExit(128 + caught[0])
+    if select is not None:
+        run.summarise(selected={"by": select, "step": best_step(run.folder, select)})
+        trainer.inference_model.load_state_dict(tensorfiles.load(run.folder / files.INFERENCE)[0])
     metrics = {"validation": trainer.evaluate(data.validation), "test": trainer.evaluate(data.test)}
     run.row(cadence.total, {"test": metrics["test"], "time": {"seconds": clock.seconds()}})
     return metrics
+
+
+def best_step(folder: Path, name: str) -> int:
+    """The step of a run's best evaluation so far by this number, the first of equals: a pure function of its rows."""
+    found = {row["step"]: row["validation"][name] for row in files.read_rows(folder) if "validation" in row}
+    return (min if name in LOWER else max)(found, key=lambda step: found[step])
 
 
 class _Clock:

@@ -1,0 +1,166 @@
+"""Scores of a model's samples against real images, for any family of models.
+
+`evidence.samples` images at temperature 1, always of the same noise for the same seed, against the test part. Frechet
+and kernel distances have a `floor`: the same score of training images in the samples' place, which no model can be
+expected to beat. They are no FID and no Inception scores unless their features say so.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genmodels.data.images import ImageSet
+from genmodels.metrics.accuracy import BATCH, Answers, Spread, evaluate
+from genmodels.metrics.distances import coverage_scores, frechet_distance, kernel_distance
+from genmodels.metrics.evidence import Evidence, sample
+from genmodels.metrics.features import FeatureSpace, checksum_of
+from genmodels.metrics.neighbours import neighbours
+from genmodels.models.classifier import Classifier
+from genmodels.models.generative import GenerativeModel
+from genmodels.randomness import CONSTANT_SEED, generator
+
+GLANCED = 2000      # samples that training looks at
+MISSING = 0.1       # of its share in the test part: a class with less is missing
+COPY = 0.25         # of the usual distance of a test image to its nearest training image: a nearer sample is a copy
+
+
+def fd(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
+    """The Frechet distance, lower is better, in squared units of the features: comparable for equal features and equal
+    numbers of samples only."""
+    space, fake = _seen(model, evidence)
+    return {"fd": frechet_distance(fake, space.test), "floor": frechet_distance(space.train(len(fake)), space.test),
+            **_counts(fake, space.test), **space.label()}
+
+
+def kid(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
+    """The kernel distance KID with its standard deviation over random subsets; lower is better, 0 in the mean for
+    equal distributions, whatever the number of samples."""
+    space, fake = _seen(model, evidence)
+    found, spread = kernel_distance(fake, space.test, generator(CONSTANT_SEED, "subsets"))
+    floor, _ = kernel_distance(space.train(len(fake)), space.test, generator(CONSTANT_SEED, "subsets"))
+    return {"kid": found, "kid_spread": spread, "floor": floor, **_counts(fake, space.test), **space.label()}
+
+
+def prdc(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
+    """Precision and density: are samples like real images? Recall and coverage: are all real images like samples?"""
+    space, fake = _seen(model, evidence)
+    return {**coverage_scores(space.test, fake), **_counts(fake, space.test), **space.label()}
+
+
+def glance(model: GenerativeModel, space: FeatureSpace) -> dict[str, float]:
+    """`fd` and `kid` of GLANCED samples against the validation part: what training logs, and selects by."""
+    fake = space.of(sample(model, GLANCED, CONSTANT_SEED, len(space.data.spec.classes)))
+    found, _ = kernel_distance(fake, space.validation, generator(CONSTANT_SEED, "subsets"))
+    return {"fd": frechet_distance(fake, space.validation), "kid": found}
+
+
+def memorisation(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
+    """Does a model hand out training images? By distances in pixels of `evidence.n` samples to their nearest ones.
+
+    `nearer_to_train`: the share of samples that are nearer to one of m training images than to any of m test images, m
+    the same for both. These are exchangeable for a model that has learned the distribution alone: 0.5, with the
+    binomial `standard_error`; more is memory. `copies`: the share of samples that are nearer to any training image than
+    COPY of what a test image is in the median. `test_copies`: the same of test images, which some data sets repeat.
+    """
+    data, size = evidence.data, min(len(evidence.data.train), len(evidence.data.test))
+    made = evidence.sampled(model).batch(slice(0, evidence.n)).images
+    noise = generator(CONSTANT_SEED, "memorisation")
+    real = data.test.drawn(evidence.n, noise).batch(slice(None)).images
+    to_train = neighbours(made, data.train.drawn(size, noise), 1).distance[:, 0]
+    to_test = neighbours(made, data.test.drawn(size, noise), 1).distance[:, 0]
+    share = ((to_train < to_test).double() + 0.5 * (to_train == to_test).double()).mean().item()
+    to_any, usual = (neighbours(images, data.train, 1).distance[:, 0] for images in (made, real))
+    near = COPY ** 2 * usual.median()       # of squared distances
+    return {"nearer_to_train": share, "standard_error": (0.25 / len(made)) ** 0.5,
+            "copies": (to_any < near).double().mean().item(), "test_copies": (usual < near).double().mean().item(),
+            "n": len(made), "compared": size}
+
+
+def class_accuracy(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
+    """Whether a conditional model makes what it is asked for, and not always the same one.
+
+    As many samples of each class, at temperature 1. `accuracy`: the share that the judge takes for the class that was
+    asked. It alone can pass for a model that makes one good image of each class; so `diversity`: the root mean square
+    distance between two samples of a class over that between two of its test images, in the judge's features, averaged
+    over the classes (1: as diverse, 0: all the same). `pixel_diversity` is the same in pixels; there the noise of the
+    data counts, which mean images lack. Beside them the judge's own accuracy on the test part and the checksum of its
+    weights: what other judges say does not compare.
+    """
+    judge, classes = _judge(evidence), evidence.data.spec.classes
+    made, made_spreads = _answers(judge, evidence.sampled(model))
+    real, real_spreads = _answers(judge, evidence.data.test)
+    ratios = [mine.distance() / theirs.distance() for mine, theirs in zip(made_spreads, real_spreads, strict=True)]
+    columns = dict(zip(("accuracy", "diversity", "pixel_diversity"), (made.by_class(), *ratios), strict=True))
+    numbers = made.numbers()
+    return {name: numbers[name] for name in ("accuracy", "accuracy_standard_error", "n")} | {
+        name: columns[name].nanmean().item() for name in ("diversity", "pixel_diversity")} | {
+        "judge_accuracy": real.numbers()["accuracy"], "judge_crc32": checksum_of(judge.state_dict()),
+        "classes": {name: {column: values[index].item() for column, values in columns.items()}
+                    for index, name in enumerate(classes)}}
+
+
+def class_shares(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
+    """Of which classes a model's samples are, in the judge's eyes; a conditional one is asked for all equally often.
+
+    `entropy` of these shares and `test_entropy` of the test images' (at most log K), and `kl_to_test`, the KL
+    divergence of the first from the second, 0 where they are the same; all in nats. `coverage`: the share of classes
+    that are not MISSING.
+    """
+    judge, classes, test = _judge(evidence), evidence.data.spec.classes, evidence.data.test
+    made, _ = _answers(judge, evidence.sampled(model))
+    found = made.confusion.sum(dim=0).double() / evidence.samples                                           # (K,)
+    expected = torch.bincount(test.labels[test.rows].cpu(), minlength=len(classes)).double() / len(test)    # (K,)
+    return {"entropy": _entropy(found), "test_entropy": _entropy(expected),
+            "kl_to_test": -_entropy(found) - torch.xlogy(found, expected).sum().item(),
+            "coverage": (found >= MISSING * expected).double().mean().item(), "n": evidence.samples,
+            "judge_crc32": checksum_of(judge.state_dict()),
+            "classes": {name: {"samples": found[index].item(), "test": expected[index].item()}
+                        for index, name in enumerate(classes)}}
+
+
+def gan_train(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
+    """The accuracy on test images of a classifier that was trained on the model's samples alone, with the classes that
+    were asked for as labels (Shmelkov et al. 2018, "How good is my GAN?"; GAN-test is `class_accuracy`).
+
+    `real_accuracy`: the same of a classifier that was trained on as many training images: the most to be expected.
+    """
+    made = evidence.sampled(model)
+    real = evidence.data.train.drawn(len(made), generator(CONSTANT_SEED, "drawn"))
+    return {"accuracy": _accuracy(evidence, made), "real_accuracy": _accuracy(evidence, real), "n": len(made),
+            "n_real": len(real)}
+
+
+def _accuracy(evidence: Evidence, part: ImageSet) -> float:
+    assert evidence.school is not None, "asked only where there is one"
+    return evaluate(evidence.school(part), evidence.data.test)["accuracy"]
+
+
+def _seen(model: GenerativeModel, evidence: Evidence) -> tuple[FeatureSpace, Tensor]:
+    """The space of features, and the samples' places in it, (N, F)."""
+    assert evidence.features is not None, "asked only where there are features"
+    space = evidence.features()
+    return space, evidence.once("features", lambda: space.of(evidence.sampled(model)))
+
+
+def _judge(evidence: Evidence) -> Classifier:
+    judge = evidence.judge()
+    assert judge is not None, "asked only where there is one"
+    return judge
+
+
+def _answers(judge: Classifier, part: ImageSet) -> tuple[Answers, tuple[Spread, Spread]]:
+    """The judge's answers, and the spread of each class in its features and in pixels."""
+    found, features, pixels = Answers(judge), Spread(judge.num_classes), Spread(judge.num_classes)
+    for images, labels in part.batches(BATCH):
+        features.add(found.add(images, labels), labels)
+        pixels.add(images, labels)
+    return found, (features, pixels)
+
+
+def _counts(fake: Tensor, real: Tensor) -> dict[str, int]:
+    return {"n": len(fake), "n_real": len(real)}
+
+
+def _entropy(shares: Tensor) -> float:
+    return -torch.xlogy(shares, shares).sum().item()
