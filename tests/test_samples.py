@@ -2,8 +2,10 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -202,7 +204,7 @@ def test_gan_train_teaches_the_samples_and_as_many_images() -> None:
 
 
 def test_inception_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(ValueError, match="features=inception: needs torch-fidelity: uv sync --extra inception"):
         judge.feature_space("inception", planted(60)[0], None)
 
@@ -285,3 +287,24 @@ def test_the_same_seed_makes_the_same_samples() -> None:
     model.generate = lambda z, labels=None: (seen.append(z), model.images[:len(z)])[1]      # type: ignore
     Evidence(data, samples=3, seed=5).sampled(model)
     assert torch.equal(seen[0], noise)
+
+
+def test_inception_sees_three_channels_of_256_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package as it answers; its network and weights are not here."""
+    class Extractor(torch.nn.Module):
+        def __init__(self, name: str, layers: list[str]) -> None:
+            super().__init__()
+            assert layers == ["2048"]
+
+        def forward(self, images: Tensor) -> tuple[Tensor]:
+            assert images.dtype == torch.uint8 and images.shape[1] == 3
+            return (images[:, :, 0, 0].float(),)
+
+    module = ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+    module.FeatureExtractorInceptionV3 = Extractor      # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    data, _ = planted(60)
+    found = judge.feature_space("inception", data, None).test
+    first = data.test.images[data.test.rows][:, 0, 0, 0].double()
+    assert torch.equal(found, first[:, None].expand(-1, 3))
