@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from genmodels.data.images import ImageData, ImageSet, to_uint8
 from genmodels.metrics.accuracy import BATCH
@@ -16,7 +17,7 @@ from genmodels.randomness import generator
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data of a run, and how thoroughly to look. It is of one model: its samples are made once and kept."""
+    """The data of a run, and how thoroughly to look. A model's samples are made once, and kept till another is asked."""
 
     data: ImageData
     kl_weight: float | None = None  # what a nat of code cost in training, if its objective says so; 1 is the ELBO
@@ -29,8 +30,11 @@ class Evidence:
     school: Callable[[ImageSet], Classifier] | None = None  # trains a classifier like the judge on other images
     _kept: dict[str, Any] = field(default_factory=dict, init=False, compare=False)
 
-    def once(self, what: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made at the first call for this model."""
+    def once(self, model: nn.Module, what: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made at the first call for this model, and kept until there is one for another."""
+        if self._kept.get("model") is not model:
+            self._kept.clear()
+            self._kept["model"] = model
         if what not in self._kept:
             self._kept[what] = make()
         return self._kept[what]
@@ -38,7 +42,7 @@ class Evidence:
     def sampled(self, model: GenerativeModel) -> ImageSet:
         """`samples` images that the model makes, of all classes in turn if it knows any, always of the same noise for
         the same seed. In 256 levels, as real images are."""
-        return self.once("samples", lambda: sample(model, self.samples, self.seed, len(self.data.spec.classes)))
+        return self.once(model, "samples", lambda: sample(model, self.samples, self.seed, len(self.data.spec.classes)))
 
 
 @torch.no_grad()

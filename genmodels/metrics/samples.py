@@ -140,7 +140,7 @@ def _seen(model: GenerativeModel, evidence: Evidence) -> tuple[FeatureSpace, Ten
     """The space of features, and the samples' places in it, (N, F)."""
     assert evidence.features is not None, "asked only where there are features"
     space = evidence.features()
-    return space, evidence.once("features", lambda: space.of(evidence.sampled(model)))
+    return space, evidence.once(model, "features", lambda: space.of(evidence.sampled(model)))
 
 
 def _judge(evidence: Evidence) -> Classifier:
