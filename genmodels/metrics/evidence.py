@@ -17,7 +17,7 @@ from genmodels.randomness import generator
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data of a run, and how thoroughly to look. A model's samples are made once, and kept till another is asked."""
+    """The data of a run, and how thoroughly to look. A model's samples are made once, and kept till another asks."""
 
     data: ImageData
     kl_weight: float | None = None  # what a nat of code cost in training, if its objective says so; 1 is the ELBO
