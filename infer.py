@@ -196,7 +196,8 @@ def measure(cfg: DictConfig, subject: Subject, evidence: "Evidence") -> dict[str
 def compare(measured: Mapping[str, Mapping[str, Any]]) -> None:
     """One table of several models' metrics: in the terminal, and as csv in results/."""
     from genmodels.files import write_csv
-    from genmodels.report import headlines, text_table
+    from genmodels.report.jobs import headlines
+    from genmodels.report.tables import text_table
     rows: list[dict[str, Any]] = [{"run": name} | {f"{metric}.{key}": value for metric, found in numbers.items()
                              if isinstance(found, Mapping) for key, value in headlines(found).items()}
             for name, numbers in measured.items()]

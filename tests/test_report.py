@@ -2,8 +2,11 @@
 
 import base64
 import csv
+import itertools
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,11 @@ import yaml
 from matplotlib.image import imsave
 
 from genmodels import report
+from genmodels.report import jobs as report_jobs
+from genmodels.report import tables
+from genmodels.report.__main__ import main
+from genmodels.report.influence import influence
+from genmodels.report.jobs import Group, Job
 
 
 def write_run(folder: Path, *, elbo: float | None = None, status: str = "finished", pictures: bool = True,
@@ -47,38 +55,40 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def test_what_was_swept(sweep: Path) -> None:
-    jobs = [report.read_job(folder) for folder in sweep.iterdir()]
-    assert report.swept_settings(jobs) == ["kl_weight", "seed"]     # neither trainer.kl_weight nor device
+    jobs = [report_jobs.read_job(folder) for folder in sweep.iterdir()]
+    assert report_jobs.swept_settings(jobs) == ["kl_weight", "seed"]     # neither trainer.kl_weight nor device
 
 
 def test_a_swept_group_stands_for_its_settings(tmp_path: Path) -> None:
     write_run(tmp_path / "a", elbo=-1.0, kl_schedule="linear", model="vae", epochs=3)
     write_run(tmp_path / "b", elbo=-1.0, kl_schedule="cosine", model="vae_mlp", epochs=4)
-    assert report.swept_settings([report.read_job(tmp_path / name) for name in "ab"]) == ["kl_schedule", "model"]
+    jobs = [report_jobs.read_job(tmp_path / name) for name in "ab"]
+    assert report_jobs.swept_settings(jobs) == ["kl_schedule", "model"]
 
 
 def test_what_a_choice_brings_is_not_swept_unless_it_is() -> None:
     """Wasserstein's penalty comes with it; another lr for the same model was chosen."""
-    def jobs(*triples: tuple) -> list[report.Job]:
-        return [report.Job(Path("x"), {"adversarial_loss": loss, "penalty.gradient": weight,
+    def jobs(*triples: tuple) -> list[Job]:
+        return [Job(Path("x"), {"adversarial_loss": loss, "penalty.gradient": weight,
                                        "trainer.penalty.gradient": weight, "model": model, "lr": lr}, {}, [])
                 for loss, weight, model, lr in triples]
 
-    assert report.swept_settings(jobs(("hinge", 0, "gan", 1), ("wasserstein", 10, "gan", 1))) == ["adversarial_loss"]
-    assert report.swept_settings(jobs(("hinge", 0, "gan", 1), ("hinge", 0, "vae", 2))) == ["model"]
-    assert report.swept_settings(jobs(
+    assert report_jobs.swept_settings(jobs(("hinge", 0, "gan", 1), ("wasserstein", 10, "gan", 1))) == [
+        "adversarial_loss"]
+    assert report_jobs.swept_settings(jobs(("hinge", 0, "gan", 1), ("hinge", 0, "vae", 2))) == ["model"]
+    assert report_jobs.swept_settings(jobs(
         ("hinge", 0, "gan", 1), ("hinge", 0, "gan", 2), ("hinge", 0, "vae", 3))) == ["lr", "model"]
-    assert report.swept_settings(jobs(("hinge", 0, "gan", 1), ("hinge", 5, "gan", 1))) == ["penalty.gradient"]
-    cures = [report.Job(Path("x"), {"objective": objective, "kl_schedule": schedule}, {}, [])
+    assert report_jobs.swept_settings(jobs(("hinge", 0, "gan", 1), ("hinge", 5, "gan", 1))) == ["penalty.gradient"]
+    cures = [Job(Path("x"), {"objective": objective, "kl_schedule": schedule}, {}, [])
              for objective, schedule in (("elbo", "linear"), ("capacity", "late"))]
-    assert report.swept_settings(cures) == ["objective"]
+    assert report_jobs.swept_settings(cures) == ["objective"]
 
 
 def test_tables(sweep: Path, capsys: pytest.CaptureFixture) -> None:
     jobs = report.write([sweep])
     assert [(job.settings["kl_weight"], job.settings["seed"]) for job in jobs] == [
         (0, 0), (0, 1), (1, 0), (1, 1), (30, 0), (30, 1)]
-    groups = report.group_table(jobs, ["kl_weight", "seed"])
+    groups = tables.group_table(report_jobs.grouped(jobs, ["kl_weight", "seed"]))
     assert [(row["kl_weight"], row["n"], row["elbo"]) for row in groups] == [
         (0, 2, "-105.00 ± 7.07"), (1, 2, "-91.00 ± 1.41"), (30, 1, "-205.00")]
     with open(sweep / "report.csv", newline="") as file:
@@ -91,10 +101,10 @@ def test_tables(sweep: Path, capsys: pytest.CaptureFixture) -> None:
 def test_one_self_contained_page(sweep: Path) -> None:
     report.write([sweep])
     page = (sweep / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 1 + 5        # the curves, and one sheet of samples for each run
+    assert page.count("data:image/png;base64,") == 1 + 5        # the overview, and one sheet of samples for each run
     assert "-91.00 ± 1.41" in page and 'class="failed"' in page
     assert not re.search(r'(src|href)="(?!data:)', page)
-    newest = report.read_job(sweep / "kl0-seed0").newest("samples")
+    newest = report_jobs.read_job(sweep / "kl0-seed0").newest("samples")
     assert newest is not None and newest.name == "samples-00000010.png"
     assert base64.b64encode(newest.read_bytes()).decode() in page
     from matplotlib.image import imread
@@ -105,15 +115,15 @@ def test_what_users_name_is_escaped(tmp_path: Path) -> None:
     write_run(tmp_path / "a", elbo=-1.0, notes="<script>alert(1)</script>")
     write_run(tmp_path / "b", elbo=-1.0, notes="x")
     report.write([tmp_path])
-    assert "<script>" not in (tmp_path / "report.html").read_text()
+    assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_killed_run_is_not_running(tmp_path: Path) -> None:
     from filelock import FileLock
     write_run(tmp_path / "a", status="running")
-    assert report.read_job(tmp_path / "a").summary["status"] == "interrupted"
+    assert report_jobs.read_job(tmp_path / "a").summary["status"] == "interrupted"
     with FileLock(tmp_path / "a" / ".lock"):
-        assert report.read_job(tmp_path / "a").summary["status"] == "running"
+        assert report_jobs.read_job(tmp_path / "a").summary["status"] == "running"
 
 
 def test_runs_that_left_nothing_but_a_status(tmp_path: Path) -> None:
@@ -122,5 +132,127 @@ def test_runs_that_left_nothing_but_a_status(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert report.main([str(tmp_path)]) == 1 and "no runs there" in capsys.readouterr().err
-    assert report.main([]) == 1 and "usage:" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 1 and "no runs there" in capsys.readouterr().err
+    assert main([]) == 1 and "usage:" in capsys.readouterr().err
+
+
+def planted(noise: float, effects: dict[str, dict], *, seeds: int = 3) -> tuple[dict[str, list], list[float]]:
+    """The settings of a full grid, and a metric that is a sum of effects of their values, and of noise."""
+    random = np.random.default_rng(0)
+    grid = list(itertools.product(*(of.keys() for of in effects.values()), range(seeds)))
+    sums = [sum(of[value] for of, value in zip(effects.values(), row, strict=False)) for row in grid]
+    metric = (np.array(sums) + noise * random.standard_normal(len(grid))).tolist()
+    return {name: [row[index] for row in grid] for index, name in enumerate(effects)}, metric
+
+
+def test_influence_of_planted_effects() -> None:
+    """Variances of the effects 4, 1, 0, and 0.25 of the noise: shares of 5.25."""
+    effects = {"kl_weight": {0.1: -2.0, 1.0: 2.0}, "kl_schedule": {"linear": 1.0, "cyclical": -1.0},
+               "latent_dim": dict.fromkeys((2, 8, 32), 0.0)}
+    found = influence(*planted(0.5, effects, seeds=20))
+    for name, share in {"kl_weight": 4 / 5.25, "kl_schedule": 1 / 5.25, "latent_dim": 0.0}.items():
+        of = found.knobs[name]
+        assert of.value == pytest.approx(share, abs=0.03)
+        assert of.low is not None and of.high is not None and of.low - 0.02 <= share <= of.high + 0.02
+    assert found.seed is not None and found.seed.value == pytest.approx(0.25 / 5.25, abs=0.015)
+    assert found.rest.value < 0.01 and found.repeats == 12 * 19 and not found.warnings
+
+
+def test_influence_of_noise_alone_is_the_seeds() -> None:
+    found = influence(*planted(1.0, {"a": dict.fromkeys("xyz", 0.0), "b": dict.fromkeys("uv", 0.0)}, seeds=30))
+    assert found.seed is not None and found.seed.value > 0.95
+    assert all(share.value < 0.03 for share in found.knobs.values())
+
+
+def test_influence_of_combinations() -> None:
+    """a * b, each -1 or 1: neither has an effect of its own."""
+    settings = {"a": [-1, -1, 1, 1] * 2, "b": [-1, 1, -1, 1] * 2}
+    metric = [a * b + 0.01 * index for index, (a, b) in enumerate(zip(*settings.values(), strict=True))]
+    found = influence(settings, metric)
+    assert found.rest.value > 0.99 and all(share.value < 0.01 for share in found.knobs.values())
+
+
+def test_influence_in_a_fraction_of_the_grid_and_of_many_numbers() -> None:
+    random = np.random.default_rng(1)
+    a, b, lr = random.integers(0, 3, 200), random.integers(0, 2, 200), 10 ** random.uniform(-4, -2, 200)
+    metric = 2.0 * b + 0.001 * a + np.log10(lr) + 0.01 * random.standard_normal(200)
+    found = influence({"a": a.tolist(), "b": b.tolist(), "lr": lr.tolist()}, metric)
+    assert found.seed is None and found.knobs["a"].value < 0.01
+    variances = {"b": 4 * b.var(), "lr": np.log10(lr).var()}
+    for name, variance in variances.items():    # four levels of lr lose some of it
+        assert found.knobs[name].value == pytest.approx(variance / metric.var(), abs=0.05)
+    assert found.knobs["b"].low is None and "no settings were run twice" in found.warnings[0]
+
+
+def test_settings_that_go_together_are_named() -> None:
+    found = influence({"a": [0, 0, 1, 1], "b": ["x", "x", "y", "y"]}, [0.0, 0.1, 1.0, 1.1])
+    assert any("a cannot be told apart" in warning for warning in found.warnings)
+    with pytest.raises(ValueError, match="at least three runs"):
+        influence({"a": [0, 1]}, [0.0, 1.0])
+    with pytest.raises(ValueError, match="settings that vary"):
+        influence({"a": [0, 0, 0]}, [0.0, 1.0, 2.0])
+
+
+def group(*values: float, name: str = "elbo") -> Group:
+    return Group({}, [Job(Path("x"), {}, {"metrics": {"test": {name: value}}}, []) for value in values])
+
+
+@pytest.mark.parametrize(("groups", "name", "chosen"), [
+    ([group(-90, -91), group(-100, -101)], "elbo", 0),
+    ([group(-90, -99), group(-91, -101)], "elbo", None),                # within the spread of the seeds
+    ([group(-90), group(-100)], "elbo", None),                          # of one seed nothing is known
+    ([group(9, 10, name="kid"), group(1, 2, name="kid")], "kid", 1),    # less is better
+    ([group(9, 10, name="rate"), group(1, 2, name="rate")], "rate", None),
+])
+def test_the_best_is_marked_beyond_the_spread_of_seeds(groups: list[Group], name: str, chosen: int | None) -> None:
+    if name == "kid":   # of the validation part
+        groups = [Group({}, [Job(Path("x"), {}, {"metrics": {"test": {}, "validation": job.metrics or {
+            "kid": job.summary["metrics"]["test"]["kid"]}}}, []) for job in of.jobs]) for of in groups]
+    assert tables.best(groups, name) == chosen
+
+
+def test_runs_that_do_not_compare_are_named() -> None:
+    def jobs(**second: object) -> list[Job]:
+        facts = {"parameters": 10, "step": 100, "data": "abc", "provenance": {"git_commit": "1"}, "status": "finished"}
+        return [Job(Path("x"), {"kl_weight": 1}, facts, []), Job(Path("y"), {"kl_weight": 2}, facts | second, [])]
+
+    def said(swept: list[str], **second: object) -> list[str]:
+        return list(report_jobs.differences(jobs(**second), swept))
+
+    assert not said(["kl_weight"])
+    assert said(["kl_weight"], parameters=11) == ["The runs differ in parameters (10, 11), which was not swept."]
+    assert not said(["model.latent_dim"], parameters=11) and not said(["epochs"], step=200)
+    assert "steps" in said(["kl_weight"], step=200)[0] and "data" in said(["seed"], data="x")[0]
+    assert "code version (1, 2)" in said(["model"], provenance={"git_commit": "2"})[0]
+    assert not said(["kl_weight"], step=50, status="interrupted")
+
+
+def test_a_table_for_latex(sweep: Path) -> None:
+    report.write([sweep])
+    lines = (sweep / "report.tex").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == r"\begin{tabular}{llll}" and lines[2] == r"kl weight & n & elbo & rate \\"
+    assert lines[5] == r"1 & 2 & \textbf{-91.00 $\pm$ 1.41} & 5.00 $\pm$ 0.00 \\"
+    assert tables.latex_table([Group({"a_b": "50 %"}, [])]).count(r"50 \%") == 1
+
+
+def test_the_page_in_a_browser(sweep: Path) -> None:
+    """Every picture is shown beside its setting, and a slider chooses among the seeds."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no Chromium here")
+    report.write([sweep])
+    page = (sweep / "report.html").read_text(encoding="utf-8")
+    turned = sweep / "turned.html"      # as a user would leave it: the seed's slider moved to the right
+    turned.write_text(page.replace("</html>", """<script>
+      const range = document.querySelector("input[type=range][aria-label=seed]");
+      range.value = 1; range.dispatchEvent(new Event("input"));
+    </script></html>"""), encoding="utf-8")
+    seen = {}
+    for name in ("report.html", "turned.html"):
+        done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+                               (sweep / name).as_uri()], capture_output=True, text=True, timeout=60, check=True)
+        wall = done.stdout.split('<div id="wall">')[1].split("<h2>Runs")[0]
+        seen[name] = re.findall(r"<b>(kl_weight \d+)</b>[^<]*", wall), wall.count("<img"), wall
+    assert seen["report.html"][:2] == (["kl_weight 0", "kl_weight 1", "kl_weight 30"], 3)
+    assert seen["turned.html"][1] == 2 and "failed; no such picture" in seen["turned.html"][2]
+    assert "elbo -100" in seen["report.html"][2] and "elbo -110" in seen["turned.html"][2]

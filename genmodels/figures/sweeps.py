@@ -1,37 +1,94 @@
-"""The picture of a sweep: how its runs went, and what they make now."""
+"""The pictures of a sweep: what its runs trade, how they went, and what they make now."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genmodels.figures.canvas import stacked_axes, styled
 
 WIDTH = 13      # inches
+HEIGHT = 3.9    # of a row of axes
 UNITS = {"accuracy": "share of the images", "active_units": "latent dimensions", "spread": "times that of real images",
-         "twins": "share of the samples", "real_above_fake": "share of the pairs"}      # where not in nats per image
+         "twins": "share of the samples", "real_above_fake": "share of the pairs",
+         "fd": "squared units of the features", "kid": "in units of the features"}   # where not in nats per image
 
 Curve = tuple[Sequence[int], Sequence[float]]       # steps, values
 
 
-@styled
-def curves_over_samples(curves: Mapping[str, Mapping[str, Sequence[Curve]]],
-                        sheets: Mapping[str, np.ndarray]) -> Figure:
-    """Axes for each metric, with a colour for each setting and a line for each of its runs; sheets of samples below.
+@dataclass(frozen=True)
+class Point:
+    """The runs of one setting: a KL weight, and what it came to, over the seeds."""
 
-    curves: metric -> setting -> one curve a run. sheets: setting -> (H, W, 3 or 4).
+    weight: float
+    rate: tuple[float, float]           # mean and standard deviation, nats per image
+    distortion: tuple[float, float]
+    active: tuple[float, float]         # latent dimensions in use
+
+
+@styled
+def overview(trades: Mapping[str, Sequence[Point]], curves: Mapping[str, Mapping[str, Sequence[Curve]]],
+             sheets: Mapping[str, np.ndarray]) -> Figure:
+    """Rows of axes: what the KL weight trades, if there is such; the curves of each metric, with a colour for each
+    setting and a line for each of its runs; sheets of samples.
+
+    trades: line -> its points, by rising weight. curves: metric -> setting -> one curve a run. sheets: setting ->
+    (H, W, 3 or 4).
     """
     heights = [WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5 for sheet in sheets.values()]
-    figure, (above, below) = stacked_axes(WIDTH, [3.8, max(heights, default=0.01)], [len(curves), len(sheets)])
-    for axes, (metric, settings) in zip(above, curves.items(), strict=True):
-        for index, (setting, runs) in enumerate(settings.items()):
-            for number, (steps, values) in enumerate(runs):
-                axes.plot(steps, values, color=f"C{index % 8}", marker=".", label=setting if number == 0 else None)
-        axes.set(title=f"validation {metric}", xlabel="step", ylabel=UNITS.get(metric, "nats per image"))
-        if axes is above[0] and len(settings) > 1:
-            axes.legend(fontsize=8)
-    for axes, (setting, sheet) in zip(below, sheets.items(), strict=True):
+    figure, (first, second, third) = stacked_axes(
+        WIDTH, [HEIGHT if trades else 0.01, HEIGHT, max(heights, default=0.01)],
+        [3 if trades else 0, len(curves), len(sheets)])
+    if trades:
+        _draw_trades(first, trades)
+    _draw_curves(second, curves)
+    for axes, (setting, sheet) in zip(third, sheets.items(), strict=True):
         axes.imshow(sheet, interpolation="nearest")
         axes.set_title(setting or "samples", fontsize=10)
         axes.set_axis_off()
     return figure
+
+
+def _draw_trades(axes: Sequence[Axes], trades: Mapping[str, Sequence[Point]]) -> None:
+    """The rate-distortion curve with the weights along it; rate, and dimensions in use, over the weight."""
+    plane, rates, units = axes
+    for index, (line, points) in enumerate(trades.items()):
+        style: dict[str, Any] = {"color": f"C{index % 8}", "marker": "o", "markersize": 4, "capsize": 2}
+        weights = [point.weight for point in points]
+        columns = {name: np.array([getattr(point, name) for point in points]).T
+                   for name in ("rate", "distortion", "active")}        # means and deviations, (2, N) each
+        (rate, rate_spread), (distortion, distortion_spread) = columns["rate"], columns["distortion"]
+        plane.errorbar(rate, distortion, distortion_spread, rate_spread, label=line or None, **style)
+        if index == 0:
+            for point in points:
+                plane.annotate(f"{point.weight:g}", (point.rate[0], point.distortion[0]), xytext=(5, 5),
+                               textcoords="offset points", fontsize=8)
+        rates.errorbar(weights, rate, rate_spread, **style)
+        units.errorbar(weights, *columns["active"], **style)
+    plane.set(title="slope: minus the KL weight", xlabel="rate (nats per image)", ylabel="distortion (nats per image)")
+    tried = sorted({point.weight for points in trades.values() for point in points})
+    smallest = next(filter(None, tried), 1.0)
+    for panel, title, unit in ((rates, "rate", "nats per image"), (units, "active units", "latent dimensions")):
+        panel.set(title=title, xlabel="KL weight", ylabel=unit)
+        panel.set_xscale("symlog", linthresh=smallest)      # 0 has its place, at the left
+        panel.set_xticks(tried, [f"{weight:g}" for weight in tried])
+        panel.minorticks_off()
+    rates.set_yscale("symlog", linthresh=1)
+    rates.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    rates.set_ylim(0, None)
+    units.set_ylim(0, None)
+    if len(trades) > 1:
+        plane.legend(fontsize=8)
+
+
+def _draw_curves(row: Sequence[Axes], curves: Mapping[str, Mapping[str, Sequence[Curve]]]) -> None:
+    for axes, (metric, settings) in zip(row, curves.items(), strict=True):
+        for index, (setting, runs) in enumerate(settings.items()):
+            for number, (steps, values) in enumerate(runs):
+                axes.plot(steps, values, color=f"C{index % 8}", marker=".", label=setting if number == 0 else None)
+        axes.set(title=f"validation {metric}", xlabel="step", ylabel=UNITS.get(metric, "nats per image"))
+        if axes is row[0] and len(settings) > 1:
+            axes.legend(fontsize=8)

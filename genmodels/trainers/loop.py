@@ -168,7 +168,8 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
     if select is not None:
         run.summarise(selected={"by": select, "step": best_step(run.folder, select)})
         trainer.inference_model.load_state_dict(tensorfiles.load(run.folder / files.INFERENCE)[0])
-    metrics = {"validation": trainer.evaluate(data.validation), "test": trainer.evaluate(data.test)}
+    final = trainer.evaluate(data.validation) | score(trainer.inference_model)
+    metrics = {"validation": final, "test": trainer.evaluate(data.test)}
     run.row(cadence.total, {"test": metrics["test"], "time": {"seconds": clock.seconds()}})
     return metrics
 

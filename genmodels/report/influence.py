@@ -1,0 +1,129 @@
+"""Which knob matters? The share of a metric's variance over the runs of a sweep that each swept setting explains.
+
+Main effects in the manner of a functional analysis of variance (Hutter et al. 2014, "An efficient approach for
+assessing hyperparameter importance"), but of the runs themselves and not of a model of them: with a level of a setting
+for each of its values, metric = mean + sum of effects of levels + rest, by least squares, so that designs need not be
+full grids.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVELS = 6          # distinct numbers of a setting; more are taken together in QUANTILES groups
+QUANTILES = 4
+DRAWS = 1000        # of the bootstrap
+INTERVAL = 90       # percent
+
+Values = Sequence[object]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of the variance of a metric, in [0, 1], with an interval of INTERVAL % by bootstrap; None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Influence:
+    """The shares of one metric's variance."""
+
+    knobs: dict[str, Share]         # main effects, corrected for what noise alone would explain
+    rest: Share                     # what the effects together leave over: of combinations and, without repeats, chance
+    seed: Share | None              # runs with equal settings; None where there are no repeats
+    runs: int
+    repeats: int                    # runs beyond the first of their settings
+    warnings: tuple[str, ...]
+
+
+def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influence:
+    """The shares of the swept settings (name -> its value in each run, without the seed) in the variance of a metric.
+
+    The variance within equal settings is the seeds'. Effects are corrected for it (epsilon squared: Kelley 1935), so
+    that a knob without influence has little; without repeats for what the effects leave over. The bootstrap draws the
+    differences between runs of equal settings anew; without repeats there are no intervals. Raises ValueError for fewer
+    than three runs, or settings that do not vary.
+    """
+    y = np.asarray(metric, float)
+    levels = {name: _levels(values) for name, values in settings.items()}
+    if len(y) < 3 or not levels or any(column.max() == 0 for column in levels.values()):
+        raise ValueError("influence needs at least three runs, and settings that vary")
+    cells = _levels(list(zip(*settings.values(), strict=True)))
+    design = _Design(levels, cells)
+    warnings = [] if design.repeats else ["no settings were run twice (seed=0,1,2): what is chance cannot be told"]
+    warnings += [f"{name} cannot be told apart from the other settings in these runs" for name in design.confounded]
+    shares = design.shares(y)
+    found = {name: Share(share) for name, share in shares.items()}
+    if design.repeats:
+        random, edges = np.random.default_rng(0), (50 - INTERVAL / 2, 50 + INTERVAL / 2)
+        drawn = [design.shares(design.redrawn(y, random)) for _ in range(DRAWS)]
+        found = {name: Share(share, *(float(edge) for edge in np.percentile([draw[name] for draw in drawn], edges)))
+                 for name, share in shares.items()}
+    rest, seed = found.pop("rest"), found.pop("seed")
+    return Influence(found, rest, seed if design.repeats else None, len(y), design.repeats, tuple(warnings))
+
+
+class _Design:
+    """Which runs have which levels: what does not change when the metric is drawn anew."""
+
+    def __init__(self, levels: Mapping[str, np.ndarray], cells: np.ndarray) -> None:
+        self.cells, self.counts = cells, np.bincount(cells)
+        self.repeats = len(cells) - len(self.counts)
+        self.blocks = {name: _contrasts(column) for name, column in levels.items()}
+        self.whole = np.concatenate(list(self.blocks.values()), axis=1)
+        self.rank = np.linalg.matrix_rank(self.whole)
+        self.freedom = {name: self.rank - np.linalg.matrix_rank(self._without(name)) for name in self.blocks}
+        self.confounded = [name for name, block in self.blocks.items() if self.freedom[name] < block.shape[1]]
+
+    def shares(self, y: np.ndarray) -> dict[str, float]:
+        """Of each knob, of "rest" and of "seed"."""
+        y = y - y.mean()
+        total = max(float(y @ y), 1e-300)
+        within = float(((y - self._cell_means(y)) ** 2).sum())
+        left = self._left(self.whole, y)
+        lack, lack_freedom = left - within, len(self.counts) - 1 - self.rank
+        noise = within / self.repeats if self.repeats else left / max(len(y) - 1 - self.rank, 1)   # mean square
+        explained = {name: self._left(self._without(name), y) - left for name in self.blocks}
+        shares = {name: max(square - self.freedom[name] * noise, 0) / total for name, square in explained.items()}
+        lack = max(lack - lack_freedom * noise, 0) if self.repeats else lack
+        found = shares | {"rest": lack / total, "seed": min(noise * (len(y) - 1) / total, 1.0)}
+        return {name: float(share) for name, share in found.items()}
+
+    def redrawn(self, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """The metric with its differences within equal settings exchanged, at their full size."""
+        means = self._cell_means(y)
+        inflation = np.sqrt(self.counts / np.maximum(self.counts - 1, 1))[self.cells]
+        rests = ((y - means) * inflation)[self.counts[self.cells] > 1]
+        return means + random.choice(rests, len(y))
+
+    def _cell_means(self, y: np.ndarray) -> np.ndarray:
+        return (np.bincount(self.cells, y) / self.counts)[self.cells]
+
+    def _without(self, name: str) -> np.ndarray:
+        blocks = [block for other, block in self.blocks.items() if other != name]
+        return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(self.cells), 1))
+
+    @staticmethod
+    def _left(columns: np.ndarray, y: np.ndarray) -> float:
+        """The sum of squares that these columns do not explain of a centred y."""
+        rest = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
+        return float(rest @ rest)
+
+
+def _contrasts(column: np.ndarray) -> np.ndarray:
+    """Columns (N, L - 1) that tell L levels apart, centred."""
+    indicators = (column[:, None] == np.arange(1, column.max() + 1)).astype(float)
+    return indicators - indicators.mean(axis=0)
+
+
+def _levels(values: Values) -> np.ndarray:
+    """A number from 0 for each value; many different numbers are taken together by quantiles."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) == len(values) and len(set(numbers)) > LEVELS:
+        edges = np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1])
+        return np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]
+    return np.unique([repr(value) for value in values], return_inverse=True)[1]

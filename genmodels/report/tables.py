@@ -1,0 +1,112 @@
+"""The tables of a sweep: its runs, its settings over their seeds, the influence of its knobs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genmodels.report.influence import Influence, Share, influence
+from genmodels.report.jobs import Group, Job, cell, metric_names
+
+BETTER = {"elbo": 1, "accuracy": 1, "fd": -1, "kid": -1, "nll": -1, "bits_per_dimension": -1}   # up, or down
+LATEX = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"})
+
+
+def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]:
+    """One row a job: what was swept, its status, its metrics, its verdict, its seconds."""
+    metrics = metric_names(jobs)
+    return [{"run": job.folder.name} | {key: job.settings.get(key) for key in swept}
+            | {"status": job.status} | {name: job.metrics.get(name) for name in metrics}
+            | {"verdict": (job.summary.get("verdict") or {}).get("label"), "seconds": job.summary.get("seconds"),
+               "error": job.summary.get("error")} for job in jobs]
+
+
+def group_table(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """One row for each setting with its seeds together: n finished, mean and standard deviation of each metric."""
+    return [group.settings | {"n": len(group.done)} | {name: _mean(group, name) for name in metric_names(group.done)}
+            for group in groups]
+
+
+def best(groups: Sequence[Group], metric: str) -> int | None:
+    """Which setting has the best mean of a metric, if that is beyond the spread of the seeds: better than the next by
+    more than the root of the sum of their variances. None where it is not, or where no direction is better."""
+    if metric not in BETTER:
+        return None
+    ranked = sorted((BETTER[metric] * mean, index) for index, group in enumerate(groups)
+                    if (mean := group.mean(metric)) is not None)
+    if len(ranked) < 2:
+        return None
+    (second, runner_up), (first, winner) = ranked[-2:]
+    spreads = [groups[index].spread(metric) for index in (runner_up, winner)]
+    if any(spread is None for spread in spreads):
+        return None
+    return winner if first - second > sum(spread ** 2 for spread in spreads if spread is not None) ** 0.5 else None
+
+
+def influences(jobs: Sequence[Job], swept: Sequence[str]) -> dict[str, Influence]:
+    """Of the swept settings on each metric that all finished runs have and that varies."""
+    done = [job for job in jobs if job.metrics]
+    columns = {key: [job.settings.get(key) for job in done] for key in swept if key != "seed"}
+    knobs = {key: values for key, values in columns.items() if len(set(map(repr, values))) > 1}
+    found = {}
+    for name in metric_names(done):
+        values = [job.metrics.get(name) for job in done]
+        if knobs and len(done) > 2 and None not in values and len(set(values)) > 1:
+            found[name] = influence(knobs, [float(value) for value in values if value is not None])
+    return found
+
+
+def influence_table(found: Mapping[str, Influence]) -> list[dict[str, Any]]:
+    """One row for each knob, one for what is left, one for the seeds; a column for each metric."""
+    first = next(iter(found.values()))
+    rows = [{"share of the variance": name} | {metric: percent(of.knobs[name]) for metric, of in found.items()}
+            for name in first.knobs]
+    if len(first.knobs) > 1 or not first.seed:
+        left = "combinations of them" if first.seed else "combinations, and chance"
+        rows.append({"share of the variance": left} | {metric: percent(of.rest) for metric, of in found.items()})
+    if first.seed:
+        rows.append({"share of the variance": "seed"} | {metric: percent(of.seed) for metric, of in found.items()})
+    return rows
+
+
+def percent(share: Share | None) -> str:
+    """"81 % [74-87]"."""
+    if share is None:
+        return ""
+    interval = "" if share.low is None or share.high is None else f" [{100 * share.low:.0f}-{100 * share.high:.0f}]"
+    return f"{100 * share.value:.0f} %{interval}"
+
+
+def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as text in columns; columns without a value are left out."""
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    cells = [names] + [[cell(row[name]) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+                     for line in cells)
+
+
+def latex_table(groups: Sequence[Group]) -> str:
+    """The settings over their seeds as a LaTeX table (booktabs), the best of a column in bold where `best` finds it."""
+    rows = group_table(groups)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    winners = {name: best(groups, name) for name in names}
+    lines = [" & ".join(_bold(_latex(cell(row.get(name))), winners[name] == index) for name in names)
+             for index, row in enumerate(rows)]
+    head = " & ".join(_latex(name.replace("_", " ")) for name in names)
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * len(names)}}}", r"\toprule", rf"{head} \\", r"\midrule",
+                      *[rf"{line} \\" for line in lines], r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _mean(group: Group, metric: str) -> str:
+    mean, spread = group.mean(metric), group.spread(metric)
+    if mean is None:
+        return ""
+    digits = 2 if max(map(abs, group.values(metric))) >= 1 else 4
+    return f"{mean:.{digits}f}" + ("" if spread is None else f" \N{PLUS-MINUS SIGN} {spread:.{digits}f}")
+
+
+def _latex(text: str) -> str:
+    return text.translate(LATEX).replace("\N{PLUS-MINUS SIGN}", r"$\pm$")
+
+
+def _bold(text: str, chosen: bool) -> str:
+    return rf"\textbf{{{text}}}" if chosen else text
