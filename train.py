@@ -30,13 +30,14 @@ log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> None:
-    """One job of Hydra's."""
-    doors.job(train, cfg, "train")
+def main(cfg: DictConfig) -> float | None:
+    """One job of Hydra's. What it returns is what a sweeper that searches goes by."""
+    return doors.job(train, cfg, "train")
 
 
-def train(cfg: DictConfig, folder: Path) -> None:
-    """From the configuration to a trained model in `folder`: begin a run, go on with it, or find it finished."""
+def train(cfg: DictConfig, folder: Path) -> float | None:
+    """From the configuration to a trained model in `folder`: begin a run, go on with it, or find it finished. Returns
+    the metric that `sweep_metric` names, if there is such."""
     from genmodels import hardware  # here, with all that needs torch: `--help` and `--cfg job` answer without
     from genmodels.catalogue import select
     from genmodels.figures import FIGURES, Request, draw
@@ -61,7 +62,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     augment = instantiate(cfg.augment)
     if cfg.preview:
         preview(cfg, source, trainer, augment, folder / files.FIGURES, config.caption(about, step=0))
-        return
+        return None
 
     with Run(folder) as run:
         if cfg.overwrite:
@@ -69,7 +70,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         config.refuse_other_settings(folder, settings)
         if run.summary.get("status") == "finished":
             log.info("%s is finished; overwrite=true starts over\n%s", folder, run.headline())
-            return
+            return run.metric(cfg.sweep_metric)
         if mode := config.wandb_mode(cfg.wandb.mode):
             run.mirror = WandbMirror(folder, settings["wandb"] | {"mode": mode}, about, run.summary.get("wandb_id"),
                                      cfg.wandb.group or config.sweep_name())
@@ -98,6 +99,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         root = f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
         log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s%s", run.headline(),
                  folder / files.FIGURES, folder, root)
+        return run.metric(cfg.sweep_metric)
 
 
 def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> tuple["nn.Module", "Trainer"]:

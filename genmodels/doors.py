@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -22,6 +23,8 @@ from genmodels.errors import did_you_mean, nearest
 from genmodels.legal import UserError, check, full_key, leaves, plain, unknown
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class JobFailed(Exception):
@@ -53,8 +56,8 @@ def enter(main: Callable[[], object], door: str, at_end: Callable[[], object] = 
     return 1
 
 
-def job(work: Callable[[DictConfig, Path], object], cfg: DictConfig, door: str) -> object:
-    """Check a configuration and do a door's work with it, in the folder that Hydra made.
+def job(work: Callable[[DictConfig, Path], Result], cfg: DictConfig, door: str) -> Result:
+    """Check a configuration and do a door's work with it, in the folder that Hydra made; returns what it returns.
 
     A ValueError or OSError of the work is the user's business and raises UserError, naming the setting in full;
     anything else is logged with its traceback and raises JobFailed, which holds on to no tensors while a sweep goes on.

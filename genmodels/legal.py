@@ -98,6 +98,8 @@ def selection() -> Legal:
 DEVICE = Legal(lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
                "auto, cpu, cuda, cuda:<number> or mps")
 FEATURES = ("classifier", "pixels", "inception")
+METRIC = Legal(lambda value: isinstance(value, str) and bool(re.fullmatch(r"(validation|test)\.\w+", value)),
+               "a final metric such as validation.elbo")
 SEED = integer(0, high=2**32 - 1)
 SETTINGS = {
     "train": {
@@ -106,6 +108,7 @@ SETTINGS = {
         "compile": one_of("auto", True, False), "deterministic": one_of(True, False),
         "evaluate_every": integer(1, optional=True), "checkpoint_every": integer(1, optional=True),
         "features": one_of(None, *FEATURES), "select": one_of(None, "elbo", "fd", "kid"),
+        "sweep_metric": METRIC,
         "overwrite": one_of(True, False), "preview": one_of(True, False),
         "lr": number(0, open_end=True), "kl_weight": number(0),
         "likelihood.gray": text(), "likelihood.colour": text(),

@@ -102,6 +102,11 @@ class Run:
         verdict = self.summary.get("verdict")
         return f"{line}\n{said(verdict)}" if verdict else line
 
+    def metric(self, name: str) -> float | None:
+        """A final metric such as validation.elbo; None where this family has none of that name."""
+        part, _, key = name.partition(".")
+        return self.summary["metrics"].get(part, {}).get(key)
+
     def _close_mirror(self, weights: Path | None, exit_code: int) -> None:
         if self.mirror is not None:
             self.mirror.finish(self.summary, weights, exit_code)

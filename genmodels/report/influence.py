@@ -40,20 +40,22 @@ class Influence:
     warnings: tuple[str, ...]
 
 
-def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influence:
+def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influence | None:
     """The shares of the swept settings (name -> its value in each run, without the seed) in the variance of a metric.
 
     The variance within equal settings is the seeds'. Effects are corrected for it (epsilon squared: Kelley 1935), so
     that a knob without influence has little; without repeats for what the effects leave over. The bootstrap draws the
-    differences between runs of equal settings anew; without repeats there are no intervals. Raises ValueError for fewer
-    than three runs, or settings that do not vary.
+    differences between runs of equal settings anew; without repeats there are no intervals. None where nothing can be
+    told: no settings that vary, or no more runs than levels.
     """
     y = np.asarray(metric, float)
     levels = {name: _levels(values) for name, values in settings.items()}
-    if len(y) < 3 or not levels or any(column.max() == 0 for column in levels.values()):
-        raise ValueError("influence needs at least three runs, and settings that vary")
+    if not levels or any(column.max() == 0 for column in levels.values()):
+        return None
     cells = _levels(list(zip(*settings.values(), strict=True)))
     design = _Design(levels, cells)
+    if len(y) - 1 <= design.rank:
+        return None
     warnings = [] if design.repeats else ["no settings were run twice (seed=0,1,2): what is chance cannot be told"]
     warnings += [f"{name} cannot be told apart from the other settings in these runs" for name in design.confounded]
     shares = design.shares(y)

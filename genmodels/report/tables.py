@@ -49,8 +49,9 @@ def influences(jobs: Sequence[Job], swept: Sequence[str]) -> dict[str, Influence
     found = {}
     for name in metric_names(done):
         values = [job.metrics.get(name) for job in done]
-        if knobs and len(done) > 2 and None not in values and len(set(values)) > 1:
-            found[name] = influence(knobs, [float(value) for value in values if value is not None])
+        numbers = [float(value) for value in values if value is not None]
+        if len(numbers) == len(done) and len(set(numbers)) > 1 and (of := influence(knobs, numbers)) is not None:
+            found[name] = of
     return found
 
 
