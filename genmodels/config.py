@@ -26,8 +26,9 @@ NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a ru
 NAMED_CHOICES = {"model": "", "objective": "elbo", "kl_schedule": "",        # and groups, with what goes without saying
                  "adversarial_loss": "relativistic"}
 DATA_DETAILS = ("dataset.split", "dataset.attribute")       # what is said of the data besides their name
+# Settings that leave the numbers as they are
 NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview", "wandb", "sweep_metric",
-           "dataset.root", "dataset.download", "dataset.keep_raw", "dataset.cache")     # they leave the numbers as they are
+           "dataset.root", "dataset.download", "dataset.keep_raw", "dataset.cache")
 
 
 def numbers(config: Mapping) -> dict[str, Any]:
