@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 import genmodels
-from genmodels import checkpoint, config, doors, files, judge, report, tracking
+from genmodels import checkpoint, config, doors, files, judge, tracking
 from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_float
 from genmodels.figures import FIGURES, snapshots
 from genmodels.judge import Judge
@@ -32,6 +32,8 @@ from genmodels.metrics import accuracy, samples
 from genmodels.metrics.evidence import Evidence
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
+from genmodels.report import tables
+from genmodels.report.jobs import Job, grouped
 
 FAST = ["model=classifier", "model.widths=[8,16]", "model.hidden=32", "batch_size=64"]
 CLASSES = 4
@@ -148,10 +150,10 @@ def test_what_infer_gives(trained: Path, infer_here: Callable) -> None:
 def test_shares_are_printed_with_their_digits(tmp_path: Path) -> None:
     numbers = {"accuracy": 0.99432, "standard_error": 0.00075, "nll": 0.0213, "elbo": -90.123, "n": 5}
     assert tracking.in_words(numbers) == "accuracy 0.9943, standard error 0.00075, nll 0.021, elbo -90.12, n 5"
-    jobs = [report.Job(tmp_path, {"seed": seed}, {"metrics": {"test": {"accuracy": share, "n": 9}}}, [])
+    jobs = [Job(tmp_path, {"seed": seed}, {"metrics": {"test": {"accuracy": share, "n": 9}}}, [])
             for seed, share in enumerate((0.9930, 0.9940))]
-    assert report.group_table(jobs, ["seed"])[0]["accuracy"] == "0.9935 ± 0.0007"
-    assert report.text_table(report.job_table(jobs, ["seed"])).endswith(" 0.994")
+    assert tables.group_table(grouped(jobs, ["seed"]))[0]["accuracy"] == "0.9935 ± 0.0007"
+    assert tables.text_table(tables.job_table(jobs, ["seed"])).endswith(" 0.994")
 
 
 class Oracle(nn.Module):

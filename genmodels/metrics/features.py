@@ -3,7 +3,6 @@ Inception. A score means nothing without the name and the checksum of what saw i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,25 +28,33 @@ class FeatureSpace:
     extract: Callable[[Tensor], Tensor]             # images (B, C, H, W) in [0, 1] -> (B, F)
     data: ImageData
     facts: dict[str, Any] = field(default_factory=dict)     # what else is to be stated with each score
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, compare=False)
+
+    def once(self, what: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made at the first call: what all models are compared with."""
+        if what not in self._kept:
+            self._kept[what] = make()
+        return self._kept[what]
 
     def of(self, part: ImageSet) -> Tensor:
         """Features (N, F) of a part's images, float64 on the CPU."""
         with torch.no_grad():
             return torch.cat([self.extract(images).cpu().double() for images, _ in part.batches(BATCH)])
 
-    @cached_property
+    @property
     def test(self) -> Tensor:
         """Those of the test part, (M, F)."""
-        return self.of(self.data.test)
+        return self.once("test", lambda: self.of(self.data.test))
 
-    @cached_property
+    @property
     def validation(self) -> Tensor:
         """Those of the validation part, (M, F)."""
-        return self.of(self.data.validation)
+        return self.once("validation", lambda: self.of(self.data.validation))
 
     def train(self, count: int) -> Tensor:
         """Those of `count` training images (all, if there are fewer), drawn at random with a constant seed."""
-        return self.of(self.data.train.drawn(count, generator(CONSTANT_SEED, "drawn")))
+        part = self.data.train.drawn(count, generator(CONSTANT_SEED, "drawn"))
+        return self.once(("train", count), lambda: self.of(part))
 
     def label(self) -> dict[str, Any]:
         """What every score must be quoted with."""

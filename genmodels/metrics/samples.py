@@ -24,21 +24,23 @@ GLANCED = 2000      # samples that training looks at
 MISSING = 0.1       # of its share in the test part: a class with less is missing
 COPY = 0.25         # of the usual distance of a test image to its nearest training image: a nearer sample is a copy
 
+Seen = tuple[Answers, tuple[Spread, Spread]]    # by a judge: its answers; spreads of the classes in features and pixels
+
 
 def fd(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     """The Frechet distance, lower is better, in squared units of the features: comparable for equal features and equal
     numbers of samples only."""
     space, fake = _seen(model, evidence)
-    return {"fd": frechet_distance(fake, space.test), "floor": frechet_distance(space.train(len(fake)), space.test),
-            **_counts(fake, space.test), **space.label()}
+    floor = space.once(("fd", len(fake)), lambda: frechet_distance(space.train(len(fake)), space.test))
+    return {"fd": frechet_distance(fake, space.test), "floor": floor, **_counts(fake, space.test), **space.label()}
 
 
 def kid(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     """The kernel distance KID with its standard deviation over random subsets; lower is better, 0 in the mean for
     equal distributions, whatever the number of samples."""
     space, fake = _seen(model, evidence)
-    found, spread = kernel_distance(fake, space.test, generator(CONSTANT_SEED, "subsets"))
-    floor, _ = kernel_distance(space.train(len(fake)), space.test, generator(CONSTANT_SEED, "subsets"))
+    found, spread = _kid(fake, space.test)
+    floor, _ = space.once(("kid", len(fake)), lambda: _kid(space.train(len(fake)), space.test))
     return {"kid": found, "kid_spread": spread, "floor": floor, **_counts(fake, space.test), **space.label()}
 
 
@@ -51,8 +53,7 @@ def prdc(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
 def glance(model: GenerativeModel, space: FeatureSpace) -> dict[str, float]:
     """`fd` and `kid` of GLANCED samples against the validation part: what training logs, and selects by."""
     fake = space.of(sample(model, GLANCED, CONSTANT_SEED, len(space.data.spec.classes)))
-    found, _ = kernel_distance(fake, space.validation, generator(CONSTANT_SEED, "subsets"))
-    return {"fd": frechet_distance(fake, space.validation), "kid": found}
+    return {"fd": frechet_distance(fake, space.validation), "kid": _kid(fake, space.validation)[0]}
 
 
 def memorisation(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def class_accuracy(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]
     weights: what other judges say does not compare.
     """
     judge, classes = _judge(evidence), evidence.data.spec.classes
-    made, made_spreads = _answers(judge, evidence.sampled(model))
+    made, made_spreads = _made(judge, model, evidence)
     real, real_spreads = _answers(judge, evidence.data.test)
     ratios = [mine.distance() / theirs.distance() for mine, theirs in zip(made_spreads, real_spreads, strict=True)]
     columns = dict(zip(("accuracy", "diversity", "pixel_diversity"), (made.by_class(), *ratios), strict=True))
@@ -108,7 +109,7 @@ def class_shares(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     that are not MISSING.
     """
     judge, classes, test = _judge(evidence), evidence.data.spec.classes, evidence.data.test
-    made, _ = _answers(judge, evidence.sampled(model))
+    made, _ = _made(judge, model, evidence)
     found = made.confusion.sum(dim=0).double() / evidence.samples                                           # (K,)
     expected = torch.bincount(test.labels[test.rows].cpu(), minlength=len(classes)).double() / len(test)    # (K,)
     return {"entropy": _entropy(found), "test_entropy": _entropy(expected),
@@ -143,13 +144,21 @@ def _seen(model: GenerativeModel, evidence: Evidence) -> tuple[FeatureSpace, Ten
     return space, evidence.once(model, "features", lambda: space.of(evidence.sampled(model)))
 
 
+def _kid(fake: Tensor, real: Tensor) -> tuple[float, float]:
+    return kernel_distance(fake, real, generator(CONSTANT_SEED, "subsets"))
+
+
 def _judge(evidence: Evidence) -> Classifier:
     judge = evidence.judge()
     assert judge is not None, "asked only where there is one"
     return judge
 
 
-def _answers(judge: Classifier, part: ImageSet) -> tuple[Answers, tuple[Spread, Spread]]:
+def _made(judge: Classifier, model: GenerativeModel, evidence: Evidence) -> Seen:
+    return evidence.once(model, "answers", lambda: _answers(judge, evidence.sampled(model)))
+
+
+def _answers(judge: Classifier, part: ImageSet) -> Seen:
     """The judge's answers, and the spread of each class in its features and in pixels."""
     found, features, pixels = Answers(judge), Spread(judge.num_classes), Spread(judge.num_classes)
     for images, labels in part.batches(BATCH):
