@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVELS = 6          # distinct numbers of a setting; more are taken together in QUANTILES groups
+LEVELS = 6          # distinct numbers of a setting; more, if most are of one run alone, are taken together in QUANTILES
 QUANTILES = 4
 DRAWS = 1000        # of the bootstrap
 INTERVAL = 90       # percent
@@ -123,9 +123,9 @@ def _contrasts(column: np.ndarray) -> np.ndarray:
 
 
 def _levels(values: Values) -> np.ndarray:
-    """A number from 0 for each value; many different numbers are taken together by quantiles."""
+    """A number from 0 for each value; many different numbers, as a search tries them, are taken together by quantiles."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) == len(values) and len(set(numbers)) > LEVELS:
+    if len(numbers) == len(values) and max(LEVELS, len(values) / 2) < len(set(numbers)):
         edges = np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1])
         return np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]
     return np.unique([repr(value) for value in values], return_inverse=True)[1]
