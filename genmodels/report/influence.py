@@ -123,7 +123,7 @@ def _contrasts(column: np.ndarray) -> np.ndarray:
 
 
 def _levels(values: Values) -> np.ndarray:
-    """A number from 0 for each value; many different numbers, as a search tries them, are taken together by quantiles."""
+    """A number from 0 for each value; many different numbers, as a search tries them, are grouped by quantiles."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) == len(values) and max(LEVELS, len(values) / 2) < len(set(numbers)):
         edges = np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1])
