@@ -22,6 +22,7 @@ from genmodels.metrics import verdict as verdicts
 from genmodels.metrics.evidence import Evidence
 from genmodels.metrics.verdict import COLLAPSED, HEALTHY, PARTLY, STRAY, Case, examine, judge, names
 from genmodels.models.vae import MLPVAE, VAE
+from genmodels.report import jobs
 
 SIDE, PIXELS = 8, 64
 STDDEV = 0.05       # of the likelihood
@@ -429,7 +430,7 @@ def test_a_run_ends_with_its_verdict(train_here: Callable, infer_here: Callable,
     assert metrics["iwae"]["k"] == 5 and metrics["iwae"]["iwae"] > metrics["iwae"]["elbo"]
     report.write([run])
     assert summary["verdict"]["label"] in capsys.readouterr().out
-    assert set(report.read_job(run).metrics) == {"elbo", "distortion", "rate", "bits_per_dimension", "active_units"}
+    assert set(jobs.read_job(run).metrics) == {"elbo", "distortion", "rate", "bits_per_dimension", "active_units"}
 
 
 def test_floors_on_real_images(cache: Path) -> None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import genmodels
-from genmodels import checkpoint, config, report
+from genmodels import checkpoint, config
 from genmodels.data import datasets
 from genmodels.data.images import ImageSpec
 from genmodels.distributions import (
@@ -27,6 +27,7 @@ from genmodels.legal import UserError
 from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE
 from genmodels.pixels import STDDEV_FLOOR, ContinuousBernoulli, DiscretisedLogistic, Gaussian
+from genmodels.report import jobs
 
 CHOICES = sorted(path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml") if path.stem != "auto")
 LEVELS = (torch.arange(256) / 255).view(256, 1, 1, 1)       # images of one pixel, one of each value
@@ -292,7 +293,7 @@ def test_a_job_that_was_refused_is_not_another_likelihood(train_here: Callable, 
     refused.mkdir()
     config.save(refused, config.record(composed("train", *SMALL, "max_steps=2", "kl_weight=-1")))
     (refused / "summary.json").write_text(json.dumps({"status": "failed"}))
-    assert report.swept_settings([report.read_job(folder) for folder in (done, refused)]) == ["kl_weight"]
+    assert jobs.swept_settings([jobs.read_job(folder) for folder in (done, refused)]) == ["kl_weight"]
 
 
 def test_bits_per_dimension_of_gray_values_as_probabilities_are_not_claimed() -> None:
