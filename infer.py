@@ -198,15 +198,14 @@ def compare(measured: Mapping[str, Mapping[str, Any]]) -> None:
     from genmodels.files import write_csv
     from genmodels.report.jobs import headlines
     from genmodels.report.tables import text_table
-    rows: list[dict[str, Any]] = [{"run": name} | {f"{metric}.{key}": value for metric, found in numbers.items()
-                             if isinstance(found, Mapping) for key, value in headlines(found).items()}
-            for name, numbers in measured.items()]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    rows = [{key: row.get(key) for key in columns} for row in rows]
+    found = [{"run": name} | {f"{metric}.{key}": value for metric, of in numbers.items() if isinstance(of, Mapping)
+                              for key, value in headlines(of).items()} for name, numbers in measured.items()]
+    columns = list(dict.fromkeys(key for row in found for key in row))
+    rows: list[dict[str, Any]] = [{key: row.get(key) for key in columns} for row in found]
     path = RESULTS / f"comparison-{config.digest(sorted(measured))}.csv"
     write_csv(path, rows)
-    turned: list[dict[str, Any]] = [{"metric": key} | {str(index): row[key] for index, row in enumerate(rows, 1)}
-                                    for key in columns]
+    turned: list[dict[str, Any]] = [
+        {"metric": key} | {str(index): row[key] for index, row in enumerate(rows, 1)} for key in columns]
     log.info("\n%s\n\n%s", text_table(turned), path)
 
 

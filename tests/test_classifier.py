@@ -215,7 +215,8 @@ def test_planted_conditional_models(choose: Callable, right: float, diversity: f
 
 def test_shares_of_classes(data: ImageData) -> None:
     def shares(of: Callable) -> dict:
-        return samples.class_shares(Fake(data, of), Evidence(data, judge=Oracle, samples=1000))  # type: ignore[arg-type]
+        evidence = Evidence(data, judge=Oracle, samples=1000)   # type: ignore[arg-type]
+        return samples.class_shares(Fake(data, of), evidence)
 
     fair = shares(lambda z, labels: labels)
     assert fair["entropy"] == fair["test_entropy"] == pytest.approx(math.log(CLASSES))

@@ -70,7 +70,7 @@ def test_what_a_choice_brings_is_not_swept_unless_it_is() -> None:
     """Wasserstein's penalty comes with it; another lr for the same model was chosen."""
     def jobs(*triples: tuple) -> list[Job]:
         return [Job(Path("x"), {"adversarial_loss": loss, "penalty.gradient": weight,
-                                       "trainer.penalty.gradient": weight, "model": model, "lr": lr}, {}, [])
+                                "trainer.penalty.gradient": weight, "model": model, "lr": lr}, {}, [])
                 for loss, weight, model, lr in triples]
 
     assert report_jobs.swept_settings(jobs(("hinge", 0, "gan", 1), ("wasserstein", 10, "gan", 1))) == [
