@@ -146,14 +146,18 @@ def check_selection(cfg: DictConfig, trainer: "Trainer") -> None:
 
 def scorer(cfg: DictConfig, data: "ImageData", find: "Callable[[], Judge]",
            device: "torch.device") -> "Callable[[nn.Module], dict[str, float]]":
-    """What evaluations score samples by, if these settings ask for it. A missing classifier is trained first."""
+    """What evaluations score samples by, if these settings ask for it. A missing classifier is trained first.
+
+    Raises ValueError where the validation part has too few images for it.
+    """
     from genmodels.judge import feature_space
-    from genmodels.metrics import samples
+    from genmodels.metrics import distances, samples
     from genmodels.metrics.features import usual
     name = cfg.features or (usual(data.spec.classes) if cfg.select in ("fd", "kid") else None)
     if name is None:
         return lambda model: {}
     space = feature_space(name, data, lambda: find().model(device))
+    distances.enough(space.validation, space.validation.shape[1], "a Frechet distance on the validation part")
     return lambda model: samples.glance(cast("GenerativeModel", model), space)
 
 

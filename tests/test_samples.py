@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import SMALL, rows, summary, train_in
+from conftest import SMALL, rows, summary, train_in, write_pictures
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -247,6 +247,15 @@ def test_what_cannot_be_selected_is_refused(settings: list[str], words: str, tra
         train_here(*settings)
 
 
+def test_too_few_validation_images_are_refused_before_the_first_step(train_here: Callable[..., Path],
+                                                                     tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", count=40)
+    with pytest.raises(UserError, match=r"must be more than .* for a Frechet distance on the valid"):
+        train_here("model=gan", "dataset=folder", f"dataset.root={tmp_path / 'pictures'}", "dataset.side=8",
+                   "model.generator_width=4", "model.discriminator_width=4", "batch_size=4", "features=pixels")
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
 def test_several_checkpoints_in_one_table(vae: Path, train_here: Callable[..., Path], infer_here: Callable,
                                           caplog: pytest.LogCaptureFixture) -> None:
     other = train_here("model=gan", "model.generator_width=4", "model.discriminator_width=4", "max_steps=2",
@@ -266,7 +275,6 @@ def test_several_checkpoints_in_one_table(vae: Path, train_here: Callable[..., P
 
 def test_refusals_of_comparisons(vae: Path, train_here: Callable[..., Path], infer_here: Callable, tmp_path: Path,
                                  caplog: pytest.LogCaptureFixture) -> None:
-    from conftest import write_pictures
     write_pictures(tmp_path / "pictures", count=40)
     other = train_here("model=gan", "dataset=folder", f"dataset.root={tmp_path / 'pictures'}", "dataset.side=8",
                        "model.generator_width=4", "model.discriminator_width=4", "max_steps=1", "batch_size=4")
