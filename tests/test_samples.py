@@ -78,6 +78,7 @@ class Identity(torch.nn.Module):
         return images.flatten(1)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
 def test_agreement_with_torchmetrics() -> None:
     real, fake = gaussian(90, 12), 1.3 * gaussian(70, 12, seed=1) + 0.2
     fid = FrechetInceptionDistance(feature=Identity(), normalize=True).set_dtype(torch.float64)
