@@ -62,6 +62,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
     hardware.keep_freed_memory()
     checkpoints = [cfg.checkpoint] if isinstance(cfg.checkpoint, str) else list(cfg.checkpoint)
     subjects = [open_subject(cfg, checkpoint, device) for checkpoint in checkpoints]
+    if len({subject.name for subject in subjects}) < len(subjects):
+        raise ValueError(f"checkpoint={','.join(checkpoints)}: two of them have the same name, and so the same results")
     data = read_data(cfg, subjects, device)
     judge = find_judge(cfg, subjects, data)
     shared: dict[str, Any] = {"k": cfg.k, "samples": cfg.samples, "seed": cfg.seed}

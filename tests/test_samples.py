@@ -281,6 +281,8 @@ def test_refusals_of_comparisons(vae: Path, train_here: Callable[..., Path], inf
                        "model.generator_width=4", "model.discriminator_width=4", "max_steps=1", "batch_size=4")
     with pytest.raises(UserError, match="was trained on other data than"):
         infer_here(f"checkpoint=[{vae},{other}]", "figures=[]", "metrics=all")
+    with pytest.raises(UserError, match="two of them have the same name"):
+        infer_here(f"checkpoint=[{vae},{vae}]", "figures=[]", "metrics=all")
     with pytest.raises(UserError, match="samples=20: must be more than 64, of real images too, for a Frechet"):
         infer_here(f"checkpoint={vae}", "figures=[]", "metrics=[fd]", "features=pixels", "samples=20")
     infer_here(f"checkpoint={vae}", "figures=[]", "features=pixels", "samples=20")
