@@ -82,10 +82,9 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
         require(cfg.batch_size <= len(data.train), "batch_size", cfg.batch_size,
                 f"at most {len(data.train)}, the number of training images")
         times = cadence(cfg, len(data.train))
-        ended = f" ({times.total * cfg.batch_size / len(data.train):.3g} of {cfg.epochs} epochs)"
-        log.info("%s: %s with %s parameters, %s training images, %s steps%s on %s in %s", folder, type(model).__name__,
-                 f"{run.summary['parameters']:,}", f"{len(data.train):,}", f"{times.total:,}",
-                 ended if times.total == cfg.max_steps else "", device, cfg.precision)
+        parameters = f"{type(model).__name__} with {run.summary['parameters']:,} parameters"
+        log.info("%s: %s, %s on %s in %s", folder, parameters, length(cfg, times.total, len(data.train)), device,
+                 cfg.precision)
         judge = cache(partial(find_judge, cfg, about, data))
         metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
                       model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment,
@@ -117,6 +116,12 @@ def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> 
     if cfg.init_from is not None:
         trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
     return model, trainer
+
+
+def length(cfg: DictConfig, steps: int, images: int) -> str:
+    """How long a run on so many training images is, in words."""
+    ended = f" ({steps * cfg.batch_size / images:.3g} of {cfg.epochs} epochs)" if steps == cfg.max_steps else ""
+    return f"{images:,} training images, {steps:,} steps{ended}"
 
 
 def find_judge(cfg: DictConfig, about: Mapping[str, Any], data: "ImageData") -> "Judge":
