@@ -1,7 +1,7 @@
 """Networks that models are made of, for images of any shape (C, H, W): each knows its geometry from `image_shape`.
 
 Where `label_units` is 0 they are called as network(inputs); else they are conditional, network(inputs, embedding), and
-every hidden layer is shifted by the labels' embedding (B, label_units).
+every hidden layer is shifted by the labels' embedding (B, label_units). `norm`, one of NORMS, comes before that shift.
 """
 
 import itertools
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from genmodels.errors import require
 
 ImageShape = Sequence[int]      # (C, H, W)
+NORMS = ("none", "batch", "layer")      # over the batch (Ioffe & Szegedy 2015), or over an image (Ba et al. 2016)
 
 
 class ConditionalBias(nn.Module):
@@ -42,33 +43,36 @@ class Conditional(nn.ModuleList):
         return features
 
 
-def mlp_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0) -> nn.Module:
+def mlp_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0,
+                norm: str = "none") -> nn.Module:
     """Fully connected: images (B, C, H, W) through hidden layers of these widths to (B, outputs)."""
-    return network([nn.Flatten(), *_dense([math.prod(image_shape), *widths], label_units),
+    return network([nn.Flatten(), *_dense([math.prod(image_shape), *widths], label_units, norm),
                     nn.Linear(widths[-1], outputs)], label_units)
 
 
-def mlp_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape, label_units: int = 0) -> nn.Module:
+def mlp_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape, label_units: int = 0,
+                norm: str = "none") -> nn.Module:
     """Fully connected: (B, inputs) through hidden layers of these widths to (B, C, H, W), unbounded."""
-    return network([*_dense([inputs, *widths], label_units), nn.Linear(widths[-1], math.prod(image_shape)),
+    return network([*_dense([inputs, *widths], label_units, norm), nn.Linear(widths[-1], math.prod(image_shape)),
                     nn.Unflatten(1, tuple(image_shape))], label_units)
 
 
-def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0) -> nn.Module:
+def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0,
+                 norm: str = "none") -> nn.Module:
     """Convolutions of these widths, each halving the side (an odd one rounded up), then linear.
 
-    Images (B, C, H, W) to (B, outputs). No normalisation layers: on a CPU they took half of the step.
+    Images (B, C, H, W) to (B, outputs). Normalisation is not for free: on a CPU it took half of the step.
     """
     channels, height, width = image_shape
     sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))
     layers: list[nn.Module] = []
     for (narrow, wide), side in zip(itertools.pairwise([channels, *widths]), sides, strict=False):
-        layers += _hidden(nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), wide, label_units)
+        layers += _hidden(nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), wide, label_units, norm)
     return network([*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs)], label_units)
 
 
 def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: ImageShape,
-                 label_units: int = 0) -> nn.Module:
+                 label_units: int = 0, norm: str = "none") -> nn.Module:
     """Two linear layers, then transposed convolutions, each doubling the side: the way back of `conv_encoder`.
 
     (B, inputs) through (B, hidden) to (B, C, H, W), unbounded; `widths` run from the small side to the large one.
@@ -76,11 +80,11 @@ def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: I
     channels, height, width = image_shape
     sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))[::-1]
     first = (widths[0], *sides[0])
-    layers: list[nn.Module] = [*_dense([inputs, hidden, math.prod(first)], label_units), nn.Unflatten(1, first)]
+    layers: list[nn.Module] = [*_dense([inputs, hidden, math.prod(first)], label_units, norm), nn.Unflatten(1, first)]
     stages = [nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
               for (wide, narrow), side in zip(itertools.pairwise([*widths, channels]), sides[1:], strict=True)]
     for stage in stages[:-1]:
-        layers += _hidden(stage, stage.out_channels, label_units)
+        layers += _hidden(stage, stage.out_channels, label_units, norm)
     return network([*layers, stages[-1]], label_units)
 
 
@@ -148,10 +152,20 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
     return Conditional(layers) if label_units else nn.Sequential(*layers)
 
 
-def _dense(sizes: Sequence[int], label_units: int) -> list[nn.Module]:
+def _dense(sizes: Sequence[int], label_units: int, norm: str) -> list[nn.Module]:
     return [layer for inputs, outputs in itertools.pairwise(sizes)
-            for layer in _hidden(nn.Linear(inputs, outputs), outputs, label_units)]
+            for layer in _hidden(nn.Linear(inputs, outputs), outputs, label_units, norm)]
 
 
-def _hidden(layer: nn.Module, channels: int, label_units: int) -> list[nn.Module]:
-    return [layer, *([ConditionalBias(label_units, channels)] if label_units else []), nn.ReLU()]
+def _hidden(layer: nn.Module, channels: int, label_units: int, norm: str) -> list[nn.Module]:
+    shift = [ConditionalBias(label_units, channels)] if label_units else []
+    return [layer, *_norm(norm, layer, channels), *shift, nn.ReLU()]
+
+
+def _norm(name: str, layer: nn.Module, channels: int) -> list[nn.Module]:
+    require(name in NORMS, "norm", name, f"one of {', '.join(NORMS)}")
+    if name == "none":
+        return []
+    if name == "layer":
+        return [nn.GroupNorm(1, channels)]
+    return [nn.BatchNorm1d(channels) if isinstance(layer, nn.Linear) else nn.BatchNorm2d(channels)]

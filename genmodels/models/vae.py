@@ -65,21 +65,22 @@ class VAE(GenerativeModel):
 
 
 class ConvVAE(VAE):
-    """Convolutions that halve the side, ReLU, no normalisation; the decoder goes the same way back."""
+    """Convolutions that halve the side, and ReLU; the decoder goes the same way back."""
 
     def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int], hidden: int,
                  likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0,
-                 mean_batch_norm: float | None = None) -> None:
+                 norm: str = "none", mean_batch_norm: float | None = None) -> None:
         """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
 
-        hidden: units of the decoder's first layer, from which it makes its smallest feature maps.
+        hidden: units of the decoder's first layer, from which it makes its smallest feature maps. norm: of all hidden
+        layers, one of `blocks.NORMS`.
         """
         _check(latent_dim, widths)
         require(hidden >= 1, "hidden", hidden, "an integer >= 1")
         units = label_units(num_classes)
-        super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units),
+        super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm),
                          blocks.conv_decoder(latent_dim, hidden, widths[::-1], _decoder_shape(image_shape, likelihood),
-                                             units),
+                                             units, norm),
                          likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
                          label_dropout=label_dropout, mean_batch_norm=mean_batch_norm)
 
@@ -89,12 +90,13 @@ class MLPVAE(VAE):
 
     def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int],
                  likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0,
-                 mean_batch_norm: float | None = None) -> None:
-        """widths: units of the encoder's hidden layers."""
+                 norm: str = "none", mean_batch_norm: float | None = None) -> None:
+        """widths: units of the encoder's hidden layers. norm: of all hidden layers, one of `blocks.NORMS`."""
         _check(latent_dim, widths)
         units = label_units(num_classes)
-        super().__init__(blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units),
-                         blocks.mlp_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood), units),
+        super().__init__(blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm),
+                         blocks.mlp_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood), units,
+                                            norm),
                          likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
                          label_dropout=label_dropout, mean_batch_norm=mean_batch_norm)
 
