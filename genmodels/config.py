@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -71,10 +69,11 @@ def clean(name: str) -> str:
 
 
 def _name_of_root(_root_: DictConfig) -> str:
-    return run_name(_without_hydra(_root_), _root_.hydra.runtime.choices)
+    return run_name(without_hydra(_root_), _root_.hydra.runtime.choices)
 
 
-def _without_hydra(cfg: DictConfig) -> dict[str, Any]:
+def without_hydra(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved settings of a configuration that holds Hydra's own, too."""
     return plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
 
 
@@ -84,30 +83,6 @@ def _folder_name(folder: str) -> str:
 
 OmegaConf.register_new_resolver("run_name", _name_of_root, replace=True)
 OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
-
-
-class SweepFolder(Callback):
-    """Names the folder of a sweep, once for all of its jobs, by what is swept and by the settings that are not.
-
-    So the same command finds its finished jobs again, and so does one with another weight in its list.
-    """
-
-    current: Path | None = None     # of the sweep that this process runs
-
-    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Set hydra.sweep.dir, for the sweep and, as an override, for its jobs, unless the user did."""
-        if not any(override.startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra):
-            parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-            swept = sorted(override.key_or_group for override in parsed if override.is_sweep_override())
-            choices = config.hydra.runtime.choices
-            settings = numbers(_without_hydra(config))
-            names = {"dataset": data_name(settings, choices), "model": choices["model"]}
-            parts = [name for group, name in names.items() if group not in swept] + swept
-            fixed = {key: value for key, value in settings.items() if key not in swept}
-            folder = f"{config.hydra.sweep.dir}/{clean('-'.join(parts))[:80]}-{digest([fixed, swept])}"
-            config.hydra.sweep.dir = folder
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
-        SweepFolder.current = Path(config.hydra.sweep.dir)
 
 
 def settle(cfg: DictConfig, spec: "ImageSpec") -> dict[str, str]:
@@ -213,6 +188,11 @@ def caption(about: Mapping, step: int) -> str:
     if "kl_weight" in settings:
         parts.append(f"KL weight {settings['kl_weight']:g} ({choices['kl_schedule']})")
     return " \N{MIDDLE DOT} ".join([*parts, f"seed {settings['seed']}", f"step {step}"])
+
+
+def wandb_id(known: str | None) -> str | None:
+    """The id to give to wandb: that of its agent, which takes no other, or else the run's so far."""
+    return os.environ.get("WANDB_RUN_ID", known) if "WANDB_SWEEP_ID" in os.environ else known
 
 
 def wandb_mode(mode: str | None) -> str | None:

@@ -1,13 +1,21 @@
-"""Sweeps by the real command: killed in the middle and repeated, and jobs side by side."""
+"""Which jobs a sweep has; and sweeps by the real command: killed in the middle and repeated, fractions of a grid."""
 
 import csv
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import ROOT, SMALL
+
+from genmodels.designs import contrasts, fraction
+from genmodels.legal import UserError
+from genmodels.report.influence import influence
+from genmodels.sweeps import FractionSweeper
 
 SWEEP = [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, "max_steps=60", "evaluate_every=10", "seed=0,1,2"]
 
@@ -20,6 +28,69 @@ def table(folder: Path) -> list[dict[str, str]]:
     """report.csv without what the clock says."""
     with open(folder / "report.csv", newline="") as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(("levels", "points"), [([2] * 6, 12), ([2] * 7, 12), ([2, 3, 4], 12), ([2, 1, 3], 5)])
+def test_a_fraction_is_balanced_and_tells_effects_apart(levels: list[int], points: int) -> None:
+    found = fraction(levels, points)
+    assert found.shape == (points, len(levels)) and (found == fraction(levels, points)).all()
+    for column, count in zip(found.T, levels, strict=True):
+        assert np.ptp(np.bincount(column, minlength=count)) <= 1
+    effects = np.concatenate([contrasts(column) for column in found.T], axis=1)
+    assert np.linalg.matrix_rank(effects) == sum(levels) - len(levels)
+    if points % 4 == 0 and set(levels) == {2}:      # nearly orthogonal
+        assert np.abs(np.corrcoef(found.T) - np.eye(len(levels))).max() <= 1 / 3 + 1e-9
+
+
+def test_influence_is_right_on_a_fraction() -> None:
+    """12 of 128 points, two seeds: effects of 3, 1 and 0 in standard deviations' ratio 9 : 1 : 0 of the variance."""
+    points = np.repeat(fraction([2] * 7, 12), 2, axis=0)
+    noise = np.random.default_rng(0).normal(0, 0.05, len(points))
+    found = influence({f"knob{index}": column.tolist() for index, column in enumerate(points.T)},
+                      (3 * points[:, 0] + points[:, 1] + noise).tolist())
+    assert found is not None and not found.warnings
+    shares = [share.value for share in found.knobs.values()]
+    assert shares[0] == pytest.approx(0.9, abs=0.08) and shares[1] == pytest.approx(0.1, abs=0.05)
+    assert max(shares[2:]) < 0.01
+
+
+def jobs(arguments: Sequence[str], **options: object) -> list[list[str]]:
+    """What a fraction sweeper launches."""
+    launched: list[list[str]] = []
+
+    def launch(overrides: list[list[str]], initial_job_idx: int) -> list:
+        launched.extend(overrides)
+        return [SimpleNamespace(return_value=None) for _ in overrides]
+
+    sweeper = FractionSweeper(**options)    # type: ignore[arg-type]
+    sweeper.launcher = SimpleNamespace(launch=launch)
+    sweeper.sweep(list(arguments))
+    return launched
+
+
+def test_the_fraction_sweeper_runs_each_point_with_every_seed() -> None:
+    knobs = {"lr": "0.1,0.2", "model": "a,b", "model.widths": "[1,2],[3]"}
+    found = jobs(["seed=0,1", "dataset=digits", "lr=0.3,0.4"], points=4, params=knobs)
+    assert len(found) == 8 == len(set(map(tuple, found)))
+    assert [job[-1] for job in found] == ["seed=0", "seed=1"] * 4
+    assert all("dataset=digits" in job for job in found)
+    for assignment in ("lr=0.3", "lr=0.4", "model=a", "model.widths=[1,2]"):     # the command line's lr
+        assert sum(assignment in job for job in found) == 4
+    assert len(jobs(["lr=0.1,0.2", "model=a,b"], points=4)) == 4        # the whole grid
+    with pytest.raises(UserError, match=r"hydra.sweeper.points=3: must be at least 4"):
+        jobs([], points=3, params=knobs)
+
+
+@pytest.mark.slow
+def test_a_fraction_of_a_grid_by_the_real_command(tmp_path: Path, cache: Path) -> None:
+    """Four of eight points, by the sweeper's own file; its report tells all three settings."""
+    subprocess.run([sys.executable, str(ROOT / "train.py"), "-m", *SMALL, "max_steps=6", "evaluate_every=6",
+                    "hydra/sweeper=fraction", "hydra.sweeper.points=4", "kl_schedule=constant,linear",
+                    "lr=0.001,0.004", "trainer.updater.ema_images=0,50000", f"hydra.sweep.dir={tmp_path / 'sweep'}",
+                    f"dataset.cache={cache}"], check=True, capture_output=True)
+    found = table(tmp_path / "sweep")
+    assert len(found) == 4 and {row["status"] for row in found} == {"finished"}
+    assert all(len({row[name] for row in found}) == 2 for name in ("kl_schedule", "lr", "trainer.updater.ema_images"))
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genmodels.designs import contrasts
+
 LEVELS = 6          # distinct numbers of a setting; more, if most are of one run alone, are taken together in QUANTILES
 QUANTILES = 4
 DRAWS = 1000        # of the bootstrap
@@ -75,7 +77,7 @@ class _Design:
     def __init__(self, levels: Mapping[str, np.ndarray], cells: np.ndarray) -> None:
         self.cells, self.counts = cells, np.bincount(cells)
         self.repeats = len(cells) - len(self.counts)
-        self.blocks = {name: _contrasts(column) for name, column in levels.items()}
+        self.blocks = {name: contrasts(column) for name, column in levels.items()}
         self.whole = np.concatenate(list(self.blocks.values()), axis=1)
         self.rank = np.linalg.matrix_rank(self.whole)
         self.freedom = {name: self.rank - np.linalg.matrix_rank(self._without(name)) for name in self.blocks}
@@ -114,12 +116,6 @@ class _Design:
         """The sum of squares that these columns do not explain of a centred y."""
         rest = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
         return float(rest @ rest)
-
-
-def _contrasts(column: np.ndarray) -> np.ndarray:
-    """Columns (N, L - 1) that tell L levels apart, centred."""
-    indicators = (column[:, None] == np.arange(1, column.max() + 1)).astype(float)
-    return indicators - indicators.mean(axis=0)
 
 
 def _levels(values: Values) -> np.ndarray:

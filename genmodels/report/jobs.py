@@ -116,7 +116,7 @@ def metric_names(jobs: Sequence[Job]) -> list[str]:
 def swept_settings(jobs: Sequence[Job]) -> list[str]:
     """The settings in which the jobs differ, the seed last; of a group that was swept only its choice.
 
-    Settings that follow another one (trainer.kl_weight, which is kl_weight again) are left out.
+    Settings that are another one again in every job (trainer.kl_weight) are left out.
     """
     keys = {key for job in jobs for key in job.settings}
     open_ends = ("???", "auto")     # in what was refused before its run began
@@ -124,8 +124,10 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
         show(value) for job in jobs
         if (value := job.settings.get(key, "auto" if "." in key else None)) not in open_ends}) > 1}
     top = {key for key in different if "." not in key}
-    keep = [key for key in different if not any(part in top for part in key.split(".")[:-1])
-            and (key in top or not {key.rpartition(".")[2], key.removeprefix("trainer.")} & (different - {key}))
+    columns: dict[tuple[str, ...], str] = {}    # what the jobs have, and the shortest name for it
+    for key in sorted(different, key=lambda key: (key.count("."), key)):
+        columns.setdefault(tuple(show(job.settings.get(key)) for job in jobs), key)
+    keep = [key for key in columns.values() if not any(part in top for part in key.split(".")[:-1])
             and not any(group in top and set(names) & set(key.split(".")) and _follows(key, group, jobs)
                         for group, names in BRINGS.items())]
     return sorted(keep, key=lambda key: (key == "seed", key))
