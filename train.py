@@ -12,7 +12,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from genmodels import config, doors, files
+from genmodels import config, doors, files, sweeps
 from genmodels.errors import require
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from genmodels.judge import Judge
     from genmodels.models.classifier import Classifier
     from genmodels.models.generative import GenerativeModel
+    from genmodels.tracking import Run, WandbMirror
     from genmodels.trainers.loop import Cadence, Trainer
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
     from genmodels.catalogue import select
     from genmodels.figures import FIGURES, Request, draw
     from genmodels.metrics.evidence import Evidence
-    from genmodels.tracking import Run, WandbMirror
+    from genmodels.tracking import Run
     from genmodels.trainers.loop import fit
 
     device = hardware.choose_device(cfg.device)
@@ -68,12 +69,11 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
         if cfg.overwrite:
             run.clear()
         config.refuse_other_settings(folder, settings)
-        if run.summary.get("status") == "finished":
+        run.mirror = find_mirror(cfg, run, settings, about)
+        if run.finished:
+            run.replay()
             log.info("%s is finished; overwrite=true starts over\n%s", folder, run.headline())
             return run.metric(cfg.sweep_metric)
-        if mode := config.wandb_mode(cfg.wandb.mode):
-            run.mirror = WandbMirror(folder, settings["wandb"] | {"mode": mode}, about, run.summary.get("wandb_id"),
-                                     cfg.wandb.group or config.sweep_name())
         config.save(folder, settings)
         run.begin(name=folder.name, parameters=sum(weights.numel() for weights in model.parameters()))
         data = source.load().to(device)
@@ -122,6 +122,17 @@ def length(cfg: DictConfig, steps: int, images: int) -> str:
     """How long a run on so many training images is, in words."""
     ended = f" ({steps * cfg.batch_size / images:.3g} of {cfg.epochs} epochs)" if steps == cfg.max_steps else ""
     return f"{images:,} training images, {steps:,} steps{ended}"
+
+
+def find_mirror(cfg: DictConfig, run: "Run", settings: dict[str, Any], about: dict[str, Any]) -> "WandbMirror | None":
+    """The run's copy in wandb, if the settings ask for one and it does not have the finished run already."""
+    from genmodels.tracking import WandbMirror
+    mode, before = config.wandb_mode(cfg.wandb.mode), run.summary.get("wandb_id")
+    now = config.wandb_id(before)
+    if mode is None or (run.finished and now is not None and now == before):
+        return None
+    return WandbMirror(run.folder, settings["wandb"] | {"mode": mode}, about, now,
+                       cfg.wandb.group or config.sweep_name())
 
 
 def find_judge(cfg: DictConfig, about: Mapping[str, Any], data: "ImageData") -> "Judge":
@@ -192,7 +203,7 @@ def cadence(cfg: DictConfig, images: int) -> "Cadence":
 
 def report() -> None:
     """At the end of a sweep, also of one in which jobs failed: a table, and report.html."""
-    folder = config.SweepFolder.current
+    folder = sweeps.SweepFolder.current
     if folder is not None and any(folder.glob(f"*/{files.SUMMARY}")):
         from genmodels import report
         report.write([folder])

@@ -96,6 +96,22 @@ class Run:
         self.summarise(status="finished", metrics=metrics, verdict=verdict and asdict(verdict))
         self._close_mirror(weights, exit_code=0)
 
+    @property
+    def finished(self) -> bool:
+        """Whether it has come to its end."""
+        return self.summary.get("status") == "finished"
+
+    def replay(self) -> None:
+        """Hand a finished run to its mirror, if there is one: rows, pictures, summary and weights."""
+        if self.mirror is not None:
+            for row in files.read_rows(self.folder):
+                self.mirror.put(flatten(row))
+            for path in sorted((self.folder / files.FIGURES).glob(f"*-{'[0-9]' * 8}.png")):
+                name, _, step = path.stem.rpartition("-")
+                self.mirror.put({"step": int(step)}, {name: str(path)})
+            self.summarise(wandb_id=self.mirror.run_id)
+            self._close_mirror(self.folder / files.INFERENCE, exit_code=0)
+
     def headline(self) -> str:
         """The final test metrics in one line, and the verdict, if there is one, below."""
         line = f"test: {in_words(self.summary['metrics']['test'])}"
@@ -159,14 +175,15 @@ class WandbMirror:
         self.run_id = run_id or secrets.token_hex(4)
         self._patience = float(str(settings["timeout"]))
         self._queue: queue.SimpleQueue[Callable[[wandb.Run], None] | None] = queue.SimpleQueue()    # None ends it
-        arguments = {"dir": str(folder), "config": about["settings"] | about["choices"], "name": about["name"][:128],
-                     "id": self.run_id, "group": group, "resume": "allow", "reinit": "create_new", "job_type": "train",
+        arguments = {"dir": str(folder.resolve()), "config": about["settings"] | about["choices"],
+                     "name": about["name"][:128], "id": self.run_id, "group": group, "job_type": "train",
+                     "resume": "allow", "reinit": "create_new",
                      **{key: settings[key] for key in ("mode", "project", "entity", "tags", "notes")}}
         self._thread = threading.Thread(target=self._work, args=(arguments,), daemon=True, name="wandb mirror")
         self._thread.start()
 
-    def put(self, metrics: Mapping[str, Any], images: Mapping[str, np.ndarray] | None = None) -> None:
-        """Hand over flat metrics with their step, and images (H, W, C) uint8; returns at once."""
+    def put(self, metrics: Mapping[str, Any], images: Mapping[str, np.ndarray | str] | None = None) -> None:
+        """Hand over flat metrics with their step, and images (H, W, C) uint8 or their files; returns at once."""
         row, pictures = dict(metrics), dict(images or {})
         self._queue.put(lambda run: self._send(run, row, pictures))
 
@@ -200,7 +217,7 @@ class WandbMirror:
         run.define_metric("*", step_metric="step")
         return run
 
-    def _send(self, run: wandb.Run, metrics: dict, images: dict[str, np.ndarray]) -> None:
+    def _send(self, run: wandb.Run, metrics: dict, images: dict[str, np.ndarray | str]) -> None:
         import wandb
         pictures = {name: wandb.Image(sheet, caption=f"{name} at step {metrics['step']}")
                     for name, sheet in images.items()}

@@ -26,17 +26,60 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
+def records(offline: Path) -> dict[str, list[dict]]:
+    """What a run left for wandb, by kind of record."""
+    shown = subprocess.run([str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(offline)],
+                           capture_output=True, text=True, check=True).stdout
+    found: dict[str, list[dict]] = {}
+    for line in map(json.loads, shown.splitlines()):
+        found.setdefault(line["type"], []).append(line.get(line["type"], {}))
+    return found
+
+
 def test_offline_runs_are_kept_and_change_nothing(train_here: Callable) -> None:
     plain = train_here(*OPTIONS, folder="plain")
-    tracked = train_here(*OPTIONS, "wandb.mode=offline", "wandb.tags=[a,b]", "wandb.group=g", folder="tracked")
+    tracked = train_here(*OPTIONS, "wandb.mode=offline", "wandb.tags=[a,b]", "wandb.group=g", "wandb.notes=why",
+                         folder="tracked")
     assert same(weights(plain), weights(tracked)) and rows(plain) == rows(tracked)
     assert "wandb" not in {path.name for path in plain.iterdir()}
     (offline,) = (tracked / "wandb").glob("offline-run-*")
     assert offline.name.endswith(summary(tracked)["wandb_id"])
-    shown = subprocess.run([str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json",
-                            str(offline)], capture_output=True, text=True, check=True).stdout
-    for word in ("validation/elbo", "train/distortion", "metrics/test/elbo", "samples"):
-        assert word in shown, shown
+    found = records(offline)
+    (run,) = found["run"]
+    assert (run["run_group"], run["tags"], run["job_type"], run["notes"]) == ("g", ["a", "b"], "train", "why")
+    assert run["config"]["update"]["model"] == "vae_mlp" and run["config"]["update"]["model.latent_dim"] == 4
+    assert [(metric["glob_name"], metric["step_metric"]) for metric in found["metric"]] == [("*", "step")]
+    assert [end["exit_code"] for end in found["exit"]] == [0]
+    rows_of = [entry["item"] for entry in found["history"]]
+    assert [row["step"] for row in rows_of if "validation/elbo" in row] == [3, 6]
+    assert [row["samples.caption"] for row in rows_of if "samples.caption" in row] == [
+        "samples at step 3", "samples at step 6"]
+    final = {key: value for entry in found["summary"] for key, value in entry["update"].items()}
+    assert final["metrics/test/elbo"] == summary(tracked)["metrics"]["test"]["elbo"]
+    assert final["verdict/label"] == summary(tracked)["verdict"]["label"] and final["status"] == "finished"
+
+
+def test_a_finished_run_is_sent_to_wandb_once(train_here: Callable) -> None:
+    """Also one of an agent's, whose id is new: or its sweep would be without that run."""
+    folder = train_here(*OPTIONS)
+    before = rows(folder)
+    train_here(*OPTIONS, "wandb.mode=offline")
+    train_here(*OPTIONS, "wandb.mode=offline")
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    assert rows(folder) == before and summary(folder)["wandb_id"] == offline.name.rpartition("-")[2]
+    found = records(offline)
+    items = [entry["item"] for entry in found["history"]]
+    assert [item["step"] for item in items if "samples.caption" in item] == [3, 6]
+    assert [item["validation/elbo"] for item in items if "validation/elbo" in item] == [
+        row["validation"]["elbo"] for row in before if "validation" in row]
+    assert [end["exit_code"] for end in found["exit"]] == [0] and found["artifact"]
+
+
+def test_under_an_agent_the_id_is_its_own(train_here: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    assert config.wandb_id("before") == "before"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    assert config.wandb_id("before") == config.wandb_id(None) == "abc"
 
 
 @pytest.mark.parametrize("fault", ["init", "log", "finish"])
@@ -86,6 +129,8 @@ def test_the_run_id_is_kept_for_resume(train_here: Callable, monkeypatch: pytest
         patch.setattr(VAETrainer, "update", failing)
         train_here(*OPTIONS, "wandb.mode=offline")
     first = summary(Path("run"))
+    (offline,) = Path("run/wandb").glob("offline-run-*")
+    assert [end["exit_code"] for end in records(offline)["exit"]] == [1]    # which wandb shows as failed
     train_here(*OPTIONS, "wandb.mode=offline")
     assert summary(Path("run"))["wandb_id"] == first["wandb_id"]
     assert len(list(Path("run/wandb").glob(f"offline-run-*-{first['wandb_id']}"))) >= 1
