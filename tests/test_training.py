@@ -1,6 +1,8 @@
 """Training in this process: what a run leaves, exact resume, what must not touch the weights, quality, faults."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import genmodels
 from genmodels.catalogue import select
 from genmodels.figures import FIGURES
 from genmodels.legal import UserError
+from genmodels.trainers import loop
 from genmodels.trainers.loop import Means
 from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
@@ -149,6 +152,29 @@ def test_two_runs_in_one_folder_are_refused(train_here: Train, tmp_path: Path) -
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="another process is training in this"):
         train_here(*SMALL, "max_steps=3")
+
+
+def test_a_batch_systems_launcher_gets_its_signal_when_the_run_is_saved(
+        train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = []
+
+    def queue_again(number: int, _: object) -> None:
+        heard.append((number, trained_states(Path("run"))["step"]))
+        raise SystemExit(-1)
+
+    def preempted(seed: int, stream: str, step: int) -> None:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, queue_again)
+    monkeypatch.setattr(loop, "reseed", preempted)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            train_here(*SMALL, "max_steps=9")
+    finally:
+        assert signal.signal(signal.SIGUSR2, before) is queue_again
+    assert heard == [(signal.SIGUSR2, 3)] and ended.value.code == -1
+    assert summary(Path("run"))["status"] == "interrupted"
 
 
 @pytest.mark.parametrize("where", ["lr", "weights"])

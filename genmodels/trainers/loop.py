@@ -123,7 +123,8 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
 
     A step is a pure function of the states at its beginning and of (seed, step). So a resumed run ends bit-identical to
     one that was never stopped, and how often it logs, evaluates and draws makes no difference. model_config and about
-    go into the checkpoints. SIGINT, SIGTERM and SIGUSR1 finish the step, save, and raise SystemExit(128 + signal).
+    go into the checkpoints. SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 finish the step, save, and raise
+    SystemExit(128 + signal); before, a handler that was there gets its signal.
 
     score: of the inference model, added to each evaluation. select: a number of an evaluation, on the validation part;
     the inference model of the evaluation where it was best (LOWER, or highest) is kept, and is what the trainer has in
@@ -232,7 +233,11 @@ def _progress(start: int, total: int) -> Iterator[tqdm]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The list of signals caught so far. A second interrupt ends the process at once, as without this."""
+    """The list of signals caught so far. A second interrupt ends the process at once, as without this.
+
+    At the end the first one is handed to the handler that was there before, such as that of a batch system's launcher,
+    which queues the job again.
+    """
     caught: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
@@ -241,7 +246,8 @@ def _signals() -> Iterator[list[int]]:
         caught.append(number)
         log.warning("%s: saving after this step", signal.Signals(number).name)
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+               if hasattr(signal, name)]
     try:
         before = {number: signal.signal(number, note) for number in numbers}
     except ValueError:      # not in the main thread: signals are someone else's
@@ -251,3 +257,5 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if caught and callable(own := before[caught[0]]) and own is not signal.default_int_handler:
+            own(caught[0], None)
