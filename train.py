@@ -65,11 +65,12 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
         preview(cfg, source, trainer, augment, folder / files.FIGURES, config.caption(about, step=0))
         return None
 
-    with Run(folder) as run:
+    sweep = config.sweep_name()
+    with Run(folder, patient=sweep is not None) as run:     # what a killed sweep's workers still do is waited for
         if cfg.overwrite:
             run.clear()
         config.refuse_other_settings(folder, settings)
-        run.mirror = find_mirror(cfg, run, settings, about)
+        run.mirror = find_mirror(cfg, run, settings, about, sweep)
         if run.finished:
             run.replay()
             log.info("%s is finished; overwrite=true starts over\n%s", folder, run.headline())
@@ -124,15 +125,15 @@ def length(cfg: DictConfig, steps: int, images: int) -> str:
     return f"{images:,} training images, {steps:,} steps{ended}"
 
 
-def find_mirror(cfg: DictConfig, run: "Run", settings: dict[str, Any], about: dict[str, Any]) -> "WandbMirror | None":
+def find_mirror(cfg: DictConfig, run: "Run", settings: dict[str, Any], about: dict[str, Any],
+                sweep: str | None) -> "WandbMirror | None":
     """The run's copy in wandb, if the settings ask for one and it does not have the finished run already."""
     from genmodels.tracking import WandbMirror
     mode, before = config.wandb_mode(cfg.wandb.mode), run.summary.get("wandb_id")
     now = config.wandb_id(before)
     if mode is None or (run.finished and now is not None and now == before):
         return None
-    return WandbMirror(run.folder, settings["wandb"] | {"mode": mode}, about, now,
-                       cfg.wandb.group or config.sweep_name())
+    return WandbMirror(run.folder, settings["wandb"] | {"mode": mode}, about, now, cfg.wandb.group or sweep)
 
 
 def find_judge(cfg: DictConfig, about: Mapping[str, Any], data: "ImageData") -> "Judge":

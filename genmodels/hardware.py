@@ -28,7 +28,8 @@ def choose_kernels(deterministic: bool) -> None:
     """Let torch use only deterministic kernels, or any. CUDA needs a workspace of fixed size for it."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:   # to set it imports the compiler: a second
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def choose_precision(name: str, device: torch.device) -> str:

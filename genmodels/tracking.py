@@ -34,12 +34,13 @@ log = logging.getLogger(__name__)
 class Run:
     """A run's folder while a process works in it: locked, with its log open and its rows and summary kept.
 
-    A context manager. Entering raises ValueError where another process holds the folder; leaving by an error writes
-    its traceback to train.log and its message to summary.json.
+    A context manager. Entering raises ValueError where another process holds the folder, or waits for that one to leave
+    it if `patient`; leaving by an error writes its traceback to train.log and its message to summary.json.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patient: bool = False) -> None:
         self.folder = folder
+        self._patient = patient
         self.summary: dict[str, Any] = {}
         self.mirror: WandbMirror | None = None
         self._begun = False
@@ -52,7 +53,11 @@ class Run:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise ValueError(f"{self.folder}: another process is training in this folder") from None
+            message = f"{self.folder}: another process is training in this folder"
+            if not self._patient:
+                raise ValueError(message) from None
+            log.warning("%s; waiting for it", message)
+            self._lock.acquire()
         self.summary = files.read_json(self.folder / SUMMARY)
         logging.getLogger().addHandler(self._handler)
         return self

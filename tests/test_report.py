@@ -218,6 +218,56 @@ def test_the_best_is_marked_beyond_the_spread_of_seeds(groups: list[Group], name
     assert tables.best(groups, name) == chosen
 
 
+def test_settings_that_only_look_alike_are_two() -> None:
+    jobs = [Job(Path("x"), {"lr": lr}, {}, []) for lr in (0.00121, 0.00119, 0.00121)]
+    assert [len(of.jobs) for of in report_jobs.grouped(jobs, ["lr"])] == [2, 1]
+
+
+def test_a_setting_that_is_another_again_was_not_swept() -> None:
+    """penalty.r2, which an experiment sets to penalty.r1."""
+    jobs = [Job(Path("x"), {"penalty.r1": value, "penalty.r2": value, "lr": lr}, {}, [])
+            for value, lr in ((0, 1), (5, 1), (5, 2))]
+    assert report_jobs.swept_settings(jobs) == ["lr", "penalty.r1"]
+
+
+def judged(elbo: float, verdict: str, **settings: object) -> Job:
+    return Job(Path("x"), settings, {"status": "finished", "metrics": {"test": {"elbo": elbo}},
+                                     "verdict": {"label": verdict}}, [])
+
+
+def test_what_a_sweep_says() -> None:
+    jobs = [judged(elbo, verdict, kl_weight=weight, seed=seed) for weight, elbos, verdict in (
+        (1, (-90.0, -91.0), "healthy"), (2, (-90.5, -92.5), "healthy"), (30, (-200.0, -200.5), "COLLAPSED"))
+        for seed, elbo in enumerate(elbos)]
+    groups = report_jobs.grouped(jobs, ["kl_weight", "seed"])
+    first, second, share, verdicts = tables.findings(groups, tables.influences(jobs, ["kl_weight", "seed"]))
+    assert first == "Best elbo: kl_weight 1, with -90.50 ± 0.71."
+    assert second == "That is not beyond the spread of the seeds: kl_weight 2 has -91.50 ± 1.41."
+    assert re.fullmatch(r"Of the variance of elbo: kl_weight 100 % \[\d+-100\], the seed 0 % \[0-0\]\.", share)
+    assert verdicts == "Verdicts: 4 healthy, 2 COLLAPSED."
+    assert [row["verdict"] for row in tables.group_table(groups)] == ["healthy", "healthy", "COLLAPSED"]
+
+
+def test_of_a_fraction_of_a_grid_the_best_come_first(tmp_path: Path) -> None:
+    """Its points are one axis of the wall, and there are no places without a run."""
+    for index, (weight, latent, elbo) in enumerate([(1.0, 2, -100.0), (1.0, 8, -90.0), (3.0, 2, -80.0)]):
+        write_run(tmp_path / str(index), elbo=elbo, kl_weight=weight, latent_dim=latent)
+    report.write([tmp_path])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    wall = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+    assert wall["axes"] == [{"name": "setting", "values": [
+        "kl_weight 3, latent_dim 2", "kl_weight 1, latent_dim 8", "kl_weight 1, latent_dim 2"]}]
+    assert [run["place"] for run in wall["runs"]] == [[0], [1], [2]]
+
+
+def test_many_settings_are_coloured_by_the_strongest() -> None:
+    from genmodels.report.overview import _lines
+    jobs = [judged(10.0 * lr + weight, "healthy", kl_weight=weight, lr=lr) for weight in range(5) for lr in (1, 2, 3)]
+    groups = report_jobs.grouped(jobs, ["kl_weight", "lr"])
+    lines = _lines(groups, tables.influences(jobs, ["kl_weight", "lr"]))
+    assert {line: len(of) for line, of in lines.items()} == {"lr 1": 5, "lr 2": 5, "lr 3": 5}
+
+
 def test_runs_that_do_not_compare_are_named() -> None:
     def jobs(**second: object) -> list[Job]:
         facts = {"parameters": 10, "step": 100, "data": "abc", "provenance": {"git_commit": "1"}, "status": "finished"}

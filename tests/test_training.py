@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,20 @@ def test_two_runs_in_one_folder_are_refused(train_here: Train, tmp_path: Path) -
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="another process is training in this"):
         train_here(*SMALL, "max_steps=3")
+
+
+def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(tmp_path: Path,
+                                                             caplog: pytest.LogCaptureFixture) -> None:
+    """As a worker of a killed sweep does for a while, when the sweep is repeated."""
+    from filelock import FileLock
+
+    from genmodels.tracking import Run
+    caplog.set_level("INFO")
+    other = FileLock(tmp_path / ".lock", thread_local=False)
+    other.acquire()
+    threading.Timer(0.3, other.release).start()
+    with Run(tmp_path, patient=True):
+        assert not other.is_locked and "another process is training in this folder; waiting for it" in caplog.text
 
 
 def test_a_batch_systems_launcher_gets_its_signal_when_the_run_is_saved(

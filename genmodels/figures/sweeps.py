@@ -1,10 +1,12 @@
 """The pictures of a sweep: what its runs trade, how they went, and what they make now."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -31,12 +33,12 @@ class Point:
 
 @styled
 def overview(trades: Mapping[str, Sequence[Point]], curves: Mapping[str, Mapping[str, Sequence[Curve]]],
-             sheets: Mapping[str, np.ndarray]) -> Figure:
+             sheets: Mapping[str, np.ndarray], *, ordered: bool = False) -> Figure:
     """Rows of axes: what the KL weight trades, if there is such; the curves of each metric, with a colour for each
     setting and a line for each of its runs; sheets of samples.
 
     trades: line -> its points, by rising weight. curves: metric -> setting -> one curve a run. sheets: setting ->
-    (H, W, 3 or 4).
+    (H, W, 3 or 4). ordered: the settings are by rising value of one number, and so are their colours.
     """
     heights = [WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5 for sheet in sheets.values()]
     figure, (first, second, third) = stacked_axes(
@@ -44,10 +46,10 @@ def overview(trades: Mapping[str, Sequence[Point]], curves: Mapping[str, Mapping
         [3 if trades else 0, len(curves), len(sheets)])
     if trades:
         _draw_trades(first, trades)
-    _draw_curves(second, curves)
+    _draw_curves(second, curves, ordered)
     for axes, (setting, sheet) in zip(third, sheets.items(), strict=True):
         axes.imshow(sheet, interpolation="nearest")
-        axes.set_title(setting or "samples", fontsize=10)
+        axes.set_title(textwrap.fill(setting or "samples", 150 // len(sheets)), fontsize=9)
         axes.set_axis_off()
     return figure
 
@@ -68,9 +70,11 @@ def _draw_trades(axes: Sequence[Axes], trades: Mapping[str, Sequence[Point]]) ->
                                textcoords="offset points", fontsize=8)
         rates.errorbar(weights, rate, rate_spread, **style)
         units.errorbar(weights, *columns["active"], **style)
-    plane.set(title="slope: minus the KL weight", xlabel="rate (nats per image)", ylabel="distortion (nats per image)")
+    plane.set(title="gray: slope of minus the KL weight", xlabel="rate (nats per image)",
+              ylabel="distortion (nats per image)")
     tried = sorted({point.weight for points in trades.values() for point in points})
     smallest = next(filter(None, tried), 1.0)
+    _draw_slopes(plane, [point for points in trades.values() for point in points])
     for panel, title, unit in ((rates, "rate", "nats per image"), (units, "active units", "latent dimensions")):
         panel.set(title=title, xlabel="KL weight", ylabel=unit)
         panel.set_xscale("symlog", linthresh=smallest)      # 0 has its place, at the left
@@ -84,11 +88,32 @@ def _draw_trades(axes: Sequence[Axes], trades: Mapping[str, Sequence[Point]]) ->
         plane.legend(fontsize=8)
 
 
-def _draw_curves(row: Sequence[Axes], curves: Mapping[str, Mapping[str, Sequence[Curve]]]) -> None:
+def _draw_slopes(plane: Axes, points: Sequence[Point]) -> None:
+    """At each point a line of the slope that it has at the optimum. Weight 0 puts no price on the rate, which may then
+    be anything: where it is far to the right, it is said instead of drawn."""
+    priced = [point for point in points if point.weight > 0]
+    if not priced:
+        return
+    width = 1.1 * max(point.rate[0] + point.rate[1] for point in priced)
+    height = max(float(np.ptp([point.distortion[0] for point in points])), 1e-9)
+    for point in priced:
+        along = 0.12 / np.hypot(1 / width, point.weight / height)       # an eighth of the axes
+        shift = np.array([-along, along])
+        plane.plot(point.rate[0] + shift, point.distortion[0] - point.weight * shift, color="0.6", lw=1, zorder=0)
+    free = [point for point in points if point.weight == 0 and point.rate[0] > width]
+    plane.text(0.98, 0.97, "\n".join(f"KL weight 0: rate {point.rate[0]:.0f}, distortion {point.distortion[0]:.0f}"
+                                     for point in free), transform=plane.transAxes, ha="right", va="top", fontsize=8)
+    plane.set_xlim(0, width if free else None)
+
+
+def _draw_curves(row: Sequence[Axes], curves: Mapping[str, Mapping[str, Sequence[Curve]]], ordered: bool) -> None:
     for axes, (metric, settings) in zip(row, curves.items(), strict=True):
+        shades = colormaps["viridis"](np.linspace(0, 0.92, len(settings)))
         for index, (setting, runs) in enumerate(settings.items()):
             for number, (steps, values) in enumerate(runs):
-                axes.plot(steps, values, color=f"C{index % 8}", marker=".", label=setting if number == 0 else None)
+                axes.plot(steps, values, color=shades[index] if ordered else f"C{index % 8}", marker=".",
+                          label=setting if number == 0 else None)
         axes.set(title=f"validation {metric}", xlabel="step", ylabel=UNITS.get(metric, "nats per image"))
-        if axes is row[0] and len(settings) > 1:
-            axes.legend(fontsize=8)
+    if row and len(next(iter(curves.values()))) > 1:
+        handles, names = row[0].get_legend_handles_labels()
+        row[0].figure.legend(handles, names, loc="outside upper left", ncols=8, fontsize=8, frameon=False)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genmodels import files
-from genmodels.report import page, tables
+from genmodels.report import overview, page, tables
 from genmodels.report.jobs import Job, differences, grouped, read_jobs, swept_settings
 
 
@@ -19,10 +19,11 @@ def write(folders: Sequence[Path]) -> list[Job]:
     table, found = tables.job_table(jobs, swept), tables.influences(jobs, swept)
     files.write_csv(target / "report.csv", table)
     files.write_text(target / "report.tex", tables.latex_table(grouped(jobs, swept)))
-    page.draw(jobs, swept, target / "report.png")
+    overview.draw(jobs, swept, found, target / "report.png")
     page.write(target / "report.html", jobs, swept, found, target / "report.png")
     said = [tables.text_table(table), *differences(jobs, swept)]
     if found:
         said += ["", tables.text_table(tables.influence_table(found)), *next(iter(found.values())).warnings]
+    said += ["", *tables.findings(grouped(jobs, swept), found)]
     print("\n" + "\n".join(said) + f"\n\nreport: {target / 'report.html'}")
     return jobs

@@ -1,5 +1,6 @@
 """What the run folders of a sweep tell, and what was swept."""
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class Job:
     def status(self) -> str:
         """finished, failed, interrupted, running, or unknown."""
         return self.summary.get("status", "unknown")
+
+    @property
+    def verdict(self) -> str | None:
+        """Its label; None where it has none, or is not finished."""
+        return (self.summary.get("verdict") or {}).get("label")
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a validation metric."""
@@ -136,11 +142,16 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
 def grouped(jobs: Sequence[Job], swept: Sequence[str]) -> list[Group]:
     """The jobs by what was swept but their seeds, in their order."""
     keys = [key for key in swept if key != "seed"]
-    groups: dict[str, Group] = {}
+    groups: dict[tuple[str, ...], Group] = {}
     for job in jobs:
         settings = {key: job.settings.get(key) for key in keys}
-        groups.setdefault(label(settings), Group(settings, [])).jobs.append(job)
+        groups.setdefault(tuple(map(show, settings.values())), Group(settings, [])).jobs.append(job)
     return list(groups.values())
+
+
+def is_grid(groups: Sequence[Group]) -> bool:
+    """Whether all combinations of the values that were swept were tried."""
+    return len(groups) == math.prod(len({show(group.settings[key]) for group in groups}) for key in groups[0].settings)
 
 
 def differences(jobs: Sequence[Job], swept: Sequence[str]) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""report.html, one self-contained file, and report.png in it."""
+"""report.html, one self-contained file."""
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,29 +10,13 @@ from typing import Any
 from genmodels import files
 from genmodels.report import tables
 from genmodels.report.influence import Influence
-from genmodels.report.jobs import Group, Job, cell, differences, grouped, headlines, label, metric_names
+from genmodels.report.jobs import Job, cell, differences, grouped, is_grid, metric_names
+from genmodels.report.overview import UNDRAWN
 
 KINDS = {"samples": "the same noise for every run",
          "reconstructions": "test images above their reconstructions, the same for every run",
          "latent_scatter": "posterior means of the test images by class"}
-MOST_SHEETS = 4     # settings whose samples report.png shows; report.html shows all
-UNDRAWN = ("bits_per_dimension", "likelihood_stddev")     # the elbo in another unit, a detail: in the tables alone
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-TRADED = ("rate", "distortion", "active_units")
-
-
-def draw(jobs: Sequence[Job], swept: Sequence[str], path: Path) -> None:
-    """report.png: what the KL weights trade, the curves of all jobs, the newest samples of the first settings."""
-    from matplotlib.image import imread
-
-    from genmodels.figures import canvas, sweeps  # import torch and matplotlib
-    names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in headlines(row.get("validation", {}))
-                               if name not in UNDRAWN)) or ["elbo"]
-    groups = grouped(jobs, swept)
-    curves = {name: {group.label: [job.curve(name) for job in group.jobs] for group in groups} for name in names}
-    sheets = {group.label: imread(newest) for group in groups[:MOST_SHEETS]
-              if (newest := group.jobs[0].newest("samples"))}
-    canvas.save(sweeps.overview(_trades(groups), curves, sheets), path)
 
 
 def write(path: Path, jobs: Sequence[Job], swept: Sequence[str], found: Mapping[str, Influence],
@@ -43,7 +28,8 @@ def write(path: Path, jobs: Sequence[Job], swept: Sequence[str], found: Mapping[
     environment.filters["cell"] = cell
     groups = grouped(jobs, swept)
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=path.resolve().parent.name, metrics=metric_names(jobs), differences=list(differences(jobs, swept)),
+        title=path.resolve().parent.name, facts=_facts(jobs, swept), findings=tables.findings(groups, found),
+        metrics=metric_names(jobs), differences=list(differences(jobs, swept)),
         table=tables.job_table(jobs, swept), groups=tables.group_table(groups),
         best={name: tables.best(groups, name) for name in metric_names(jobs)},
         influence=found, influence_rows=tables.influence_table(found) if found else [],
@@ -53,29 +39,30 @@ def write(path: Path, jobs: Sequence[Job], swept: Sequence[str], found: Mapping[
     files.write_text(path, html)
 
 
-def _trades(groups: Sequence[Group]) -> dict[str, list]:
-    """Where KL weights were swept, the settings by rising weight, a line for each of the other settings."""
-    from genmodels.figures.sweeps import Point
-    lines: dict[str, list[Point]] = {}
-    for group in groups:
-        pairs = [(mean, group.spread(name) or 0.0) for name in TRADED if (mean := group.mean(name)) is not None]
-        if group.settings.get("kl_weight") is not None and len(pairs) == len(TRADED):
-            rest = label({key: value for key, value in group.settings.items() if key != "kl_weight"})
-            lines.setdefault(rest, []).append(Point(float(group.settings["kl_weight"]), *pairs))
-    return {line: sorted(points, key=lambda point: point.weight) for line, points in lines.items() if len(points) > 1}
+def _facts(jobs: Sequence[Job], swept: Sequence[str]) -> str:
+    """How many runs there are, and of what."""
+    counts = Counter(job.status for job in jobs)
+    alike = [f"{key} {value}" for key in ("dataset", "model") if key not in swept
+             for value in {job.settings.get(key) for job in jobs if job.settings.get(key)}]
+    return "; ".join([", ".join(f"{count} {status}" for status, count in counts.items()), *alike])
 
 
 def _wall(jobs: Sequence[Job], swept: Sequence[str]) -> dict[str, Any]:
-    """The swept axes with their values, and the pictures of every run with its place along them."""
-    values = {key: list(dict.fromkeys(cell(job.settings.get(key)) for job in jobs)) for key in swept}
-    runs = []
-    for job in jobs:
-        pictures = {kind: _data_uri(path) for kind in KINDS if (path := job.newest(kind))}
-        verdict = (job.summary.get("verdict") or {}).get("label")
-        runs.append({"place": [known.index(cell(job.settings.get(key))) for key, known in values.items()],
-                     "pictures": pictures, "said": ", ".join(filter(None, [job.status, verdict])),
-                     "numbers": {name: cell(value) for name, value in job.metrics.items() if name not in UNDRAWN}})
-    return {"axes": [{"name": key, "values": known} for key, known in values.items()], "runs": runs}
+    """The axes with their values, and the pictures of every run with its place along them. The axes are what was swept,
+    or, where only some points of that grid were tried, these points and the seed."""
+    groups = grouped(jobs, swept)
+    grid, runs, places = is_grid(groups), [], []
+    for group in tables.in_order(groups):
+        for job in group.jobs:
+            place = {key: cell(job.settings.get(key)) for key in swept if grid or key == "seed"}
+            places.append(place if grid else {"setting": group.label} | place)
+            runs.append({"pictures": {kind: _data_uri(path) for kind in KINDS if (path := job.newest(kind))},
+                         "said": ", ".join(filter(None, [job.status, job.verdict])),
+                         "numbers": {name: cell(value) for name, value in job.metrics.items() if name not in UNDRAWN}})
+    axes = {name: list(dict.fromkeys(place[name] for place in places)) for name in places[0]}
+    return {"axes": [{"name": name, "values": values} for name, values in axes.items()],
+            "runs": [run | {"place": [values.index(place[name]) for name, values in axes.items()]}
+                     for run, place in zip(runs, places, strict=True)]}
 
 
 def _data_uri(path: Path) -> str:

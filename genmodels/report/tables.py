@@ -1,10 +1,12 @@
-"""The tables of a sweep: its runs, its settings over their seeds, the influence of its knobs."""
+"""The tables of a sweep: its runs, its settings over their seeds, the influence of its knobs; and what they say."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genmodels.report.influence import Influence, Share, influence
-from genmodels.report.jobs import Group, Job, cell, metric_names
+from genmodels.report.jobs import Group, Job, cell, is_grid, metric_names
 
 BETTER = {"elbo": 1, "accuracy": 1, "fd": -1, "kid": -1, "nll": -1, "bits_per_dimension": -1}   # up, or down
 LATEX = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"})
@@ -15,30 +17,66 @@ def job_table(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Any]]
     metrics = metric_names(jobs)
     return [{"run": job.folder.name} | {key: job.settings.get(key) for key in swept}
             | {"status": job.status} | {name: job.metrics.get(name) for name in metrics}
-            | {"verdict": (job.summary.get("verdict") or {}).get("label"), "seconds": job.summary.get("seconds"),
+            | {"verdict": job.verdict, "seconds": job.summary.get("seconds"),
                "error": job.summary.get("error")} for job in jobs]
 
 
 def group_table(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """One row for each setting with its seeds together: n finished, mean and standard deviation of each metric."""
-    return [group.settings | {"n": len(group.done)} | {name: _mean(group, name) for name in metric_names(group.done)}
-            for group in groups]
+    """One row for each setting with its seeds together: n finished, mean and standard deviation of each metric, and
+    the verdicts, if there are any."""
+    names = metric_names([job for group in groups for job in group.done])
+    judged = any(_verdicts(group.done) for group in groups)
+    return [group.settings | {"n": len(group.done)} | {name: _mean(group, name) for name in names}
+            | ({"verdict": _verdicts(group.done)} if judged else {}) for group in groups]
+
+
+def headline(groups: Sequence[Group]) -> str | None:
+    """The metric by which settings are ranked first; None where there is none that has a better direction."""
+    names = metric_names([job for group in groups for job in group.done])
+    return next((name for name in BETTER if name in names), None)
+
+
+def ranked(groups: Sequence[Group], metric: str) -> list[tuple[int, float]]:
+    """The settings that have this metric, with their means, the best first."""
+    means = [(index, mean) for index, group in enumerate(groups) if (mean := group.mean(metric)) is not None]
+    return sorted(means, key=lambda entry: -BETTER[metric] * entry[1])
 
 
 def best(groups: Sequence[Group], metric: str) -> int | None:
     """Which setting has the best mean of a metric, if that is beyond the spread of the seeds: better than the next by
     more than the root of the sum of their variances. None where it is not, or where no direction is better."""
-    if metric not in BETTER:
+    if metric not in BETTER or len(order := ranked(groups, metric)) < 2:
         return None
-    ranked = sorted((BETTER[metric] * mean, index) for index, group in enumerate(groups)
-                    if (mean := group.mean(metric)) is not None)
-    if len(ranked) < 2:
-        return None
-    (second, runner_up), (first, winner) = ranked[-2:]
-    spreads = [groups[index].spread(metric) for index in (runner_up, winner)]
-    if any(spread is None for spread in spreads):
-        return None
-    return winner if first - second > sum(spread ** 2 for spread in spreads if spread is not None) ** 0.5 else None
+    (winner, first), (runner_up, second) = order[:2]
+    spreads = [spread for index in (winner, runner_up) if (spread := groups[index].spread(metric)) is not None]
+    return winner if len(spreads) == 2 and abs(first - second) > math.hypot(*spreads) else None
+
+
+def in_order(groups: Sequence[Group]) -> list[Group]:
+    """A grid as it is; where only some points of it were tried, the best first, and last those without metrics."""
+    name = headline(groups)
+    if name is None or is_grid(groups):
+        return list(groups)
+    order = [index for index, _ in ranked(groups, name)]
+    return [groups[index] for index in order] + [group for index, group in enumerate(groups) if index not in order]
+
+
+def findings(groups: Sequence[Group], found: Mapping[str, Influence]) -> list[str]:
+    """What the sweep says, in sentences: its best setting, what mattered for it, and the verdicts."""
+    said, name = [], headline(groups)
+    if name is not None and len(groups) > 1:
+        first, *others = [groups[index] for index, _ in ranked(groups, name)]
+        said.append(f"Best {name}: {first.label}, with {_mean(first, name)}.")
+        if others and best(groups, name) is None:
+            said.append(f"That is not beyond the spread of the seeds: {others[0].label} has {_mean(others[0], name)}.")
+    if name is not None and name in found:
+        shares = sorted(found[name].knobs.items(), key=lambda item: -item[1].value)
+        parts = [f"{knob} {percent(share)}" for knob, share in shares]
+        parts += [f"the seed {percent(found[name].seed)}"] * (found[name].seed is not None)
+        said.append(f"Of the variance of {name}: {', '.join(parts)}.")
+    if (verdicts := _verdicts([job for group in groups for job in group.done])):
+        said.append(f"Verdicts: {verdicts}.")
+    return said
 
 
 def influences(jobs: Sequence[Job], swept: Sequence[str]) -> dict[str, Influence]:
@@ -95,6 +133,12 @@ def latex_table(groups: Sequence[Group]) -> str:
     head = " & ".join(_latex(name.replace("_", " ")) for name in names)
     return "\n".join([rf"\begin{{tabular}}{{{'l' * len(names)}}}", r"\toprule", rf"{head} \\", r"\midrule",
                       *[rf"{line} \\" for line in lines], r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _verdicts(jobs: Sequence[Job]) -> str:
+    """"healthy", or "2 healthy, 1 COLLAPSED", or ""."""
+    counts = Counter(verdict for job in jobs if (verdict := job.verdict))
+    return next(iter(counts), "") if len(counts) < 2 else ", ".join(f"{n} {name}" for name, n in counts.most_common())
 
 
 def _mean(group: Group, metric: str) -> str:

@@ -1,0 +1,60 @@
+"""report.png: what the KL weights of a sweep trade, how its runs went, and what they make."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from genmodels.report.influence import Influence
+from genmodels.report.jobs import Group, Job, grouped, headlines, label
+from genmodels.report.tables import in_order
+
+UNDRAWN = ("bits_per_dimension", "likelihood_stddev")     # the elbo in another unit, a detail: in the tables alone
+TRADED = ("rate", "distortion", "active_units")
+MOST_SHEETS = 8     # settings whose samples are shown; report.html shows all
+MOST_COLOURS = 8    # settings that the curves tell apart; more are told apart by the one that matters most
+
+
+def draw(jobs: Sequence[Job], swept: Sequence[str], found: Mapping[str, Influence], path: Path) -> None:
+    """report.png: what the KL weights trade, the curves of all jobs, the newest samples of settings along the sweep."""
+    from matplotlib.image import imread
+
+    from genmodels.figures import canvas, sweeps  # import torch and matplotlib
+    names = list(dict.fromkeys(name for job in jobs for row in job.rows for name in headlines(row.get("validation", {}))
+                               if name not in UNDRAWN)) or ["elbo"]
+    groups = grouped(jobs, swept)
+    lines = _lines(groups, found)
+    curves = {name: {line: [job.curve(name) for job in of] for line, of in lines.items()} for name in names}
+    shown = [group for group in in_order(groups) if group.jobs[0].newest("samples")]
+    shown = [shown[index] for index in _spaced(len(shown), MOST_SHEETS)]
+    sheets = {group.label: imread(newest) for group in shown if (newest := group.jobs[0].newest("samples"))}
+    numbers = [value for group in groups for value in group.settings.values()]
+    ordered = len(numbers) == len(groups) == len(lines) > 3 and all(isinstance(value, int | float) for value in numbers)
+    canvas.save(sweeps.overview(_trades(groups), curves, sheets, ordered=ordered), path)
+
+
+def _trades(groups: Sequence[Group]) -> dict[str, list]:
+    """Where KL weights were swept, the settings by rising weight, a line for each of the other settings."""
+    from genmodels.figures.sweeps import Point
+    lines: dict[str, list[Point]] = {}
+    for group in groups:
+        pairs = [(mean, group.spread(name) or 0.0) for name in TRADED if (mean := group.mean(name)) is not None]
+        if group.settings.get("kl_weight") is not None and len(pairs) == len(TRADED):
+            rest = label({key: value for key, value in group.settings.items() if key != "kl_weight"})
+            lines.setdefault(rest, []).append(Point(float(group.settings["kl_weight"]), *pairs))
+    return {line: sorted(points, key=lambda point: point.weight) for line, points in lines.items() if len(points) > 1}
+
+
+def _lines(groups: Sequence[Group], found: Mapping[str, Influence]) -> dict[str, list[Job]]:
+    """Whose curves have a colour together: those of a setting, or of many settings those with the same value of the
+    knob that has most influence on the first metric."""
+    lines: dict[str, list[Job]] = {}
+    influences = next(iter(found.values())).knobs if len(groups) > MOST_COLOURS and found else {}
+    strongest = max(influences, key=lambda knob: influences[knob].value, default=None)
+    for group in groups:
+        line = label({strongest: group.settings.get(strongest)}) if strongest else group.label
+        lines.setdefault(line, []).extend(group.jobs)
+    return lines
+
+
+def _spaced(count: int, most: int) -> list[int]:
+    """At most so many of the first `count` numbers, evenly spaced from the first to the last."""
+    return [round(index * (count - 1) / (most - 1)) for index in range(most)] if count > most else list(range(count))
