@@ -1,10 +1,13 @@
 """Which jobs a sweep has; and sweeps by the real command: killed in the middle and repeated, fractions of a grid."""
 
 import csv
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,17 +97,45 @@ def test_a_fraction_of_a_grid_by_the_real_command(tmp_path: Path, cache: Path) -
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_ends_as_one_that_was_not(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize(("launcher", "killed_at"), [("basic", 3), ("joblib", 2)])     # checkpoints
+def test_a_killed_sweep_ends_as_one_that_was_not(launcher: str, killed_at: int, tmp_path: Path, cache: Path) -> None:
+    """In its third job, one after the other; in its first two, side by side, which may outlive the sweep a while."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(whole, cache), check=True, capture_output=True)
-    with open(tmp_path / "log", "w") as log, subprocess.Popen(command(killed, cache), stdout=log, stderr=log) as sweep:
-        deadline = time.monotonic() + 120
-        while len(list(killed.glob("*/checkpoint.pt"))) < 3:        # in the third job, after its first evaluation
-            assert sweep.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
-            time.sleep(0.02)
+    subprocess.run(command(whole, cache, f"hydra/launcher={launcher}"), check=True, capture_output=True)
+    again = command(killed, cache, f"hydra/launcher={launcher}")
+    with open(tmp_path / "log", "w") as log, subprocess.Popen(again, stdout=log, stderr=log) as sweep:
+        wait_for(lambda: len(list(killed.glob("*/checkpoint.pt"))) >= killed_at, sweep, tmp_path / "log")
         sweep.kill()
     assert not (killed / "report.csv").exists()
-    done = subprocess.run(command(killed, cache), check=True, capture_output=True, text=True)
-    assert done.stdout.count("is finished; overwrite=true starts over") >= 2
+    done = subprocess.run(again, check=True, capture_output=True, text=True)
+    if launcher == "basic":
+        assert done.stdout.count("is finished; overwrite=true starts over") >= 2
     assert table(killed) == table(whole) and len(table(whole)) == 3
     assert {row["status"] for row in table(killed)} == {"finished"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="pgrep finds the job")
+def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path, cache: Path) -> None:
+    """By submitit's local stand-in for Slurm: it saves, is queued again, and ends as a job that was left alone."""
+    whole, preempted = tmp_path / "whole", tmp_path / "preempted"
+    options = ["hydra/launcher=submitit_local", "seed=0", "max_steps=400", "evaluate_every=200"]
+    subprocess.run(command(whole, cache, *options), check=True, capture_output=True)
+    with open(tmp_path / "log", "w") as log, subprocess.Popen(
+            command(preempted, cache, *options), stdout=log, stderr=log) as sweep:
+        wait_for(lambda: list(preempted.glob("*/metrics.jsonl")), sweep, tmp_path / "log")
+        for job in subprocess.run(["pgrep", "-f", f"_submit {preempted}"], capture_output=True, text=True,
+                                  check=True).stdout.split():
+            os.kill(int(job), signal.SIGUSR2)
+        assert sweep.wait(120) == 0
+    said = "".join(path.read_text() for path in preempted.glob(".submitit/*/*.out"))
+    assert "SIGUSR2: saving after this step" in said and "Requeued job" in said and "resuming at step" in said
+    assert table(preempted) == table(whole) and len(table(whole)) == 1
+
+
+def wait_for(happened: Callable[[], object], sweep: subprocess.Popen, log: Path) -> None:
+    """Until then the sweep must not end, nor take two minutes."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert sweep.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
