@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import itertools
 import json
 import re
@@ -159,6 +160,17 @@ def test_influence_of_planted_effects() -> None:
     assert found.rest.value < 0.01 and found.repeats == 12 * 19 and not found.warnings
 
 
+def test_the_mean_at_each_value_is_that_of_the_other_settings_means() -> None:
+    """Also in a design that is not balanced, where plain means would mix effects."""
+    a, b = [0, 0, 0, 1, 1, 1, 1], [10, 10, 2, 2, 2, 2, 10]
+    found = influence({"a": a, "b": b}, [5.0 * x + y for x, y in zip(a, b, strict=True)])
+    assert found is not None
+    assert list(found.means) == ["a", "b"] and list(found.means["b"]) == ["2", "10"]      # by value, not by letter
+    assert found.means["a"]["1"] - found.means["a"]["0"] == pytest.approx(5)
+    assert found.means["b"]["10"] - found.means["b"]["2"] == pytest.approx(8)
+    assert sum(found.means["a"][str(x)] for x in a) / 7 == pytest.approx(np.mean(5 * np.array(a) + b))
+
+
 def test_influence_of_noise_alone_is_the_seeds() -> None:
     found = influence(*planted(1.0, {"a": dict.fromkeys("xyz", 0.0), "b": dict.fromkeys("uv", 0.0)}, seeds=30))
     assert found is not None
@@ -246,6 +258,21 @@ def test_what_a_sweep_says() -> None:
     assert re.fullmatch(r"Of the variance of elbo: kl_weight 100 % \[\d+-100\], the seed 0 % \[0-0\]\.", share)
     assert verdicts == "Verdicts: 4 healthy, 2 COLLAPSED."
     assert [row["verdict"] for row in tables.group_table(groups)] == ["healthy", "healthy", "COLLAPSED"]
+    alone = report_jobs.grouped([job for job in jobs if job.settings["seed"] == 0], ["kl_weight", "seed"])
+    assert "cannot be told: no settings were run twice" in tables.findings(alone, {})[1]
+    assert tables.findings(alone[:1], {}) == ["Verdicts: healthy."]
+
+
+def test_what_each_of_several_settings_does() -> None:
+    jobs = [judged(-100.0 + 4 * wide + 10 * latent, "healthy", wide=wide, latent=latent)
+            for wide in (0, 1, 2) for latent in (0, 1)]
+    found = tables.influences(jobs, ["latent", "wide"])
+    groups = report_jobs.grouped(jobs, ["latent", "wide"])
+    assert tables.means_of(groups, found) == [
+        {"setting": "latent", "mean elbo at each of its values": "0: -96.00; 1: -86.00"},
+        {"setting": "wide", "mean elbo at each of its values": "0: -95.00; 1: -91.00; 2: -87.00"}]
+    one = dataclasses.replace(found["elbo"], knobs={"wide": found["elbo"].knobs["wide"]})
+    assert tables.means_of(groups, {"elbo": one}) == tables.means_of(groups, {}) == []      # the settings' table has it
 
 
 def test_of_a_fraction_of_a_grid_the_best_come_first(tmp_path: Path) -> None:
@@ -308,7 +335,7 @@ def test_the_page_in_a_browser(sweep: Path) -> None:
     for name in ("report.html", "turned.html"):
         done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
                                (sweep / name).as_uri()], capture_output=True, text=True, timeout=60, check=True)
-        wall = done.stdout.split('<div id="wall">')[1].split("<h2>Runs")[0]
+        wall = done.stdout.split('<div id="wall"')[1].split("<h2>Runs")[0]
         seen[name] = re.findall(r"<b>(kl_weight \d+)</b>[^<]*", wall), wall.count("<img"), wall
     assert seen["report.html"][:2] == (["kl_weight 0", "kl_weight 1", "kl_weight 30"], 3)
     assert seen["turned.html"][1] == 2 and "failed; no such picture" in seen["turned.html"][2]

@@ -33,23 +33,23 @@ class Point:
 
 @styled
 def overview(trades: Mapping[str, Sequence[Point]], curves: Mapping[str, Mapping[str, Sequence[Curve]]],
-             sheets: Mapping[str, np.ndarray], *, ordered: bool = False) -> Figure:
+             sheets: Sequence[tuple[str, np.ndarray]], *, ordered: bool = False) -> Figure:
     """Rows of axes: what the KL weight trades, if there is such; the curves of each metric, with a colour for each
     setting and a line for each of its runs; sheets of samples.
 
-    trades: line -> its points, by rising weight. curves: metric -> setting -> one curve a run. sheets: setting ->
-    (H, W, 3 or 4). ordered: the settings are by rising value of one number, and so are their colours.
+    trades: line -> its points, by rising weight. curves: metric -> setting -> one curve a run. sheets: titles, and
+    images (H, W, 3 or 4). ordered: the settings are by rising value of one number, and so are their colours.
     """
-    heights = [WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5 for sheet in sheets.values()]
+    heights = [WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5 for _, sheet in sheets]
     figure, (first, second, third) = stacked_axes(
         WIDTH, [HEIGHT if trades else 0.01, HEIGHT, max(heights, default=0.01)],
         [3 if trades else 0, len(curves), len(sheets)])
     if trades:
         _draw_trades(first, trades)
     _draw_curves(second, curves, ordered)
-    for axes, (setting, sheet) in zip(third, sheets.items(), strict=True):
+    for axes, (title, sheet) in zip(third, sheets, strict=True):
         axes.imshow(sheet, interpolation="nearest")
-        axes.set_title(textwrap.fill(setting or "samples", 150 // len(sheets)), fontsize=9)
+        axes.set_title(textwrap.fill(title or "samples", 150 // len(sheets)), fontsize=9)
         axes.set_axis_off()
     return figure
 

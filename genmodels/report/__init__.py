@@ -21,9 +21,12 @@ def write(folders: Sequence[Path]) -> list[Job]:
     files.write_text(target / "report.tex", tables.latex_table(grouped(jobs, swept)))
     overview.draw(jobs, swept, found, target / "report.png")
     page.write(target / "report.html", jobs, swept, found, target / "report.png")
+    groups = grouped(jobs, swept)
     said = [tables.text_table(table), *differences(jobs, swept)]
     if found:
         said += ["", tables.text_table(tables.influence_table(found)), *next(iter(found.values())).warnings]
-    said += ["", *tables.findings(grouped(jobs, swept), found)]
+    if means := tables.means_of(groups, found):
+        said += ["", tables.text_table(means)]
+    said += ["", *tables.findings(groups, found)]
     print("\n" + "\n".join(said) + f"\n\nreport: {target / 'report.html'}")
     return jobs

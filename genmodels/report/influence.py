@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genmodels.designs import contrasts
+from genmodels.report.jobs import cell, sortable
 
 LEVELS = 6          # distinct numbers of a setting; more, if most are of one run alone, are taken together in QUANTILES
 QUANTILES = 4
@@ -35,6 +36,7 @@ class Influence:
     """The shares of one metric's variance."""
 
     knobs: dict[str, Share]         # main effects, corrected for what noise alone would explain
+    means: dict[str, dict[str, float]]      # of the metric at each value of a knob, the other knobs held at their means
     rest: Share                     # what the effects together leave over: of combinations and, without repeats, chance
     seed: Share | None              # runs with equal settings; None where there are no repeats
     runs: int
@@ -51,10 +53,11 @@ def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influe
     told: no settings that vary, or no more runs than levels.
     """
     y = np.asarray(metric, float)
-    levels = {name: _levels(values) for name, values in settings.items()}
+    found_levels = {name: _levels(values) for name, values in settings.items()}
+    levels = {name: column for name, (column, _) in found_levels.items()}
     if not levels or any(column.max() == 0 for column in levels.values()):
         return None
-    cells = _levels(list(zip(*settings.values(), strict=True)))
+    cells, _ = _levels(list(zip(*settings.values(), strict=True)))
     design = _Design(levels, cells)
     if len(y) - 1 <= design.rank:
         return None
@@ -68,13 +71,15 @@ def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influe
         found = {name: Share(share, *(float(edge) for edge in np.percentile([draw[name] for draw in drawn], edges)))
                  for name, share in shares.items()}
     rest, seed = found.pop("rest"), found.pop("seed")
-    return Influence(found, rest, seed if design.repeats else None, len(y), design.repeats, tuple(warnings))
+    means = {name: dict(zip(found_levels[name][1], column, strict=True)) for name, column in design.means(y).items()}
+    return Influence(found, means, rest, seed if design.repeats else None, len(y), design.repeats, tuple(warnings))
 
 
 class _Design:
     """Which runs have which levels: what does not change when the metric is drawn anew."""
 
     def __init__(self, levels: Mapping[str, np.ndarray], cells: np.ndarray) -> None:
+        self.levels = levels
         self.cells, self.counts = cells, np.bincount(cells)
         self.repeats = len(cells) - len(self.counts)
         self.blocks = {name: contrasts(column) for name, column in levels.items()}
@@ -97,6 +102,14 @@ class _Design:
         found = shares | {"rest": lack / total, "seed": min(noise * (len(y) - 1) / total, 1.0)}
         return {name: float(share) for name, share in found.items()}
 
+    def means(self, y: np.ndarray) -> dict[str, list[float]]:
+        """For each knob the metric at its levels, by least squares, with the other knobs at their means."""
+        effects, found = np.linalg.lstsq(self.whole, y - y.mean(), rcond=None)[0], {}
+        for name, column in self.levels.items():
+            own, effects = np.array([0, *effects[:column.max()]]), effects[column.max():]      # against level 0
+            found[name] = [float(mean) for mean in y.mean() + own - own[column].mean()]
+        return found
+
     def redrawn(self, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The metric with its differences within equal settings exchanged, at their full size."""
         means = self._cell_means(y)
@@ -118,10 +131,15 @@ class _Design:
         return float(rest @ rest)
 
 
-def _levels(values: Values) -> np.ndarray:
-    """A number from 0 for each value; many different numbers, as a search tries them, are grouped by quantiles."""
+def _levels(values: Values) -> tuple[np.ndarray, list[str]]:
+    """For each value its level, from 0, and what the levels are called; many different numbers, as a search tries them,
+    are grouped by quantiles."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) == len(values) and max(LEVELS, len(values) / 2) < len(set(numbers)):
         edges = np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1])
-        return np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]
-    return np.unique([repr(value) for value in values], return_inverse=True)[1]
+        column = np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]
+        ranges = [np.array(numbers)[column == level] for level in range(column.max() + 1)]
+        return column, [f"{cell(float(of.min()))} to {cell(float(of.max()))}" for of in ranges]
+    known = sorted({repr(value): value for value in values}.values(), key=sortable)
+    level = {repr(value): index for index, value in enumerate(known)}
+    return np.array([level[repr(value)] for value in values]), [cell(value) for value in known]

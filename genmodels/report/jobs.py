@@ -105,7 +105,7 @@ def read_jobs(folders: Sequence[Path]) -> list[Job]:
         raise ValueError(f"{', '.join(map(str, folders))}: no runs there")
     jobs = [read_job(folder) for folder in dict.fromkeys(found)]
     swept = swept_settings(jobs)
-    return sorted(jobs, key=lambda job: [_sortable(job.settings.get(key)) for key in swept])
+    return sorted(jobs, key=lambda job: [sortable(job.settings.get(key)) for key in swept])
 
 
 def headlines(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -187,6 +187,7 @@ def _follows(key: str, group: str, jobs: Sequence[Job]) -> bool:
     return len(pairs) == len({choice for choice, _ in pairs})
 
 
-def _sortable(value: object) -> tuple:
+def sortable(value: object) -> tuple:
+    """A key by which values of any kind can be sorted: numbers first."""
     number = isinstance(value, int | float)
     return (0, value, "") if number else (1, 0, show(value))

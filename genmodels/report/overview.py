@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from genmodels.report.influence import Influence
-from genmodels.report.jobs import Group, Job, grouped, headlines, label
-from genmodels.report.tables import in_order
+from genmodels.report.jobs import Group, Job, cell, grouped, headlines, is_grid, label
+from genmodels.report.tables import headline, in_order
 
 UNDRAWN = ("bits_per_dimension", "likelihood_stddev")     # the elbo in another unit, a detail: in the tables alone
 TRADED = ("rate", "distortion", "active_units")
@@ -25,7 +25,8 @@ def draw(jobs: Sequence[Job], swept: Sequence[str], found: Mapping[str, Influenc
     curves = {name: {line: [job.curve(name) for job in of] for line, of in lines.items()} for name in names}
     shown = [group for group in in_order(groups) if group.jobs[0].newest("samples")]
     shown = [shown[index] for index in _spaced(len(shown), MOST_SHEETS)]
-    sheets = {group.label: imread(newest) for group in shown if (newest := group.jobs[0].newest("samples"))}
+    sheets = [(group.label if is_grid(groups) else _place(group, groups), imread(newest)) for group in shown
+              if (newest := group.jobs[0].newest("samples"))]
     numbers = [value for group in groups for value in group.settings.values()]
     ordered = len(numbers) == len(groups) == len(lines) > 3 and all(isinstance(value, int | float) for value in numbers)
     canvas.save(sweeps.overview(_trades(groups), curves, sheets, ordered=ordered), path)
@@ -53,6 +54,13 @@ def _lines(groups: Sequence[Group], found: Mapping[str, Influence]) -> dict[str,
         line = label({strongest: group.settings.get(strongest)}) if strongest else group.label
         lines.setdefault(line, []).extend(group.jobs)
     return lines
+
+
+def _place(group: Group, groups: Sequence[Group]) -> str:
+    """Of a point of a grid that was not tried in full, which has too many settings to name them: its first metric."""
+    name = headline(groups)
+    mean = None if name is None else group.mean(name)
+    return "" if mean is None else f"{name} {cell(mean)}"
 
 
 def _spaced(count: int, most: int) -> list[int]:

@@ -33,7 +33,7 @@ def write(path: Path, jobs: Sequence[Job], swept: Sequence[str], found: Mapping[
         table=tables.job_table(jobs, swept), groups=tables.group_table(groups),
         best={name: tables.best(groups, name) for name in metric_names(jobs)},
         influence=found, influence_rows=tables.influence_table(found) if found else [],
-        warnings=next(iter(found.values())).warnings if found else (),
+        warnings=next(iter(found.values())).warnings if found else (), means=tables.means_of(groups, found),
         overview=_data_uri(picture), kinds=json.dumps(KINDS),
         wall=json.dumps(_wall(jobs, swept)).replace("<", "\\u003c"))
     files.write_text(path, html)

@@ -108,6 +108,18 @@ def influence_table(found: Mapping[str, Influence]) -> list[dict[str, Any]]:
     return rows
 
 
+def means_of(groups: Sequence[Group], found: Mapping[str, Influence]) -> list[dict[str, str]]:
+    """Where several knobs were swept, one row for each, the one with the most influence on the first metric on top:
+    that metric's mean at each of its values."""
+    metric = headline(groups)
+    of = found.get(metric or "")
+    if of is None or len(of.knobs) < 2:
+        return []
+    return [{"setting": knob, f"mean {metric} at each of its values": "; ".join(
+        f"{value}: {_rounded(mean)}" for value, mean in of.means[knob].items())}
+        for knob, _ in sorted(of.knobs.items(), key=lambda item: -item[1].value)]
+
+
 def percent(share: Share | None) -> str:
     """"81 % [74-87]"."""
     if share is None:
@@ -147,8 +159,13 @@ def _mean(group: Group, metric: str) -> str:
     mean, spread = group.mean(metric), group.spread(metric)
     if mean is None:
         return ""
-    digits = 2 if max(map(abs, group.values(metric))) >= 1 else 4
-    return f"{mean:.{digits}f}" + ("" if spread is None else f" \N{PLUS-MINUS SIGN} {spread:.{digits}f}")
+    largest = max(map(abs, group.values(metric)))
+    return _rounded(mean, largest) + ("" if spread is None else f" \N{PLUS-MINUS SIGN} {_rounded(spread, largest)}")
+
+
+def _rounded(value: float, largest: float | None = None) -> str:
+    """Two digits after the point, or four where the largest of the numbers is below 1."""
+    return f"{value:.{2 if abs(value if largest is None else largest) >= 1 else 4}f}"
 
 
 def _latex(text: str) -> str:
