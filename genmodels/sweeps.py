@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from genmodels.config import clean, data_name, digest, numbers, without_hydra
-from genmodels.legal import UserError
+from genmodels.legal import UserError, is_a, show
 
 
 class SweepFolder(Callback):
@@ -70,11 +70,11 @@ class FractionSweeper(Sweeper):
     def _points(self, values: list[list[str]]) -> Iterable[Sequence[str]]:
         from genmodels.designs import fraction
         effects = 1 + sum(len(of_one) - 1 for of_one in values)
+        if not is_a(self.points, int) or self.points < effects:
+            raise UserError(f"hydra.sweeper.points={show(self.points)}: must be an integer >= {effects}, to tell the "
+                            "effects of these settings apart")
         if math.prod(map(len, values)) <= self.points:
             return itertools.product(*values)
-        if self.points < effects:
-            raise UserError(f"hydra.sweeper.points={self.points}: must be at least {effects} to tell the effects of "
-                            "these settings apart")
         return [[of_one[level] for of_one, level in zip(values, point, strict=True)]
                 for point in fraction([len(of_one) for of_one in values], self.points)]
 
@@ -85,13 +85,15 @@ def _values(override: Override) -> list[str]:
 
 
 def _name(config: DictConfig) -> str:
+    """Data, model and experiment, if they are not swept; what is, as far as the experiment does not say; a digest."""
     parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     asked = {override.key_or_group for override in parsed if override.is_sweep_override()}
-    swept = sorted(asked | set(config.hydra.sweeper.get("params") or {}))
-    choices = config.hydra.runtime.choices
-    settings = numbers(without_hydra(config))
+    planned = set(config.hydra.sweeper.get("params") or {})
+    swept = sorted(asked | planned)
+    choices, settings = config.hydra.runtime.choices, numbers(without_hydra(config))
     names = {"dataset": data_name(settings, choices), "model": choices["model"]}
-    parts = [name for group, name in names.items() if group not in swept] + swept
+    parts = [name for group, name in names.items() if group not in swept]
+    parts += [choices["experiment"], *sorted(asked)] if planned and choices["experiment"] else swept
     fixed = {key: value for key, value in settings.items() if key not in swept}
     return f"{clean('-'.join(parts))[:80]}-{digest([fixed, swept])}"
 

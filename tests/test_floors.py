@@ -10,12 +10,13 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [      # from the ground up; the longest matching name counts
     {"genmodels", "genmodels.errors", "genmodels.files", "genmodels.tensorfiles", "genmodels.randomness",
      "genmodels.hardware", "genmodels.catalogue", "genmodels.pixels", "genmodels.distributions",
-     "genmodels.schedules"},
+     "genmodels.schedules", "genmodels.designs"},
     {"genmodels.data", "genmodels.models", "genmodels.losses"},
     {"genmodels.metrics", "genmodels.figures"},
     {"genmodels.trainers", "genmodels.checkpoint", "genmodels.tracking"},
     {"genmodels.trainers.loop"},
-    {"genmodels.legal", "genmodels.config", "genmodels.doors", "genmodels.judge", "genmodels.report", "train", "infer"},
+    {"genmodels.legal", "genmodels.config", "genmodels.doors", "genmodels.judge", "genmodels.sweeps",
+     "genmodels.report", "train", "infer"},
 ]
 FILES = sorted([*ROOT.glob("genmodels/**/*.py"), ROOT / "train.py", ROOT / "infer.py"])
 

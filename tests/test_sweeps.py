@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL
+from hydra import compose, initialize_config_dir
 
+from genmodels.config import CONF
 from genmodels.designs import contrasts, fraction
 from genmodels.legal import UserError
 from genmodels.report.influence import influence
-from genmodels.sweeps import FractionSweeper
+from genmodels.sweeps import FractionSweeper, SweepFolder
 
 SWEEP = [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, "max_steps=60", "evaluate_every=10", "seed=0,1,2"]
 
@@ -80,8 +83,31 @@ def test_the_fraction_sweeper_runs_each_point_with_every_seed() -> None:
     for assignment in ("lr=0.3", "lr=0.4", "model=a", "model.widths=[1,2]"):     # the command line's lr
         assert sum(assignment in job for job in found) == 4
     assert len(jobs(["lr=0.1,0.2", "model=a,b"], points=4)) == 4        # the whole grid
-    with pytest.raises(UserError, match=r"hydra.sweeper.points=3: must be at least 4"):
+    with pytest.raises(UserError, match=r"hydra.sweeper.points=3: must be an integer >= 4"):
         jobs([], points=3, params=knobs)
+    with pytest.raises(UserError, match=r"hydra.sweeper.points=many: must be an integer"):
+        jobs([], points="many", params=knobs)
+
+
+def sweep_folder(*overrides: str) -> str:
+    """Where a sweep by this command goes."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("train", overrides=[word.split(",")[0] for word in overrides], return_hydra_config=True)
+    cfg.hydra.overrides.task = list(overrides)      # which compose itself refuses
+    SweepFolder().on_multirun_start(cfg)
+    assert cfg.hydra.overrides.hydra[-1] == f"hydra.sweep.dir={cfg.hydra.sweep.dir}"
+    return str(cfg.hydra.sweep.dir)
+
+
+def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
+    name = sweep_folder("kl_weight=0,1", "seed=0,1")
+    assert re.fullmatch(r"multirun/digits-vae-kl_weight-seed-[0-9a-f]{6}", name)
+    assert name == sweep_folder("seed=0,1,2", "kl_weight=0,1,30", "device=cpu")
+    assert name != sweep_folder("kl_weight=0,1", "seed=0,1", "lr=0.1")
+    assert re.fullmatch(r"multirun/digits-kl_weight-model-[0-9a-f]{6}",
+                        sweep_folder("kl_weight=0,1", "model=vae,cvae"))
+    assert re.fullmatch(r"multirun/mnist-vae-ablation_vae-seed-[0-9a-f]{6}",
+                        sweep_folder("experiment=ablation_vae", "seed=0,1"))
 
 
 @pytest.mark.slow
