@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, composed, write_pictures
+from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
@@ -33,8 +34,23 @@ def test_every_choice_makes_what_it_names(group: str, choice: str, tmp_path: Pat
             "adversarial_loss": lambda: made.generator}[group]()
 
 
+@pytest.mark.parametrize(("group", "choice", "plugin"), [
+    ("sweeper", "fraction", "hydra"), ("sweeper", "search_elbo", "hydra_optuna_sweeper"),
+    ("sweeper", "search_kid", "hydra_optuna_sweeper"), ("launcher", "slurm", "hydra_submitit_launcher")])
+def test_every_launcher_and_sweeper_composes(group: str, choice: str, plugin: str) -> None:
+    """With the plugin of its extra, where that is installed; what it sweeps is legal."""
+    assert (ROOT / f"conf/hydra/{group}/{choice}.yaml").exists()
+    if plugin != "hydra":
+        pytest.importorskip(f"hydra_plugins.{plugin}")
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
+        cfg = compose("train", overrides=[f"hydra/{group}={choice}"], return_hydra_config=True)
+    legal.check(composed("train", *(["model=gan"] if choice == "search_kid" else []), *[
+        f"{key}={1}" for key in cfg.hydra.sweeper.get("params") or {}]), "train")
+    assert cfg.hydra[group]._target_
+
+
 def test_every_choice_says_what_it_is() -> None:
-    for path in (ROOT / "conf").glob("*/*.yaml"):
+    for path in (ROOT / "conf").glob("*/**/*.yaml"):
         assert path.read_text().startswith("#"), path
 
 
