@@ -69,6 +69,26 @@ def test_encoders_and_decoders(name: str) -> None:
     assert likelihood.mean.shape == likelihood.sample().shape == images.shape
 
 
+@pytest.mark.parametrize("norm", blocks.NORMS)
+@pytest.mark.parametrize("name", VAES)
+def test_hidden_layers_are_normalised(name: str, norm: str) -> None:
+    """All of them but the last of each network: it has scale and shift for each; an image's own layers are alike
+    whatever else is in the batch, but for those over the batch."""
+    model, _ = build(name, (1, 28, 28), f"model.norm={norm}", "model.widths=[8,16]")
+    kinds = {"batch": (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d), "layer": (torch.nn.GroupNorm,), "none": ()}[norm]
+    found = sum(isinstance(layer, kinds) for layer in model.modules())
+    hidden = sum(isinstance(layer, torch.nn.ReLU) for layer in model.modules())
+    assert found == (hidden if norm != "none" else 0) and hidden >= 4
+    images, labels = torch.rand(6, 1, 28, 28), torch.zeros(6, dtype=torch.long)
+    together, alone = (model.train().encode(images[:n], labels[:n]).mean[:2] for n in (6, 2))
+    assert torch.allclose(together, alone, atol=1e-5) == (norm != "batch")
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match="norm=group: must be one of none, batch, layer"):
+        build("vae", (1, 28, 28), "model.norm=group")
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_temperature_is_a_variance(name: str) -> None:
     model, _ = build(name, (1, 8, 8), "model.latent_dim=50")

@@ -203,6 +203,8 @@ def test_influence_in_a_fraction_of_the_grid_and_of_many_numbers() -> None:
 def test_settings_that_go_together_are_named() -> None:
     found = influence({"a": [0, 0, 1, 1], "b": ["x", "x", "y", "y"]}, [0.0, 0.1, 1.0, 1.1])
     assert found is not None and any("a cannot be told apart" in warning for warning in found.warnings)
+    assert found.knobs == {"a": None, "b": None} and found.means == {} and tables.percent(found.knobs["a"]) == "?"
+    assert found.rest.value < 0.05      # together they explain all
 
 
 def test_nothing_is_told_of_too_few_runs() -> None:

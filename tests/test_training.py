@@ -236,7 +236,8 @@ def test_preview_draws_and_trains_nothing(train_here: Train) -> None:
     assert max(float(line[1]) for line in lines[1:]) == 4
 
 
-@pytest.mark.parametrize("override", ["precision=bf16", "deterministic=true", "kl_weight=0", "model=vae"])
+@pytest.mark.parametrize("override", ["precision=bf16", "deterministic=true", "kl_weight=0", "model=vae",
+                                      "trainer.updater.betas=[0,0.99]", "model.norm=batch", "model.norm=layer"])
 def test_other_ways_to_compute(override: str, train_here: Train) -> None:
     small = [] if override == "model=vae" else SMALL
     done = summary(train_here(*small, "max_steps=3", override, figures=True))

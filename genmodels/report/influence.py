@@ -35,7 +35,7 @@ class Share:
 class Influence:
     """The shares of one metric's variance."""
 
-    knobs: dict[str, Share]         # main effects, corrected for what noise alone would explain
+    knobs: dict[str, Share | None]  # main effects, corrected for what noise alone would explain; None: cannot be told
     means: dict[str, dict[str, float]]      # of the metric at each value of a knob, the other knobs held at their means
     rest: Share                     # what the effects together leave over: of combinations and, without repeats, chance
     seed: Share | None              # runs with equal settings; None where there are no repeats
@@ -50,7 +50,7 @@ def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influe
     The variance within equal settings is the seeds'. Effects are corrected for it (epsilon squared: Kelley 1935), so
     that a knob without influence has little; without repeats for what the effects leave over. The bootstrap draws the
     differences between runs of equal settings anew; without repeats there are no intervals. None where nothing can be
-    told: no settings that vary, or no more runs than levels.
+    told: no settings that vary, or no more runs than levels; for a knob None where it goes with the others.
     """
     y = np.asarray(metric, float)
     found_levels = {name: _levels(values) for name, values in settings.items()}
@@ -71,8 +71,10 @@ def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influe
         found = {name: Share(share, *(float(edge) for edge in np.percentile([draw[name] for draw in drawn], edges)))
                  for name, share in shares.items()}
     rest, seed = found.pop("rest"), found.pop("seed")
-    means = {name: dict(zip(found_levels[name][1], column, strict=True)) for name, column in design.means(y).items()}
-    return Influence(found, means, rest, seed if design.repeats else None, len(y), design.repeats, tuple(warnings))
+    knobs = {name: share if design.freedom[name] else None for name, share in found.items()}
+    means = {name: dict(zip(found_levels[name][1], column, strict=True)) for name, column in design.means(y).items()
+             if name not in design.confounded}
+    return Influence(knobs, means, rest, seed if design.repeats else None, len(y), design.repeats, tuple(warnings))
 
 
 class _Design:

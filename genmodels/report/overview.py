@@ -5,7 +5,7 @@ from pathlib import Path
 
 from genmodels.report.influence import Influence
 from genmodels.report.jobs import Group, Job, cell, grouped, headlines, is_grid, label
-from genmodels.report.tables import headline, in_order
+from genmodels.report.tables import headline, in_order, strongest
 
 UNDRAWN = ("bits_per_dimension", "likelihood_stddev")     # the elbo in another unit, a detail: in the tables alone
 TRADED = ("rate", "distortion", "active_units")
@@ -48,10 +48,9 @@ def _lines(groups: Sequence[Group], found: Mapping[str, Influence]) -> dict[str,
     """Whose curves have a colour together: those of a setting, or of many settings those with the same value of the
     knob that has most influence on the first metric."""
     lines: dict[str, list[Job]] = {}
-    influences = next(iter(found.values())).knobs if len(groups) > MOST_COLOURS and found else {}
-    strongest = max(influences, key=lambda knob: influences[knob].value, default=None)
+    first = found.get(headline(groups) or "") if len(groups) > MOST_COLOURS else None
     for group in groups:
-        line = label({strongest: group.settings.get(strongest)}) if strongest else group.label
+        line = label({knob: group.settings[knob] for knob in strongest(first)[:1]}) if first else group.label
         lines.setdefault(line, []).extend(group.jobs)
     return lines
 

@@ -72,8 +72,7 @@ def findings(groups: Sequence[Group], found: Mapping[str, Influence]) -> list[st
         elif others and best(groups, name) is None:
             said.append(f"That is not beyond the spread of the seeds: {others[0].label} has {_mean(others[0], name)}.")
     if name is not None and name in found:
-        shares = sorted(found[name].knobs.items(), key=lambda item: -item[1].value)
-        parts = [f"{knob} {percent(share)}" for knob, share in shares]
+        parts = [f"{knob} {percent(found[name].knobs[knob])}" for knob in strongest(found[name])]
         parts += [f"the seed {percent(found[name].seed)}"] * (found[name].seed is not None)
         said.append(f"Of the variance of {name}: {', '.join(parts)}.")
     if (verdicts := _verdicts([job for group in groups for job in group.done])):
@@ -117,13 +116,19 @@ def means_of(groups: Sequence[Group], found: Mapping[str, Influence]) -> list[di
         return []
     return [{"setting": knob, f"mean {metric} at each of its values": "; ".join(
         f"{value}: {_rounded(mean)}" for value, mean in of.means[knob].items())}
-        for knob, _ in sorted(of.knobs.items(), key=lambda item: -item[1].value)]
+        for knob in strongest(of) if knob in of.means]
+
+
+def strongest(of: Influence) -> list[str]:
+    """The knobs, the one with the largest share first, and last those that cannot be told apart from others."""
+    shares = {knob: -1.0 if share is None else share.value for knob, share in of.knobs.items()}
+    return sorted(shares, key=lambda knob: -shares[knob])
 
 
 def percent(share: Share | None) -> str:
-    """"81 % [74-87]"."""
+    """"81 % [74-87]"; "?" where it is not known."""
     if share is None:
-        return ""
+        return "?"
     interval = "" if share.low is None or share.high is None else f" [{100 * share.low:.0f}-{100 * share.high:.0f}]"
     return f"{100 * share.value:.0f} %{interval}"
 

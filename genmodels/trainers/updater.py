@@ -43,7 +43,7 @@ class Updater:
         self.half_life = ema_images / batch_size
         self.precision = precision
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(betas[0], betas[1]),
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(float(betas[0]), float(betas[1])),
                                            weight_decay=weight_decay, fused=self.device.type in ("cpu", "cuda"))
         self.average = copy.deepcopy(model).requires_grad_(False).eval()    # the one to evaluate, show and keep
         self._weights = list(model.parameters())
