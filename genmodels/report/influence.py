@@ -6,6 +6,7 @@ for each of its values, metric = mean + sum of effects of levels + rest, by leas
 full grids.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,10 @@ def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influe
     if len(y) - 1 <= design.rank:
         return None
     warnings = [] if design.repeats else ["no settings were run twice (seed=0,1,2): what is chance cannot be told"]
+    points, grid = len(design.counts), math.prod(len(names) for _, names in found_levels.values())
+    if points < grid:
+        warnings.append(f"{points} of {grid} combinations were tried: part of what settings do only together is "
+                        "counted as effects of others")
     warnings += [f"{name} cannot be told apart from the other settings in these runs" for name in design.confounded]
     shares = design.shares(y)
     found = {name: Share(share) for name, share in shares.items()}
