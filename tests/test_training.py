@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,11 +163,21 @@ def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(tmp_path: Path,
 
     from genmodels.tracking import Run
     caplog.set_level("INFO")
-    other = FileLock(tmp_path / ".lock", thread_local=False)
-    other.acquire()
-    threading.Timer(0.3, other.release).start()
+    held = threading.Event()
+
+    def train_elsewhere() -> None:
+        with FileLock(tmp_path / ".lock"):
+            held.set()
+            deadline = time.monotonic() + 20
+            while "waiting for it" not in caplog.text and time.monotonic() < deadline:
+                time.sleep(0.02)
+            left.append(caplog.text)
+
+    left: list[str] = []
+    threading.Thread(target=train_elsewhere).start()
+    assert held.wait(10)
     with Run(tmp_path, patient=True):
-        assert not other.is_locked and "another process is training in this folder; waiting for it" in caplog.text
+        assert left and "another process is training in this folder; waiting for it" in left[0]
 
 
 def test_a_batch_systems_launcher_gets_its_signal_when_the_run_is_saved(
