@@ -25,6 +25,8 @@ from genmodels.legal import UserError, check, full_key, leaves, plain, unknown
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+PLUGINS = {"hydra/launcher/joblib": "parallel", "hydra/launcher/submitit_local": "slurm",
+           "hydra/launcher/submitit_slurm": "slurm", "hydra/sweeper/optuna": "search"}      # and what extra brings them
 
 
 class JobFailed(Exception):
@@ -111,6 +113,9 @@ def _explain(error: Exception, door: str) -> str:
     if isinstance(error, OverrideParseException):
         return (f"{error.override}: cannot be read. Settings are written key=value, lists as key=[a,b], sweeps as "
                 "-m key=a,b")
+    if (match := re.search(r"Could not (?:find|load) '(hydra/\w+/(\w+))'", words)) and match[1] in PLUGINS:
+        return (f"{match[2]}: this plugin of Hydra's is not installed; "
+                f"`uv run --extra {PLUGINS[match[1]]} {door}.py ...` brings it")
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", words):
         key = match[1] or match[2]
         return _left_out(key, door) or _elsewhere(key, door) or str(unknown(key, _known(door)))

@@ -1,6 +1,7 @@
 """The real commands in processes of their own: exit statuses, messages, speed of --help, kill -9, sweeps."""
 
 import csv
+import importlib.util
 import json
 import os
 import random
@@ -56,6 +57,14 @@ def test_bad_input_is_refused_in_one_message(arguments: list[str], message: str,
     assert message in done.stderr and "Traceback" not in done.stderr + done.stdout
     assert len(done.stderr.strip().splitlines()) <= 12
     assert not [path for path in tmp_path.rglob("*") if path.is_file()] and not list(tmp_path.glob("runs/*"))
+
+
+def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
+    if importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper"):
+        pytest.skip("Optuna's sweeper is installed here")
+    done = run("-m", "hydra/sweeper=search_elbo", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.splitlines() == [
+        "train.py: optuna: this plugin of Hydra's is not installed; `uv run --extra search train.py ...` brings it"]
 
 
 def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
