@@ -94,7 +94,7 @@ def _draw_slopes(plane: Axes, points: Sequence[Point]) -> None:
     priced = [point for point in points if point.weight > 0]
     if not priced:
         return
-    width = 1.1 * max(point.rate[0] + point.rate[1] for point in priced)
+    width = max(1.1 * max(point.rate[0] + point.rate[1] for point in priced), 1e-9)
     height = max(float(np.ptp([point.distortion[0] for point in points])), 1e-9)
     for point in priced:
         along = 0.12 / np.hypot(1 / width, point.weight / height)       # an eighth of the axes
