@@ -261,7 +261,7 @@ def test_what_a_sweep_says() -> None:
     assert verdicts == "Verdicts: 4 healthy, 2 COLLAPSED."
     assert [row["verdict"] for row in tables.group_table(groups)] == ["healthy", "healthy", "COLLAPSED"]
     alone = report_jobs.grouped([job for job in jobs if job.settings["seed"] == 0], ["kl_weight", "seed"])
-    assert "cannot be told: no settings were run twice" in tables.findings(alone, {})[1]
+    assert "cannot be told: the two best were not both repeated" in tables.findings(alone, {})[1]
     assert tables.findings(alone[:1], {}) == ["Verdicts: healthy."]
 
 
