@@ -68,7 +68,8 @@ def findings(groups: Sequence[Group], found: Mapping[str, Influence]) -> list[st
         first, *others = [groups[index] for index, _ in ranked(groups, name)]
         said.append(f"Best {name}: {first.label}, with {_mean(first, name)}.")
         if others and None in (first.spread(name), others[0].spread(name)):
-            said.append("Whether that is more than chance cannot be told: the two best were not both repeated (seed=0,1,2).")
+            said.append("Whether that is more than chance cannot be told: the two best were not both repeated "
+                        "(seed=0,1,2).")
         elif others and best(groups, name) is None:
             said.append(f"That is not beyond the spread of the seeds: {others[0].label} has {_mean(others[0], name)}.")
     if name is not None and name in found:
