@@ -43,7 +43,7 @@ class Subject:
     model: "nn.Module"
     about: dict[str, Any]
     chosen: "Selection"
-    run: Path | None        # its folder, where that has what it kept as it trained
+    run: Path | None  # its folder, where that has what it kept as it trained
 
     @property
     def name(self) -> str:
@@ -58,18 +58,23 @@ def infer(cfg: DictConfig, _: Path) -> None:
     from genmodels.judge import feature_space
     from genmodels.metrics.evidence import Evidence
     from genmodels.metrics.features import usual
+
     device = hardware.choose_device(cfg.device)
     hardware.keep_freed_memory()
     checkpoints = [cfg.checkpoint] if isinstance(cfg.checkpoint, str) else list(cfg.checkpoint)
     subjects = [open_subject(cfg, checkpoint, device) for checkpoint in checkpoints]
     if len({subject.name for subject in subjects}) < len(subjects):
-        raise ValueError(f"checkpoint={','.join(checkpoints)}: two of them have the same name, and so the same results")
+        raise ValueError(
+            f"checkpoint={','.join(checkpoints)}: two of them have the same name, and so the same results"
+        )
     data = read_data(cfg, subjects, device)
     judge = find_judge(cfg, subjects, data)
     shared: dict[str, Any] = {"k": cfg.k, "samples": cfg.samples, "seed": cfg.seed}
     if judge is not None and data is not None:
-        shared |= {"judge": cache(partial(judge.model, device)),
-                   "school": partial(judge.school, spec=data.spec, device=device)}
+        shared |= {
+            "judge": cache(partial(judge.model, device)),
+            "school": partial(judge.school, spec=data.spec, device=device),
+        }
     if data is not None and any(subject.chosen.needs("features") for subject in subjects):
         name = cfg.features or usual(data.spec.classes)
         shared["features"] = cache(partial(feature_space, name, data, shared.get("judge")))
@@ -95,11 +100,17 @@ def open_subject(cfg: DictConfig, checkpoint_name: str, device: "torch.device") 
 
     model, about = checkpoint.open_run(checkpoint_name, device)
     if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
-        raise ValueError(f"checkpoint={checkpoint_name}: does not say its {', '.join(sorted(missing))}")
+        raise ValueError(
+            f"checkpoint={checkpoint_name}: does not say its {', '.join(sorted(missing))}"
+        )
     if isinstance(model, GenerativeModel):
         model.check_classes(cfg.labels or [], about["classes"])
-    chosen = Selection(model, figures=(cfg.figures, FIGURES), metrics=(cfg.metrics, METRICS),
-                       density=([cfg.density], DENSITIES))
+    chosen = Selection(
+        model,
+        figures=(cfg.figures, FIGURES),
+        metrics=(cfg.metrics, METRICS),
+        density=([cfg.density], DENSITIES),
+    )
     run = run_folder(checkpoint_name)
     if run is None:
         chosen.leave_out("history", f"there is none at {checkpoint_name}")
@@ -108,38 +119,56 @@ def open_subject(cfg: DictConfig, checkpoint_name: str, device: "torch.device") 
     return Subject(checkpoint_name, model, about, chosen, run)
 
 
-def read_data(cfg: DictConfig, subjects: Sequence[Subject], device: "torch.device") -> "ImageData | None":
+def read_data(
+    cfg: DictConfig, subjects: Sequence[Subject], device: "torch.device"
+) -> "ImageData | None":
     """The data that the models were trained on, if anything needs them; what does is left out where they are not there.
 
     Raises ValueError where several models were trained on different data.
     """
     from genmodels.data.datasets import open_source
+
     first = subjects[0]
     for other in subjects:
         if other.about.get("data") != first.about.get("data"):
-            raise ValueError(f"checkpoint={other.checkpoint}: was trained on other data than {first.checkpoint}; "
-                             "they cannot be compared")
+            raise ValueError(
+                f"checkpoint={other.checkpoint}: was trained on other data than {first.checkpoint}; "
+                "they cannot be compared"
+            )
     if not any(subject.chosen.needs("data") for subject in subjects):
         return None
     try:
-        data = open_source(first.about["settings"], cfg.dataset.root, cfg.dataset.cache).load().to(device)
+        data = (
+            open_source(first.about["settings"], cfg.dataset.root, cfg.dataset.cache)
+            .load()
+            .to(device)
+        )
     except ValueError as error:
         for subject in subjects:
             subject.chosen.leave_out("data", str(error))
         return None
     if data.checksum != first.about.get("data"):
-        log.warning("dataset.root=%s: not the images that %s was trained on, or no longer: its test images may be "
-                    "among them", cfg.dataset.root, first.checkpoint)
+        log.warning(
+            "dataset.root=%s: not the images that %s was trained on, or no longer: its test images may be "
+            "among them",
+            cfg.dataset.root,
+            first.checkpoint,
+        )
     return data
 
 
-def find_judge(cfg: DictConfig, subjects: Sequence[Subject], data: "ImageData | None") -> "Judge | None":
+def find_judge(
+    cfg: DictConfig, subjects: Sequence[Subject], data: "ImageData | None"
+) -> "Judge | None":
     """The classifier of the data, if anything needs it; it is trained on demand, but not unasked."""
     from genmodels.judge import Judge
     from genmodels.metrics.features import usual
+
     if data is None:
         return None
-    lacking = ["judge"] + ["features"] * ((cfg.features or usual(data.spec.classes)) == "classifier")
+    lacking = ["judge"] + ["features"] * (
+        (cfg.features or usual(data.spec.classes)) == "classifier"
+    )
     if not any(subject.chosen.needs(what) for subject in subjects for what in lacking):
         return None
     try:
@@ -158,14 +187,27 @@ def make_figures(cfg: DictConfig, subject: Subject, data: "ImageData | None") ->
     """Fit the density that samples are drawn from, and draw what was chosen."""
     from genmodels.figures import Request, draw
     from genmodels.models.generative import GenerativeModel
+
     model, about = subject.model, subject.about
     if isinstance(model, GenerativeModel):
         model.density = subject.chosen["density"][cfg.density].call(model, data, cfg.components)
-    wishes = {name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")}
-    request = Request(**wishes, part=data.test if data else None, train=data.train if data else None,
-                      classes=about["classes"], run=subject.run)
-    for path in draw(model, subject.chosen["figures"], request, RESULTS / subject.name,
-                     config.caption(about, about["step"])):
+    wishes = {
+        name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")
+    }
+    request = Request(
+        **wishes,
+        part=data.test if data else None,
+        train=data.train if data else None,
+        classes=about["classes"],
+        run=subject.run,
+    )
+    for path in draw(
+        model,
+        subject.chosen["figures"],
+        request,
+        RESULTS / subject.name,
+        config.caption(about, about["step"]),
+    ):
         log.info("%s", path)
 
 
@@ -174,9 +216,16 @@ def measure(cfg: DictConfig, subject: Subject, evidence: "Evidence") -> dict[str
     from genmodels.files import write_json
     from genmodels.models.generative import GenerativeModel
     from genmodels.tracking import in_words, said
-    density = subject.model.density.formula() if isinstance(subject.model, GenerativeModel) else None
-    numbers: dict[str, Any] = {"checkpoint": subject.about["name"], "step": subject.about["step"], "density": density,
-                               "seed": cfg.seed}
+
+    density = (
+        subject.model.density.formula() if isinstance(subject.model, GenerativeModel) else None
+    )
+    numbers: dict[str, Any] = {
+        "checkpoint": subject.about["name"],
+        "step": subject.about["step"],
+        "density": density,
+        "seed": cfg.seed,
+    }
     seconds: dict[str, float] = {}
     for name, entry in subject.chosen["metrics"].items():
         start = time.perf_counter()
@@ -188,7 +237,12 @@ def measure(cfg: DictConfig, subject: Subject, evidence: "Evidence") -> dict[str
             log.info("left out metrics %s: %s", name, error)
             continue
         numbers[name], seconds[name] = found, round(time.perf_counter() - start, 2)
-        log.info("%s", said(found) if name == "verdict" else f"{name}: {in_words(found)} ({seconds[name]:.1f} s)")
+        log.info(
+            "%s",
+            said(found)
+            if name == "verdict"
+            else f"{name}: {in_words(found)} ({seconds[name]:.1f} s)",
+        )
     path = RESULTS / subject.name / "metrics.json"
     write_json(path, numbers | {"time": seconds})
     log.info("%s", path)
@@ -200,20 +254,32 @@ def compare(measured: Mapping[str, Mapping[str, Any]]) -> None:
     from genmodels.files import write_csv
     from genmodels.report.jobs import headlines
     from genmodels.report.tables import text_table
-    found = [{"run": name} | {f"{metric}.{key}": value for metric, of in numbers.items() if isinstance(of, Mapping)
-                              for key, value in headlines(of).items()} for name, numbers in measured.items()]
+
+    found = [
+        {"run": name}
+        | {
+            f"{metric}.{key}": value
+            for metric, of in numbers.items()
+            if isinstance(of, Mapping)
+            for key, value in headlines(of).items()
+        }
+        for name, numbers in measured.items()
+    ]
     columns = list(dict.fromkeys(key for row in found for key in row))
     rows: list[dict[str, Any]] = [{key: row.get(key) for key in columns} for row in found]
     path = RESULTS / f"comparison-{config.digest(sorted(measured))}.csv"
     write_csv(path, rows)
     turned: list[dict[str, Any]] = [
-        {"metric": key} | {str(index): row[key] for index, row in enumerate(rows, 1)} for key in columns]
+        {"metric": key} | {str(index): row[key] for index, row in enumerate(rows, 1)}
+        for key in columns
+    ]
     log.info("\n%s\n\n%s", text_table(turned), path)
 
 
 def run_folder(checkpoint: str) -> Path | None:
     """The folder of a run that is here with what it kept as it trained."""
     from genmodels.figures.lineage import stored_steps
+
     path = Path(checkpoint)
     folder = path if path.is_dir() else path.parent
     return folder if stored_steps(folder) else None

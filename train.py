@@ -39,7 +39,9 @@ def main(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig, folder: Path) -> float | None:
     """From the configuration to a trained model in `folder`: begin a run, go on with it, or find it finished. Returns
     the metric that `sweep_metric` names, if there is such."""
-    from genmodels import hardware  # here, with all that needs torch: `--help` and `--cfg job` answer without
+    from genmodels import (
+        hardware,
+    )  # here, with all that needs torch: `--help` and `--cfg job` answer without
     from genmodels.catalogue import select
     from genmodels.figures import FIGURES, Request, draw
     from genmodels.metrics.evidence import Evidence
@@ -47,7 +49,9 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
     from genmodels.trainers.loop import fit
 
     device = hardware.choose_device(cfg.device)
-    if cfg.precision == "auto" and not cfg.overwrite:   # a run goes on in the precision in which it began
+    if (
+        cfg.precision == "auto" and not cfg.overwrite
+    ):  # a run goes on in the precision in which it began
         cfg.precision = config.read(folder).get("precision", "auto")
     cfg.precision = hardware.choose_precision(cfg.precision, device)
     cfg.compile = cfg.compile is True
@@ -56,17 +60,25 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
 
     source = instantiate(cfg.dataset)
     settings = config.record(cfg, config.settle(cfg, source.spec))
-    about = {"name": folder.name, "settings": config.numbers(settings), "choices": settings["choices"],
-             "classes": list(source.spec.classes)}
+    about = {
+        "name": folder.name,
+        "settings": config.numbers(settings),
+        "choices": settings["choices"],
+        "classes": list(source.spec.classes),
+    }
     model, trainer = build(cfg, settings, device)
     check_selection(cfg, trainer)
     augment = instantiate(cfg.augment)
     if cfg.preview:
-        preview(cfg, source, trainer, augment, folder / files.FIGURES, config.caption(about, step=0))
+        preview(
+            cfg, source, trainer, augment, folder / files.FIGURES, config.caption(about, step=0)
+        )
         return None
 
     sweep = config.sweep_name()
-    with Run(folder, patient=sweep is not None) as run:     # what a killed sweep's workers still do is waited for
+    with Run(
+        folder, patient=sweep is not None
+    ) as run:  # what a killed sweep's workers still do is waited for
         if cfg.overwrite:
             run.clear()
         config.refuse_other_settings(folder, settings)
@@ -76,38 +88,75 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
             log.info("%s is finished; overwrite=true starts over\n%s", folder, run.headline())
             return run.metric(cfg.sweep_metric)
         config.save(folder, settings)
-        run.begin(name=folder.name, parameters=sum(weights.numel() for weights in model.parameters()))
+        run.begin(
+            name=folder.name, parameters=sum(weights.numel() for weights in model.parameters())
+        )
         data = source.load().to(device)
         config.refuse_other_data(folder, run.summary.get("data"), data.checksum)
         run.summarise(data=data.checksum)
-        require(cfg.batch_size <= len(data.train), "batch_size", cfg.batch_size,
-                f"at most {len(data.train)}, the number of training images")
+        require(
+            cfg.batch_size <= len(data.train),
+            "batch_size",
+            cfg.batch_size,
+            f"at most {len(data.train)}, the number of training images",
+        )
         times = cadence(cfg, len(data.train))
         parameters = f"{type(model).__name__} with {run.summary['parameters']:,} parameters"
-        log.info("%s: %s, %s on %s in %s", folder, parameters, length(cfg, times.total, len(data.train)), device,
-                 cfg.precision)
+        log.info(
+            "%s: %s, %s on %s in %s",
+            folder,
+            parameters,
+            length(cfg, times.total, len(data.train)),
+            device,
+            cfg.precision,
+        )
         judge = cache(partial(find_judge, cfg, about, data))
-        metrics = fit(trainer, data, run, cadence=times, batch_size=cfg.batch_size, seed=cfg.seed,
-                      model_config=settings["model"], about=about | {"data": data.checksum}, augment=augment,
-                      score=scorer(cfg, data, judge, device), select=cfg.select)
+        metrics = fit(
+            trainer,
+            data,
+            run,
+            cadence=times,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            model_config=settings["model"],
+            about=about | {"data": data.checksum},
+            augment=augment,
+            score=scorer(cfg, data, judge, device),
+            select=cfg.select,
+        )
         request = Request(part=data.test, train=data.train, classes=data.spec.classes, run=folder)
         chosen = select("figures", None, FIGURES, trainer.inference_model)
-        draw(trainer.inference_model, chosen, request, folder / files.FIGURES,
-             config.caption(about, step=run.summary.get("selected", {}).get("step", times.total)))
+        draw(
+            trainer.inference_model,
+            chosen,
+            request,
+            folder / files.FIGURES,
+            config.caption(about, step=run.summary.get("selected", {}).get("step", times.total)),
+        )
         evidence = Evidence(data, judge=partial(ready_judge, judge, device))
         run.finish(metrics, folder / files.INFERENCE, trainer.verdict(evidence))
-        root = f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
-        log.info("%s\npictures in %s; more with: python infer.py checkpoint=%s%s", run.headline(),
-                 folder / files.FIGURES, folder, root)
+        root = (
+            f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
+        )
+        log.info(
+            "%s\npictures in %s; more with: python infer.py checkpoint=%s%s",
+            run.headline(),
+            folder / files.FIGURES,
+            folder,
+            root,
+        )
         return run.metric(cfg.sweep_metric)
 
 
-def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> tuple["nn.Module", "Trainer"]:
+def build(
+    cfg: DictConfig, settings: dict[str, Any], device: "torch.device"
+) -> tuple["nn.Module", "Trainer"]:
     """The model that the settings name, freshly initialised, and its trainer."""
     import torch
 
     from genmodels import checkpoint
     from genmodels.randomness import reseed
+
     reseed(cfg.seed, "initial weights")
     model = checkpoint.rebuild(settings["model"]).to(device).to(memory_format=torch.channels_last)
     if cfg.compile:
@@ -115,30 +164,41 @@ def build(cfg: DictConfig, settings: dict[str, Any], device: "torch.device") -> 
             network.compile()
     trainer = instantiate(cfg.trainer, model=model)
     if cfg.init_from is not None:
-        trainer.load_state_dict(checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"])
+        trainer.load_state_dict(
+            checkpoint.initial_states(Path(cfg.init_from), settings["model"])["trainer"]
+        )
     return model, trainer
 
 
 def length(cfg: DictConfig, steps: int, images: int) -> str:
     """How long a run on so many training images is, in words."""
-    ended = f" ({steps * cfg.batch_size / images:.3g} of {cfg.epochs} epochs)" if steps == cfg.max_steps else ""
+    ended = (
+        f" ({steps * cfg.batch_size / images:.3g} of {cfg.epochs} epochs)"
+        if steps == cfg.max_steps
+        else ""
+    )
     return f"{images:,} training images, {steps:,} steps{ended}"
 
 
-def find_mirror(cfg: DictConfig, run: "Run", settings: dict[str, Any], about: dict[str, Any],
-                sweep: str | None) -> "WandbMirror | None":
+def find_mirror(
+    cfg: DictConfig, run: "Run", settings: dict[str, Any], about: dict[str, Any], sweep: str | None
+) -> "WandbMirror | None":
     """The run's copy in wandb, if the settings ask for one and it does not have the finished run already."""
     from genmodels.tracking import WandbMirror
+
     mode, before = config.wandb_mode(cfg.wandb.mode), run.summary.get("wandb_id")
     now = config.wandb_id(before)
     if mode is None or (run.finished and now is not None and now == before):
         return None
-    return WandbMirror(run.folder, settings["wandb"] | {"mode": mode}, about, now, cfg.wandb.group or sweep)
+    return WandbMirror(
+        run.folder, settings["wandb"] | {"mode": mode}, about, now, cfg.wandb.group or sweep
+    )
 
 
 def find_judge(cfg: DictConfig, about: Mapping[str, Any], data: "ImageData") -> "Judge":
     """The classifier of the data, which may not have been trained yet. Raises ValueError where there can be none."""
     from genmodels.judge import Judge
+
     return Judge.of(about, data, cfg.dataset.get("root", "data"), cfg.dataset.cache)
 
 
@@ -154,15 +214,22 @@ def ready_judge(find: "Callable[[], Judge]", device: "torch.device") -> "Classif
 def check_selection(cfg: DictConfig, trainer: "Trainer") -> None:
     """Raise ValueError where evaluations of this model have no such number to select by."""
     from genmodels.models.generative import GenerativeModel
+
     model = trainer.inference_model
     known = ["elbo"] * hasattr(model, "encode") + ["fd", "kid"] * isinstance(model, GenerativeModel)
     kind = type(model).__name__
-    require(cfg.select in (None, *known), "select", cfg.select, f"one of {', '.join([*known, 'null'])} for a {kind}")
+    require(
+        cfg.select in (None, *known),
+        "select",
+        cfg.select,
+        f"one of {', '.join([*known, 'null'])} for a {kind}",
+    )
     require(cfg.features is None or "fd" in known, "features", cfg.features, f"null for a {kind}")
 
 
-def scorer(cfg: DictConfig, data: "ImageData", find: "Callable[[], Judge]",
-           device: "torch.device") -> "Callable[[nn.Module], dict[str, float]]":
+def scorer(
+    cfg: DictConfig, data: "ImageData", find: "Callable[[], Judge]", device: "torch.device"
+) -> "Callable[[nn.Module], dict[str, float]]":
     """What evaluations score samples by, if these settings ask for it. A missing classifier is trained first.
 
     Raises ValueError where the validation part has too few images for it.
@@ -170,21 +237,31 @@ def scorer(cfg: DictConfig, data: "ImageData", find: "Callable[[], Judge]",
     from genmodels.judge import feature_space
     from genmodels.metrics import distances, samples
     from genmodels.metrics.features import usual
+
     name = cfg.features or (usual(data.spec.classes) if cfg.select in ("fd", "kid") else None)
     if name is None:
         return lambda model: {}
     space = feature_space(name, data, lambda: find().model(device))
-    distances.enough(space.validation, space.validation.shape[1], "a Frechet distance on the validation part")
+    distances.enough(
+        space.validation, space.validation.shape[1], "a Frechet distance on the validation part"
+    )
     return lambda model: samples.glance(cast("GenerativeModel", model), space)
 
 
-def preview(cfg: DictConfig, source: "ImageSource", trainer: "Trainer", augment: "Augmentation", folder: Path,
-            caption: str) -> None:
+def preview(
+    cfg: DictConfig,
+    source: "ImageSource",
+    trainer: "Trainer",
+    augment: "Augmentation",
+    folder: Path,
+    caption: str,
+) -> None:
     """Draw the data as this run will see them, and what changes over its steps; train nothing."""
     from genmodels.data.images import BatchStream
     from genmodels.figures import schedules
     from genmodels.figures.data import draw_data, survey
     from genmodels.randomness import reseed
+
     data = source.load()
     reseed(cfg.seed, "train")
     seen = trainer.inputs(BatchStream(data.train, cfg.batch_size, cfg.seed, augment).batch(0))
@@ -198,8 +275,11 @@ def preview(cfg: DictConfig, source: "ImageSource", trainer: "Trainer", augment:
 def cadence(cfg: DictConfig, images: int) -> "Cadence":
     """How long a run on this many training images is, and how often it looks up."""
     from genmodels.trainers.loop import Cadence
+
     steps = cfg.epochs * math.ceil(images / cfg.batch_size)
-    return Cadence.choose(min(steps, cfg.max_steps or steps), cfg.evaluate_every, cfg.checkpoint_every)
+    return Cadence.choose(
+        min(steps, cfg.max_steps or steps), cfg.evaluate_every, cfg.checkpoint_every
+    )
 
 
 def report() -> None:
@@ -207,6 +287,7 @@ def report() -> None:
     folder = sweeps.SweepFolder.current
     if folder is not None and any(folder.glob(f"*/{files.SUMMARY}")):
         from genmodels import report
+
         report.write([folder])
 
 

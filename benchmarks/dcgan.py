@@ -47,23 +47,38 @@ def folder_of(images: torch.Tensor, root: Path) -> ImageFolder:
     (root / "all").mkdir()
     for index, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / "all" / f"{index:05d}.png")
-    return ImageFolder(str(root), Compose([Resize(64), CenterCrop(64), ToTensor(), Normalize((0.5,) * 3, (0.5,) * 3)]))
+    return ImageFolder(
+        str(root),
+        Compose([Resize(64), CenterCrop(64), ToTensor(), Normalize((0.5,) * 3, (0.5,) * 3)]),
+    )
 
 
 def tutorial_players() -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator as in pytorch/examples, in outline."""
-    up, down = [LATENTS, 8 * WIDTH, 4 * WIDTH, 2 * WIDTH, WIDTH], [3, WIDTH, 2 * WIDTH, 4 * WIDTH, 8 * WIDTH]
+    up, down = (
+        [LATENTS, 8 * WIDTH, 4 * WIDTH, 2 * WIDTH, WIDTH],
+        [3, WIDTH, 2 * WIDTH, 4 * WIDTH, 8 * WIDTH],
+    )
     layers: list[nn.Module] = []
     for index in range(4):
         stride, padding = (1, 0) if index == 0 else (2, 1)
-        layers += [nn.ConvTranspose2d(up[index], up[index + 1], 4, stride, padding, bias=False),
-                   nn.BatchNorm2d(up[index + 1]), nn.ReLU(True)]
+        layers += [
+            nn.ConvTranspose2d(up[index], up[index + 1], 4, stride, padding, bias=False),
+            nn.BatchNorm2d(up[index + 1]),
+            nn.ReLU(True),
+        ]
     generator = nn.Sequential(*layers, nn.ConvTranspose2d(WIDTH, 3, 4, 2, 1, bias=False), nn.Tanh())
     layers = []
     for index in range(4):
         norm = [nn.BatchNorm2d(down[index + 1])] if index else []
-        layers += [nn.Conv2d(down[index], down[index + 1], 4, 2, 1, bias=False), *norm, nn.LeakyReLU(0.2, True)]
-    return generator, nn.Sequential(*layers, nn.Conv2d(8 * WIDTH, 1, 4, 1, 0, bias=False), nn.Sigmoid(), nn.Flatten(0))
+        layers += [
+            nn.Conv2d(down[index], down[index + 1], 4, 2, 1, bias=False),
+            *norm,
+            nn.LeakyReLU(0.2, True),
+        ]
+    return generator, nn.Sequential(
+        *layers, nn.Conv2d(8 * WIDTH, 1, 4, 1, 0, bias=False), nn.Sigmoid(), nn.Flatten(0)
+    )
 
 
 def tutorial_rate(root: Path, steps: int) -> float:
@@ -91,13 +106,37 @@ def tutorial_rate(root: Path, steps: int) -> float:
 def our_rate(precision: str, steps: int) -> float:
     """Images per second of `fit` with the same players, after its first step."""
     hardware.keep_freed_memory()
-    model = GAN(image_shape=(3, 64, 64), latent_dim=LATENTS, generator_width=WIDTH, discriminator_width=WIDTH,
-                generator_norm="batch", discriminator_norm="batch").to(memory_format=torch.channels_last)
-    updater = partial(Updater, batch_size=BATCH_SIZE, lr=LR, warmup_steps=0, lr_end=1.0, betas=BETAS, weight_decay=0.0,
-                      clip_norm=None, ema_images=0, precision=precision)
-    trainer = GANTrainer(model, generator=updater, discriminator=updater, discriminator_lr=LR,
-                         adversarial_loss=NonSaturating(), penalty=Penalty(0.0, 0.0, 0.0, 1, 1.0), n_critic=1,
-                         instance_noise=0.0, diff_augment=DiffAugment(colour=False, translation=0.0, cutout=0.0))
+    model = GAN(
+        image_shape=(3, 64, 64),
+        latent_dim=LATENTS,
+        generator_width=WIDTH,
+        discriminator_width=WIDTH,
+        generator_norm="batch",
+        discriminator_norm="batch",
+    ).to(memory_format=torch.channels_last)
+    updater = partial(
+        Updater,
+        batch_size=BATCH_SIZE,
+        lr=LR,
+        warmup_steps=0,
+        lr_end=1.0,
+        betas=BETAS,
+        weight_decay=0.0,
+        clip_norm=None,
+        ema_images=0,
+        precision=precision,
+    )
+    trainer = GANTrainer(
+        model,
+        generator=updater,
+        discriminator=updater,
+        discriminator_lr=LR,
+        adversarial_loss=NonSaturating(),
+        penalty=Penalty(0.0, 0.0, 0.0, 1, 1.0),
+        n_critic=1,
+        instance_noise=0.0,
+        diff_augment=DiffAugment(colour=False, translation=0.0, cutout=0.0),
+    )
     return rate_of_fit(trainer, random_images(steps), steps + 1, log_every=1)
 
 
@@ -109,7 +148,9 @@ def alone(rate: Callable[..., float], *arguments: object) -> float:
 
 def main() -> None:
     """Print the rates of both loops, round by round, and the median of their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
@@ -120,9 +161,13 @@ def main() -> None:
             tutorial = alone(tutorial_rate, Path(root), arguments.steps)
         ours = alone(our_rate, precision, arguments.steps)
         ratios.append(ours / tutorial)
-        print(f"tutorial loop {tutorial:6.1f} images/s   genmodels in {precision} {ours:6.1f} ({ratios[-1]:.2f})")
-    print(f"{statistics.median(ratios):.2f} times the tutorial loop (median), {min(ratios):.2f} to {max(ratios):.2f}, "
-          f"n = {len(ratios)}, {torch.get_num_threads()} threads")
+        print(
+            f"tutorial loop {tutorial:6.1f} images/s   genmodels in {precision} {ours:6.1f} ({ratios[-1]:.2f})"
+        )
+    print(
+        f"{statistics.median(ratios):.2f} times the tutorial loop (median), {min(ratios):.2f} to {max(ratios):.2f}, "
+        f"n = {len(ratios)}, {torch.get_num_threads()} threads"
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def main() -> None:
 
     def decode(_: Path) -> Decoded:
         pixels = torch.randint(0, 256, (options.images, 1, 28, 28), dtype=torch.uint8)
-        return Decoded(pixels, torch.zeros(options.images, dtype=torch.long), test_from=options.images - 1000)
+        return Decoded(
+            pixels, torch.zeros(options.images, dtype=torch.long), test_from=options.images - 1000
+        )
 
     with tempfile.TemporaryDirectory(dir=".") as folder:
         source = ImageSource(ImageSpec("noise", (1, 28, 28)), decode, Path(folder))
@@ -56,12 +58,18 @@ def main() -> None:
         streams = [BatchStream(data.train, BATCH_SIZE, seed=0) for data in (memory, mapped)]
         for stream in streams:
             stream.batch(0)
-        rounds = [[milliseconds(stream, turn * options.steps, options.steps) for stream in streams]
-                  for turn in range(options.rounds)]
+        rounds = [
+            [milliseconds(stream, turn * options.steps, options.steps) for stream in streams]
+            for turn in range(options.rounds)
+        ]
     for name, times in zip(("memory", "mapped"), zip(*rounds, strict=True), strict=True):
-        print(f"{name}: {statistics.median(times):.4f} ms a batch ({min(times):.4f}-{max(times):.4f})")
+        print(
+            f"{name}: {statistics.median(times):.4f} ms a batch ({min(times):.4f}-{max(times):.4f})"
+        )
     ratios = [mapped / memory for memory, mapped in rounds]
-    print(f"mapped / memory: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), n = {len(ratios)}")
+    print(
+        f"mapped / memory: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), n = {len(ratios)}"
+    )
 
 
 if __name__ == "__main__":

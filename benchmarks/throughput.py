@@ -41,8 +41,13 @@ def mnist_of(images: torch.Tensor, root: Path) -> MNIST:
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     labels = images[:, 0, 0, 0]
-    for name, values in (("train-images-idx3-ubyte", images.squeeze(1)), ("train-labels-idx1-ubyte", labels)):
-        header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}i", *values.shape)
+    for name, values in (
+        ("train-images-idx3-ubyte", images.squeeze(1)),
+        ("train-labels-idx1-ubyte", labels),
+    ):
+        header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(
+            f">{values.ndim}i", *values.shape
+        )
         (raw / name).write_bytes(header + values.numpy().tobytes())
         (raw / name.replace("train", "t10k")).touch()
     return MNIST(str(root), train=True, transform=ToTensor())
@@ -53,7 +58,11 @@ class TutorialVAE(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fc1, self.mean, self.log_variance = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
+        self.fc1, self.mean, self.log_variance = (
+            nn.Linear(784, 400),
+            nn.Linear(400, 20),
+            nn.Linear(400, 20),
+        )
         self.fc3, self.fc4 = nn.Linear(20, 400), nn.Linear(400, 784)
 
     def loss(self, images: torch.Tensor) -> torch.Tensor:
@@ -63,8 +72,9 @@ class TutorialVAE(nn.Module):
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         z = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
         again = torch.sigmoid(self.fc4(F.relu(self.fc3(z))))
-        return (F.binary_cross_entropy(again, images, reduction="sum")
-                - 0.5 * torch.sum(1 + log_variance - mean.square() - log_variance.exp()))
+        return F.binary_cross_entropy(again, images, reduction="sum") - 0.5 * torch.sum(
+            1 + log_variance - mean.square() - log_variance.exp()
+        )
 
 
 def tutorial_rate(dataset: MNIST, steps: int) -> float:
@@ -88,11 +98,29 @@ def tutorial_rate(dataset: MNIST, steps: int) -> float:
 
 def our_rate(images: torch.Tensor, steps: int, binarise: bool) -> float:
     """Images per second of `fit` with the same model."""
-    model = MLPVAE(image_shape=(1, 28, 28), latent_dim=20, widths=[400], likelihood=BernoulliLikelihood())
-    updater = partial(Updater, batch_size=BATCH_SIZE, lr=1e-3, warmup_steps=200, betas=(0.9, 0.99), weight_decay=0.01,
-                      lr_end=0.0, clip_norm=200.0, ema_images=50_000, precision="fp32")
-    trainer = VAETrainer(model, updater=updater, objective=ELBO(), kl_weight=1.0,
-                         kl_schedule=partial(linear, warmup=0.1), binarise=binarise)
+    model = MLPVAE(
+        image_shape=(1, 28, 28), latent_dim=20, widths=[400], likelihood=BernoulliLikelihood()
+    )
+    updater = partial(
+        Updater,
+        batch_size=BATCH_SIZE,
+        lr=1e-3,
+        warmup_steps=200,
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+        lr_end=0.0,
+        clip_norm=200.0,
+        ema_images=50_000,
+        precision="fp32",
+    )
+    trainer = VAETrainer(
+        model,
+        updater=updater,
+        objective=ELBO(),
+        kl_weight=1.0,
+        kl_schedule=partial(linear, warmup=0.1),
+        binarise=binarise,
+    )
     return rate_of_fit(trainer, images, steps, log_every=10)
 
 
@@ -101,25 +129,42 @@ def rate_of_fit(trainer: Trainer, images: torch.Tensor, steps: int, log_every: i
     part = ImageSet(images, torch.full((len(images),), -1), torch.arange(len(images)))
     few = ImageSet(images, part.labels, torch.arange(500))
     _, channels, height, width = images.shape
-    data = ImageData(ImageSpec("benchmark", (channels, height, width)), train=part, validation=few, test=few)
+    data = ImageData(
+        ImageSpec("benchmark", (channels, height, width)), train=part, validation=few, test=few
+    )
     cadence = Cadence(total=steps, log=log_every, evaluate=steps, checkpoint=steps)
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder)) as run:
-        fit(trainer, data, run, cadence=cadence, batch_size=BATCH_SIZE, seed=0, model_config={}, about={})
+        fit(
+            trainer,
+            data,
+            run,
+            cadence=cadence,
+            batch_size=BATCH_SIZE,
+            seed=0,
+            model_config={},
+            about={},
+        )
         rows = [row for row in read_rows(Path(folder)) if "train" in row]
     first, last = rows[0], rows[-1]
-    return (last["step"] - first["step"]) * BATCH_SIZE / (last["time"]["seconds"] - first["time"]["seconds"])
+    return (
+        (last["step"] - first["step"])
+        * BATCH_SIZE
+        / (last["time"]["seconds"] - first["time"]["seconds"])
+    )
 
 
 def main() -> None:
     """Print the rates of both loops, round by round, and the median of their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=300)
     arguments = parser.parse_args()
     images = torch.randint(0, 256, (20_000, 1, 28, 28), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as root:
         dataset = mnist_of(images, Path(root))
-    tutorial_rate(dataset, 20), our_rate(images, 20, True)      # warm-up: imports, allocators
+    tutorial_rate(dataset, 20), our_rate(images, 20, True)  # warm-up: imports, allocators
     ratios: dict[str, list[float]] = {"genmodels": [], "... binarised": []}
     for _ in range(arguments.rounds):
         tutorial = tutorial_rate(dataset, arguments.steps)
@@ -130,8 +175,10 @@ def main() -> None:
             line += f"   {name} {ours:6.0f} ({ours / tutorial:.2f})"
         print(line)
     for name, values in ratios.items():
-        print(f"{name}: {statistics.median(values):.2f} times the tutorial loop (median), {min(values):.2f} to "
-              f"{max(values):.2f}, n = {len(values)}, {torch.get_num_threads()} threads")
+        print(
+            f"{name}: {statistics.median(values):.2f} times the tutorial loop (median), {min(values):.2f} to "
+            f"{max(values):.2f}, n = {len(values)}, {torch.get_num_threads()} threads"
+        )
 
 
 if __name__ == "__main__":

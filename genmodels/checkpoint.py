@@ -22,7 +22,10 @@ from genmodels.files import CHECKPOINT, INFERENCE, PREVIOUS, DamagedFileError
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-BUILDABLE = ("genmodels.models", "genmodels.distributions")     # where the classes that a checkpoint may name live
+BUILDABLE = (
+    "genmodels.models",
+    "genmodels.distributions",
+)  # where the classes that a checkpoint may name live
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Checkpoint:
 
     step: int
     states: dict[str, Any]
-    model: dict[str, Any]    # the model's configuration, for `rebuild`
+    model: dict[str, Any]  # the model's configuration, for `rebuild`
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -39,9 +42,18 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
     The new file is read back before it takes its place: at every moment one whole checkpoint is there.
     """
-    with files.atomic_write(folder / CHECKPOINT, verify=_read, previous=folder / PREVIOUS) as temporary:
-        torch.save({"format": FORMAT, "step": checkpoint.step, "states": checkpoint.states,
-                    "model": checkpoint.model}, temporary)
+    with files.atomic_write(
+        folder / CHECKPOINT, verify=_read, previous=folder / PREVIOUS
+    ) as temporary:
+        torch.save(
+            {
+                "format": FORMAT,
+                "step": checkpoint.step,
+                "states": checkpoint.states,
+                "model": checkpoint.model,
+            },
+            temporary,
+        )
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -59,7 +71,9 @@ def latest(folder: Path) -> Checkpoint | None:
             damaged.append(str(error))
             log.warning("%s: trying the one before it", error)
     if damaged:
-        raise DamagedFileError("; ".join(damaged) + ". No checkpoint is left; overwrite=true starts over")
+        raise DamagedFileError(
+            "; ".join(damaged) + ". No checkpoint is left; overwrite=true starts over"
+        )
     return None
 
 
@@ -68,7 +82,9 @@ def initial_states(folder: Path, model: Mapping[str, Any]) -> dict[str, Any]:
     found = latest(folder)
     if found is None:
         raise ValueError(f"init_from={folder}: no {CHECKPOINT} there")
-    if other := [key for key in found.model.keys() | model.keys() if found.model.get(key) != model.get(key)]:
+    if other := [
+        key for key in found.model.keys() | model.keys() if found.model.get(key) != model.get(key)
+    ]:
         raise ValueError(f"init_from={folder}: its model differs in {', '.join(sorted(other))}")
     return found.states
 
@@ -78,7 +94,11 @@ def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str
 
     config: of the model, or of what it is a part of, such as a generator of its GAN.
     """
-    tensorfiles.save(path, model.state_dict(), {"format": FORMAT, "model": part_of(config, model), "about": about})
+    tensorfiles.save(
+        path,
+        model.state_dict(),
+        {"format": FORMAT, "model": part_of(config, model), "about": about},
+    )
 
 
 def part_of(config: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
@@ -86,7 +106,8 @@ def part_of(config: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     kind = type(model)
     names = inspect.signature(kind).parameters
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | {
-        key: value for key, value in config.items() if key in names}
+        key: value for key, value in config.items() if key in names
+    }
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -98,19 +119,25 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Any:
     return open_run(run, device)[0]
 
 
-def open_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+def open_run(
+    run: str | Path, device: str | torch.device = "cpu"
+) -> tuple[nn.Module, dict[str, Any]]:
     """A trained model, and what its file says about it: run name, step, and the settings it was trained with."""
     path = _locate(str(run))
     tensors, metadata = tensorfiles.load(path)
     if metadata.get("format") != FORMAT:
-        raise DamagedFileError(f"{path}: format {metadata.get('format')}, not {FORMAT}: no checkpoint of this project")
+        raise DamagedFileError(
+            f"{path}: format {metadata.get('format')}, not {FORMAT}: no checkpoint of this project"
+        )
     model = rebuild(metadata["model"])
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise DamagedFileError(f"{path}: its weights do not fit its model ({reason})") from None
-    model = model.to(device).to(memory_format=torch.channels_last)      # as in training: decodes 1.7 times as fast
+    model = model.to(device).to(
+        memory_format=torch.channels_last
+    )  # as in training: decodes 1.7 times as fast
     return model.eval().requires_grad_(False), metadata["about"]
 
 
@@ -128,23 +155,41 @@ def rebuild(config: Mapping[str, Any]) -> nn.Module:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError):
         raise ValueError(f"_target_={target}: no such class") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module_name):
+    if not (
+        isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module_name
+    ):
         raise ValueError(f"_target_={target}: not a model class defined there")
-    return found(**{key: rebuild(value) if isinstance(value, Mapping) else value
-                    for key, value in config.items() if key != "_target_"})
+    return found(
+        **{
+            key: rebuild(value) if isinstance(value, Mapping) else value
+            for key, value in config.items()
+            if key != "_target_"
+        }
+    )
 
 
 def _read(path: Path) -> Checkpoint:
     try:
-        with zipfile.ZipFile(path) as archive:      # torch.save's zip has checksums, which torch.load does not read
+        with zipfile.ZipFile(
+            path
+        ) as archive:  # torch.save's zip has checksums, which torch.load does not read
             if broken := archive.testzip():
                 raise DamagedFileError(f"{path}: damaged ({broken})")
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise DamagedFileError(f"{path}: format {content['format']}, not {FORMAT}")
         return Checkpoint(content["step"], content["states"], content["model"])
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"{path}: not a whole checkpoint of this project ({type(error).__name__})") from None
+    except (
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+    ) as error:
+        raise DamagedFileError(
+            f"{path}: not a whole checkpoint of this project ({type(error).__name__})"
+        ) from None
 
 
 def _locate(run: str) -> Path:
@@ -153,16 +198,22 @@ def _locate(run: str) -> Path:
     path = Path(run)
     if path.is_dir():
         path = path / INFERENCE
-    if path.name in (CHECKPOINT, PREVIOUS):     # training states; the weights for inference lie beside them
+    if path.name in (
+        CHECKPOINT,
+        PREVIOUS,
+    ):  # training states; the weights for inference lie beside them
         path = path.with_name(INFERENCE)
     if not path.is_file():
-        raise ValueError(f"checkpoint={run}: no {INFERENCE} there. Give a run folder, its {INFERENCE}, or "
-                         "wandb:entity/project/name:alias")
+        raise ValueError(
+            f"checkpoint={run}: no {INFERENCE} there. Give a run folder, its {INFERENCE}, or "
+            "wandb:entity/project/name:alias"
+        )
     return path
 
 
 def _download(artifact: str) -> Path:
     import wandb  # slow to import, and rarely needed
+
     try:
         return Path(wandb.Api().artifact(artifact).download()) / INFERENCE
     except Exception as error:  # wandb raises many kinds: no key, no network, no such artifact

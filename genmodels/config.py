@@ -20,21 +20,45 @@ if TYPE_CHECKING:
     from genmodels.data.images import ImageSpec
 
 CONF = Path(__file__).parent.parent / "conf"
-NAMED = {"kl_weight": "kl", "seed": "seed"}                 # settings that a run's name shows, with how it says them
-NAMED_CHOICES = {"model": "", "objective": "elbo", "kl_schedule": "",        # and groups, with what goes without saying
-                 "adversarial_loss": "relativistic"}
-DATA_DETAILS = ("dataset.split", "dataset.attribute")       # what is said of the data besides their name
+NAMED = {
+    "kl_weight": "kl",
+    "seed": "seed",
+}  # settings that a run's name shows, with how it says them
+NAMED_CHOICES = {
+    "model": "",
+    "objective": "elbo",
+    "kl_schedule": "",  # and groups, with what goes without saying
+    "adversarial_loss": "relativistic",
+}
+DATA_DETAILS = ("dataset.split", "dataset.attribute")  # what is said of the data besides their name
 # Settings that leave the numbers as they are
-NEUTRAL = ("device", "evaluate_every", "checkpoint_every", "overwrite", "preview", "wandb", "sweep_metric",
-           "dataset.root", "dataset.download", "dataset.keep_raw", "dataset.cache")
+NEUTRAL = (
+    "device",
+    "evaluate_every",
+    "checkpoint_every",
+    "overwrite",
+    "preview",
+    "wandb",
+    "sweep_metric",
+    "dataset.root",
+    "dataset.download",
+    "dataset.keep_raw",
+    "dataset.cache",
+)
 
 
 def numbers(config: Mapping) -> dict[str, Any]:
     """The settings that change a run's numbers, flat, without machine, folders, wandb and cadence."""
-    neutral = NEUTRAL if config.get("select") else (*NEUTRAL, "features", "select")     # these only watch, then
-    return {key: int(value) if isinstance(value, float) and value.is_integer() else value
-            for key, value in leaves(config)
-            if not key.startswith(("hydra.", "choices.")) and key not in neutral and key.split(".")[0] not in neutral}
+    neutral = (
+        NEUTRAL if config.get("select") else (*NEUTRAL, "features", "select")
+    )  # these only watch, then
+    return {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in leaves(config)
+        if not key.startswith(("hydra.", "choices."))
+        and key not in neutral
+        and key.split(".")[0] not in neutral
+    }
 
 
 def run_name(config: Mapping, choices: Mapping[str, str]) -> str:
@@ -43,9 +67,16 @@ def run_name(config: Mapping, choices: Mapping[str, str]) -> str:
     Hydra asks for it before the data are looked at: likelihood=auto has another one than what it then stands for.
     """
     parts = [data_name(dict(leaves(config)), choices)]
-    parts += [choices[group] for group, usual in NAMED_CHOICES.items() if (choices.get(group) or usual) != usual]
-    parts += [f"{word}{config[key]:g}" if is_a(config[key], float) else f"{word}{config[key]}"
-              for key, word in NAMED.items() if key in config]
+    parts += [
+        choices[group]
+        for group, usual in NAMED_CHOICES.items()
+        if (choices.get(group) or usual) != usual
+    ]
+    parts += [
+        f"{word}{config[key]:g}" if is_a(config[key], float) else f"{word}{config[key]}"
+        for key, word in NAMED.items()
+        if key in config
+    ]
     return clean("-".join(parts)) + "-" + digest(numbers(config))
 
 
@@ -55,7 +86,9 @@ def data_name(settings: Mapping, choices: Mapping[str, str]) -> str:
     Neither holds anything of the folder that they lie in, which is another one on another machine.
     """
     details = [settings[key] for key in DATA_DETAILS if settings.get(key) is not None]
-    return "-".join([clean(str(settings.get("dataset.name") or choices.get("dataset", "")))[:40], *details])
+    return "-".join(
+        [clean(str(settings.get("dataset.name") or choices.get("dataset", "")))[:40], *details]
+    )
 
 
 def digest(value: object) -> str:
@@ -92,7 +125,7 @@ def settle(cfg: DictConfig, spec: "ImageSpec") -> dict[str, str]:
     Raises UserError where the model asks for classes and the data have no labels, ValueError for no likelihood.
     """
     cfg.model.image_shape = spec.image_shape
-    if "num_classes" in list(cfg.model):    # "in" itself does not see what is still missing
+    if "num_classes" in list(cfg.model):  # "in" itself does not see what is still missing
         if not spec.num_classes:
             model = HydraConfig.get().runtime.choices["model"]
             raise UserError(f"model={model}: needs labels, but {spec.name} has none")
@@ -104,7 +137,10 @@ def _settle_likelihood(cfg: DictConfig, kind: str) -> dict[str, str]:
     """Put what likelihood=auto names for gray images or for colours in its place."""
     if "_target_" in cfg.get("likelihood", {"_target_": None}):
         return {}
-    name, paths = cfg.likelihood[kind], {path.stem: path for path in sorted((CONF / "likelihood").glob("*.yaml"))}
+    name, paths = (
+        cfg.likelihood[kind],
+        {path.stem: path for path in sorted((CONF / "likelihood").glob("*.yaml"))},
+    )
     concrete = [choice for choice in paths if choice != "auto"]
     require(name in concrete, kind, name, f"one of {', '.join(concrete)}")
     cfg.likelihood = OmegaConf.load(paths[name])
@@ -125,10 +161,15 @@ def record(cfg: DictConfig, settled: Mapping[str, str] | None = None) -> dict[st
     """The resolved configuration with the group choices that made it, also those that were settled later: what
     config.yaml holds."""
     config = plain(cfg)
-    choices = {group: choice for group, choice in HydraConfig.get().runtime.choices.items()
-               if choice is not None and not str(group).startswith("hydra/")}
-    return config | {"choices": {str(group).partition("@")[0]: choice for group, choice in choices.items()}
-                     | dict(settled or {})}
+    choices = {
+        group: choice
+        for group, choice in HydraConfig.get().runtime.choices.items()
+        if choice is not None and not str(group).startswith("hydra/")
+    }
+    return config | {
+        "choices": {str(group).partition("@")[0]: choice for group, choice in choices.items()}
+        | dict(settled or {})
+    }
 
 
 def sweep_name() -> str | None:
@@ -152,18 +193,25 @@ def refuse_other_settings(folder: Path, settings: Mapping) -> None:
     """Raise UserError where the folder holds a run with other numbers-changing settings, naming them."""
     if (folder / files.CONFIG).exists():
         before, now = numbers(read(folder)), numbers(settings)
-        other = [f"{key} ({show(before.get(key))} there, {show(now.get(key))} now)"
-                 for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        other = [
+            f"{key} ({show(before.get(key))} there, {show(now.get(key))} now)"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key)
+        ]
         if other:
-            raise UserError(f"{folder} holds a run with other settings: {', '.join(other[:6])}. "
-                            "Choose another hydra.run.dir, or overwrite=true to lose that run")
+            raise UserError(
+                f"{folder} holds a run with other settings: {', '.join(other[:6])}. "
+                "Choose another hydra.run.dir, or overwrite=true to lose that run"
+            )
 
 
 def refuse_other_data(folder: Path, before: str | None, now: str) -> None:
     """Raise UserError where a run began with other images than those that are there now."""
     if before not in (None, now):
-        raise UserError(f"{folder} began with other data (checksum {before}, now {now}). Put those back, choose "
-                        "another hydra.run.dir, or overwrite=true to lose that run")
+        raise UserError(
+            f"{folder} began with other data (checksum {before}, now {now}). Put those back, choose "
+            "another hydra.run.dir, or overwrite=true to lose that run"
+        )
 
 
 def price(about: Mapping) -> float | None:
@@ -183,7 +231,9 @@ def caption(about: Mapping, step: int) -> str:
         parts.append(f"objective {choices['objective']}")
     if "adversarial_loss" in choices:
         parts.append(f"{choices['adversarial_loss']} loss")
-    if (likelihood := choices.get("likelihood", "auto")) != "auto" and likelihood != _usual_likelihood(settings):
+    if (
+        likelihood := choices.get("likelihood", "auto")
+    ) != "auto" and likelihood != _usual_likelihood(settings):
         parts.append(f"likelihood {likelihood}")
     if "kl_weight" in settings:
         parts.append(f"KL weight {settings['kl_weight']:g} ({choices['kl_schedule']})")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-STARTS = 8          # of the search, the best of which is kept
-EXCHANGES = 1500    # that each of them tries
+STARTS = 8  # of the search, the best of which is kept
+EXCHANGES = 1500  # that each of them tries
 
 
 def fraction(levels: Sequence[int], points: int) -> np.ndarray:
@@ -16,8 +16,13 @@ def fraction(levels: Sequence[int], points: int) -> np.ndarray:
     coordinate-exchange algorithm"). Equal arguments give equal points.
     """
     random = np.random.default_rng(0)
-    found = [_exchanged(np.stack([random.permutation(np.arange(points) % count) for count in levels], axis=1), random)
-             for _ in range(STARTS)]
+    found = [
+        _exchanged(
+            np.stack([random.permutation(np.arange(points) % count) for count in levels], axis=1),
+            random,
+        )
+        for _ in range(STARTS)
+    ]
     return max(found, key=_information)
 
 

@@ -30,8 +30,8 @@ class DiagonalGaussian:
     """
 
     def __init__(self, mean: Tensor, log_variance: Tensor) -> None:
-        self.mean = mean.float()                                                # (B, D)
-        self.log_variance = log_variance.float().clamp(*LOG_VARIANCE_RANGE)     # (B, D)
+        self.mean = mean.float()  # (B, D)
+        self.log_variance = log_variance.float().clamp(*LOG_VARIANCE_RANGE)  # (B, D)
 
     @property
     def stddev(self) -> Tensor:
@@ -53,9 +53,9 @@ class DiagonalGaussian:
 class Likelihood(nn.Module):
     """Reads a decoder's output as a distribution over images; a module, since some have parameters of their own."""
 
-    parameters_per_value: int = 1   # decoder channels for each image channel
-    binary: bool = False            # of black and white images: training and evaluation binarise gray ones
-    quantised: bool = False         # of images with 256 levels; if neither, log_prob is of a density
+    parameters_per_value: int = 1  # decoder channels for each image channel
+    binary: bool = False  # of black and white images: training and evaluation binarise gray ones
+    quantised: bool = False  # of images with 256 levels; if neither, log_prob is of a density
 
     @property
     def fitted_stddev(self) -> float | None:
@@ -94,12 +94,19 @@ class GaussianLikelihood(Likelihood):
     def __init__(self, *, stddev: float) -> None:
         """stddev: of every pixel, on the scale of [0, 1]; at least STDDEV_FLOOR."""
         super().__init__()
-        require(STDDEV_FLOOR <= stddev < float("inf"), "stddev", stddev, f"a finite number >= {STDDEV_FLOOR} = 1/256")
+        require(
+            STDDEV_FLOOR <= stddev < float("inf"),
+            "stddev",
+            stddev,
+            f"a finite number >= {STDDEV_FLOOR} = 1/256",
+        )
         self.variance = stddev**2
 
     def forward(self, output: Tensor) -> Gaussian:
         """(B, C, H, W) -> Gaussian over (B, C, H, W)."""
-        return Gaussian(torch.sigmoid(output.float()), torch.tensor(self.variance, device=output.device))
+        return Gaussian(
+            torch.sigmoid(output.float()), torch.tensor(self.variance, device=output.device)
+        )
 
 
 class LearnedGaussianLikelihood(Likelihood):
@@ -112,7 +119,9 @@ class LearnedGaussianLikelihood(Likelihood):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_variance = nn.Parameter(torch.tensor(2 * math.log(0.1)))   # of what is above the floor
+        self.log_variance = nn.Parameter(
+            torch.tensor(2 * math.log(0.1))
+        )  # of what is above the floor
 
     @property
     def variance(self) -> Tensor:
@@ -139,7 +148,9 @@ class OptimalGaussianLikelihood(Likelihood):
     def __init__(self) -> None:
         super().__init__()
         self.variance: Tensor
-        self.register_buffer("variance", torch.tensor(1 / 12))      # of uniform noise, until there is a batch
+        self.register_buffer(
+            "variance", torch.tensor(1 / 12)
+        )  # of uniform noise, until there is a batch
 
     @property
     def fitted_stddev(self) -> float:
@@ -165,5 +176,5 @@ class DiscretisedLogisticLikelihood(Likelihood):
 
     def forward(self, output: Tensor) -> DiscretisedLogistic:
         """(B, 2 C, H, W) -> DiscretisedLogistic over (B, C, H, W)."""
-        location, log_scale = output.float().chunk(2, dim=1)    # (B, C, H, W) each
+        location, log_scale = output.float().chunk(2, dim=1)  # (B, C, H, W) each
         return DiscretisedLogistic(0.5 + location, log_scale - 2)

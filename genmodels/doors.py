@@ -25,24 +25,32 @@ from genmodels.legal import UserError, check, full_key, leaves, plain, unknown
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-PLUGINS = {"hydra/launcher/joblib": "parallel", "hydra/launcher/submitit_local": "slurm",
-           "hydra/launcher/submitit_slurm": "slurm", "hydra/sweeper/optuna": "search"}      # and what extra brings them
+PLUGINS = {
+    "hydra/launcher/joblib": "parallel",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/sweeper/optuna": "search",
+}  # and what extra brings them
 
 
 class JobFailed(Exception):
     """A job ended by an error that its log has; keeps nothing of the job's memory alive."""
 
 
-def enter(main: Callable[[], object], door: str, at_end: Callable[[], object] = lambda: None) -> int:
+def enter(
+    main: Callable[[], object], door: str, at_end: Callable[[], object] = lambda: None
+) -> int:
     """Run a door's Hydra main, and `at_end` however it ended; returns the exit status.
 
     What a user can put right is printed in one short message, without a traceback.
     """
     explained = "HYDRA_FULL_ERROR" not in os.environ
-    os.environ["HYDRA_FULL_ERROR"] = "1"    # Hydra then raises its errors instead of printing them its own way
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # Hydra then raises its errors instead of printing them its own way
+    )
     try:
         main()
-    except (HydraException, OmegaConfBaseException) as error:   # some of Hydra's are OSErrors too
+    except (HydraException, OmegaConfBaseException) as error:  # some of Hydra's are OSErrors too
         if not explained:
             raise
         message = _explain(error, door)
@@ -66,12 +74,18 @@ def job(work: Callable[[DictConfig, Path], Result], cfg: DictConfig, door: str) 
     A folder that a refused run left empty is removed.
     """
     hydra = HydraConfig.get()
-    folder = Path(os.path.relpath(hydra.runtime.output_dir))     # what is printed pastes into the next command
+    folder = Path(
+        os.path.relpath(hydra.runtime.output_dir)
+    )  # what is printed pastes into the next command
     try:
         check(cfg, door)
         return work(cfg, folder)
     except Exception as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        cause = (
+            error.__cause__
+            if isinstance(error, InstantiationException) and error.__cause__
+            else error
+        )
         if isinstance(cause, ValueError | ArithmeticError | OSError):
             begun = (folder / files.LOG).exists()
             details = f" (details: {folder / files.LOG})" if begun else ""
@@ -83,7 +97,7 @@ def job(work: Callable[[DictConfig, Path], Result], cfg: DictConfig, door: str) 
     if hydra.mode == RunMode.MULTIRUN:
         _keep_failure(folder, cfg, failure)
     else:
-        with contextlib.suppress(OSError):      # not empty, or not there
+        with contextlib.suppress(OSError):  # not empty, or not there
             folder.rmdir()
     raise failure
 
@@ -111,18 +125,27 @@ def _explain(error: Exception, door: str) -> str:
     """Hydra's or OmegaConf's refusal in our words: the key, what is wrong, what is legal or near."""
     words = str(error)
     if isinstance(error, OverrideParseException):
-        return (f"{error.override}: cannot be read. Settings are written key=value, lists as key=[a,b], sweeps as "
-                "-m key=a,b")
-    if (match := re.search(r"Could not (?:find|load) '(hydra/\w+/(\w+))'", words)) and match[1] in PLUGINS:
-        return (f"{match[2]}: this plugin of Hydra's is not installed; "
-                f"`uv run --extra {PLUGINS[match[1]]} {door}.py ...` brings it")
+        return (
+            f"{error.override}: cannot be read. Settings are written key=value, lists as key=[a,b], sweeps as "
+            "-m key=a,b"
+        )
+    if (match := re.search(r"Could not (?:find|load) '(hydra/\w+/(\w+))'", words)) and match[
+        1
+    ] in PLUGINS:
+        return (
+            f"{match[2]}: this plugin of Hydra's is not installed; "
+            f"`uv run --extra {PLUGINS[match[1]]} {door}.py ...` brings it"
+        )
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", words):
         key = match[1] or match[2]
         return _left_out(key, door) or _elsewhere(key, door) or str(unknown(key, _known(door)))
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", words):
+    if match := re.search(
+        r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", words
+    ):
         group, choice, choices = match[1], match[2], match[3].split()
         return f"{group}={choice}: no such choice; there are {', '.join(choices)}" + did_you_mean(
-            nearest(choice, choices))
+            nearest(choice, choices)
+        )
     cause = error.__cause__
     return " ".join((words if cause is None else f"{words} {cause}").split())[:500]
 
@@ -130,7 +153,9 @@ def _explain(error: Exception, door: str) -> str:
 def _known(door: str) -> list[str]:
     """All keys and groups of a door, with the choices of this command line as far as they can be had."""
     try:
-        keys = _keys(door, [f"{group}={names[0]}" for group, names in _chosen(door) if len(names) == 1])
+        keys = _keys(
+            door, [f"{group}={names[0]}" for group, names in _chosen(door) if len(names) == 1]
+        )
     except HydraException:
         keys = _keys(door)
     return keys + _groups(door)
@@ -143,8 +168,14 @@ def _left_out(key: str, door: str) -> str:
         for name in names:
             with contextlib.suppress(HydraException):
                 if _within(key, usual) and not _within(key, _keys(door, [f"{group}={name}"])):
-                    about = (config.CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-                    words = next(line for line in about if line.startswith("#") and "@package" not in line)
+                    about = (
+                        (config.CONF / group / f"{name}.yaml")
+                        .read_text(encoding="utf-8")
+                        .splitlines()
+                    )
+                    words = next(
+                        line for line in about if line.startswith("#") and "@package" not in line
+                    )
                     return f"{key}: no setting of {group}={name}: {words.lstrip('# ')}"
     return ""
 
@@ -154,7 +185,9 @@ def _elsewhere(group: str, door: str) -> str:
     if group not in _groups(door):
         return ""
     models = sorted(path.stem for path in (config.CONF / "model").glob("*.yaml"))
-    having = [name for name in models if group in composed(door, [f"model={name}"]).hydra.runtime.choices]
+    having = [
+        name for name in models if group in composed(door, [f"model={name}"]).hydra.runtime.choices
+    ]
     return f"{group}: comes with model={', '.join(having)}"
 
 

@@ -20,5 +20,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean(near: str) -> str:
-    """". Did you mean <near>?", or "" for ""."""
+    """ ". Did you mean <near>?", or "" for ""."""
     return f". Did you mean {near}?" if near else ""

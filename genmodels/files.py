@@ -24,8 +24,9 @@ class DamagedFileError(ValueError):
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None,
-                 previous: Path | None = None) -> Iterator[Path]:
+def atomic_write(
+    path: Path, *, verify: Callable[[Path], object] | None = None, previous: Path | None = None
+) -> Iterator[Path]:
     """Give a temporary path to write to; at the end of the block it becomes `path`, or vanishes if anything failed.
 
     Readers see the old file or the new one, also after a power cut. `verify` reads the temporary file back and raises
@@ -92,7 +93,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a json file atomically; NaN and infinities become null, which every reader of json understands."""
-    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(
+        path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
 def read_json(path: Path) -> dict:
@@ -126,7 +129,9 @@ def finite(value: object) -> object:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # Windows has no file descriptors for folders, and renames there are durable
+    if (
+        os.name == "posix"
+    ):  # Windows has no file descriptors for folders, and renames there are durable
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -7,15 +7,23 @@ from pathlib import Path
 
 import torch
 
-UNKNOWN_MEMORY = 8 * 2**30      # bytes, taken for granted where the system does not say
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4    # of mallopt(3)
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")    # of containers and batch systems; holds a number, or "max"
+UNKNOWN_MEMORY = 8 * 2**30  # bytes, taken for granted where the system does not say
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of mallopt(3)
+CGROUP_LIMIT = Path(
+    "/sys/fs/cgroup/memory.max"
+)  # of containers and batch systems; holds a number, or "max"
 
 
 def choose_device(name: str) -> torch.device:
     """The named device, or for "auto" the best that is there. Raises ValueError where it is not there."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={name}: torch sees {torch.cuda.device_count()} CUDA devices here")
@@ -28,7 +36,9 @@ def choose_kernels(deterministic: bool) -> None:
     """Let torch use only deterministic kernels, or any. CUDA needs a workspace of fixed size for it."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if torch.are_deterministic_algorithms_enabled() != deterministic:   # to set it imports the compiler: a second
+    if (
+        torch.are_deterministic_algorithms_enabled() != deterministic
+    ):  # to set it imports the compiler: a second
         torch.use_deterministic_algorithms(deterministic)
 
 
@@ -41,7 +51,11 @@ def choose_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    able = (
+        torch.cpu.get_capabilities()
+        if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities")
+        else {}
+    )
     return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
 
 
@@ -53,13 +67,17 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+        for parameter, value in (
+            (M_MMAP_MAX, 0),
+            (M_TRIM_THRESHOLD, 2**31 - 1),
+            (M_TOP_PAD, 2**26),
+        ):
             mallopt(parameter, value)
 
 
 def memory() -> int:
     """Bytes of main memory that this process may use: the machine's, or a container's share of it."""
-    if not hasattr(os, "sysconf"):      # Windows
+    if not hasattr(os, "sysconf"):  # Windows
         return UNKNOWN_MEMORY
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"

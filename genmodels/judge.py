@@ -33,7 +33,7 @@ from genmodels.tracking import in_words
 
 log = logging.getLogger(__name__)
 
-EPOCHS = 10     # of what is not the data themselves
+EPOCHS = 10  # of what is not the data themselves
 RECIPE = ("model=classifier", "wandb.mode=disabled")
 
 
@@ -42,7 +42,7 @@ class Judge:
     """A classifier's run, which may not have been trained yet."""
 
     folder: Path
-    settings: tuple[str, ...]   # what train.py is called with
+    settings: tuple[str, ...]  # what train.py is called with
 
     @classmethod
     def of(cls, about: Mapping[str, Any], data: ImageData, root: str, cache: str) -> "Judge":
@@ -53,15 +53,27 @@ class Judge:
         if not data.spec.classes:
             raise ValueError(f"{data.spec.name} has no labels")
         choice = str(about["choices"].get("dataset"))
-        if not re.fullmatch(r"\w+", choice) or not (config.CONF / "dataset" / f"{choice}.yaml").is_file():
+        if (
+            not re.fullmatch(r"\w+", choice)
+            or not (config.CONF / "dataset" / f"{choice}.yaml").is_file()
+        ):
             raise ValueError(f"dataset={choice}: no data set of this project")
         # what says where the data lie, of that which this data set takes; its own root is the right one for the default
-        here = {"cache": cache, "download": False} | ({} if Path(root) == DEFAULT_ROOT else {"root": root})
+        here = {"cache": cache, "download": False} | (
+            {} if Path(root) == DEFAULT_ROOT else {"root": root}
+        )
         known = doors.composed("train", [f"dataset={choice}"]).dataset
-        details = {key.removeprefix("dataset."): value for key, value in about["settings"].items()
-                   if key.startswith("dataset.") and key != "dataset._target_"}
+        details = {
+            key.removeprefix("dataset."): value
+            for key, value in about["settings"].items()
+            if key.startswith("dataset.") and key != "dataset._target_"
+        }
         values = details | {key: value for key, value in here.items() if key in known}
-        settings = (*RECIPE, f"dataset={choice}", *(f"dataset.{key}={_typed(value)}" for key, value in values.items()))
+        settings = (
+            *RECIPE,
+            f"dataset={choice}",
+            *(f"dataset.{key}={_typed(value)}" for key, value in values.items()),
+        )
         name = Path(doors.composed("train", settings).hydra.run.dir).name
         return cls(Path(cache) / "classifiers" / f"{name}-{data.checksum}", settings)
 
@@ -76,7 +88,9 @@ class Judge:
         Raises ValueError where that fails.
         """
         if not self.ready:
-            with files.locked(self.folder.with_name(f"{self.folder.name}.lock"), f"trains {self.folder}"):
+            with files.locked(
+                self.folder.with_name(f"{self.folder.name}.lock"), f"trains {self.folder}"
+            ):
                 self._train(device)
         model, _ = checkpoint.open_run(self.folder, device)
         if not isinstance(model, Classifier):
@@ -89,9 +103,13 @@ class Judge:
         cfg.model.image_shape, cfg.model.num_classes = spec.image_shape, spec.num_classes
         cfg.precision = hardware.choose_precision("auto", device)
         reseed(cfg.seed, "initial weights")
-        model = checkpoint.rebuild(plain(cfg.model)).to(device).to(memory_format=torch.channels_last)
+        model = (
+            checkpoint.rebuild(plain(cfg.model)).to(device).to(memory_format=torch.channels_last)
+        )
         trainer = instantiate(cfg.trainer, model=model)
-        stream = BatchStream(part, min(cfg.batch_size, len(part)), cfg.seed, instantiate(cfg.augment))
+        stream = BatchStream(
+            part, min(cfg.batch_size, len(part)), cfg.seed, instantiate(cfg.augment)
+        )
         total = EPOCHS * math.ceil(len(part) / stream.batch_size)
         for step in range(total):
             reseed(cfg.seed, "train", step)
@@ -100,21 +118,37 @@ class Judge:
 
     def _train(self, device: torch.device) -> None:
         """By the ordinary command, in a process of its own: its threads, seeds and Hydra are not this one's."""
-        while self.folder.exists() and tracking.is_held(self.folder):   # by a user's own train.py
+        while self.folder.exists() and tracking.is_held(self.folder):  # by a user's own train.py
             time.sleep(1)
         if self.ready:
             return
-        arguments = [*self.settings, f"device={device}", f"hydra.run.dir={_typed(str(self.folder))}"]
-        log.info("the judge of these data is missing. Training it, once, for some minutes:\n"
-                 "python train.py %s", shlex.join(arguments))
-        environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-        done = subprocess.run([sys.executable, str(config.CONF.parent / "train.py"), *arguments], env=environment,
-                              check=False)
+        arguments = [
+            *self.settings,
+            f"device={device}",
+            f"hydra.run.dir={_typed(str(self.folder))}",
+        ]
+        log.info(
+            "the judge of these data is missing. Training it, once, for some minutes:\n"
+            "python train.py %s",
+            shlex.join(arguments),
+        )
+        environment = {
+            name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"
+        }
+        done = subprocess.run(
+            [sys.executable, str(config.CONF.parent / "train.py"), *arguments],
+            env=environment,
+            check=False,
+        )
         if done.returncode or not self.ready:
-            raise ValueError(f"the judge of these data could not be trained; {self.folder / files.LOG} says why")
+            raise ValueError(
+                f"the judge of these data could not be trained; {self.folder / files.LOG} says why"
+            )
 
 
-def feature_space(name: str, data: ImageData, judge: Callable[[], Classifier | None] | None) -> FeatureSpace:
+def feature_space(
+    name: str, data: ImageData, judge: Callable[[], Classifier | None] | None
+) -> FeatureSpace:
     """The features of this name (`legal.FEATURES`) for these data; those of the classifier are the judge's."""
     if name == "classifier":
         classifier = judge and judge()
@@ -130,6 +164,6 @@ def _typed(value: object) -> str:
     """A value as Hydra's command line reads it back, whatever text it is."""
     if not isinstance(value, str):
         return show(value)
-    if "${" in value:   # from a stranger's checkpoint: nothing is looked up for it
+    if "${" in value:  # from a stranger's checkpoint: nothing is looked up for it
         raise ValueError(f"{value}: must be a plain text")
     return QuotedString(value, Quote.single).with_quotes()

@@ -13,9 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STDDEV_FLOOR = 1 / 256          # about a gray level: the density of finitely many values has no highest point
-LEVELS = 256                    # values of a pixel: 0, 1/255, ..., 1
-LOG_SCALE_RANGE = (-8.0, 3.0)   # of a discretised logistic: from a tenth of a gray level to 20 times the whole range
+STDDEV_FLOOR = (
+    1 / 256
+)  # about a gray level: the density of finitely many values has no highest point
+LEVELS = 256  # values of a pixel: 0, 1/255, ..., 1
+LOG_SCALE_RANGE = (
+    -8.0,
+    3.0,
+)  # of a discretised logistic: from a tenth of a gray level to 20 times the whole range
 
 
 class ImageDistribution(Protocol):
@@ -42,7 +47,7 @@ class Bernoulli:
     """
 
     def __init__(self, logits: Tensor) -> None:
-        self.logits = logits.float()    # (B, C, H, W)
+        self.logits = logits.float()  # (B, C, H, W)
 
     @property
     def mean(self) -> Tensor:
@@ -61,7 +66,11 @@ class Bernoulli:
     def log_prob(self, images: Tensor) -> Tensor:
         """sum over pixels of x log p + (1 - x) log(1 - p), (B,), nats."""
         logits, images = torch.broadcast_tensors(self.logits, images)
-        return -F.binary_cross_entropy_with_logits(logits, images, reduction="none").flatten(1).sum(dim=1)
+        return (
+            -F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+            .flatten(1)
+            .sum(dim=1)
+        )
 
 
 class Gaussian:
@@ -71,8 +80,8 @@ class Gaussian:
     """
 
     def __init__(self, mean: Tensor, variance: Tensor) -> None:
-        self.mean = mean.float()            # (B, C, H, W)
-        self.variance = variance.float()    # ()
+        self.mean = mean.float()  # (B, C, H, W)
+        self.variance = variance.float()  # ()
 
     def sample(self) -> Tensor:
         """Images with their noise, (B, C, H, W), clamped to [0, 1]."""
@@ -81,7 +90,9 @@ class Gaussian:
     def log_prob(self, images: Tensor) -> Tensor:
         """sum over pixels of -((x - mean)^2 / variance + log(2 pi variance)) / 2, (B,), nats of density."""
         squares = (images - self.mean).square()
-        return -0.5 * (squares / self.variance + torch.log(2 * math.pi * self.variance)).flatten(1).sum(dim=1)
+        return -0.5 * (squares / self.variance + torch.log(2 * math.pi * self.variance)).flatten(
+            1
+        ).sum(dim=1)
 
 
 class FittedGaussian(Gaussian):
@@ -106,10 +117,10 @@ class ContinuousBernoulli:
     closed forms cancel, their series stand in.
     """
 
-    SERIES = 0.25   # |h| below which the series are used; they are then exact to 1e-8
+    SERIES = 0.25  # |h| below which the series are used; they are then exact to 1e-8
 
     def __init__(self, logits: Tensor) -> None:
-        self.logits = logits.float()    # (B, C, H, W)
+        self.logits = logits.float()  # (B, C, H, W)
 
     @property
     def mean(self) -> Tensor:
@@ -135,7 +146,9 @@ class ContinuousBernoulli:
         squared = half.square()
         series = squared * (1 / 6 - squared * (1 / 180 - squared * (1 / 2835 - squared / 37800)))
         size = safe.abs()
-        normaliser = torch.where(small, series, size + torch.log(-torch.expm1(-2 * size) / (2 * size)))
+        normaliser = torch.where(
+            small, series, size + torch.log(-torch.expm1(-2 * size) / (2 * size))
+        )
         return (self.logits * (images - 0.5) - normaliser).flatten(1).sum(dim=1)
 
     def _halves(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,8 +167,8 @@ class DiscretisedLogistic:
     """
 
     def __init__(self, location: Tensor, log_scale: Tensor) -> None:
-        self.location = location.float()                                # (B, C, H, W)
-        self.scale = log_scale.float().clamp(*LOG_SCALE_RANGE).exp()    # (B, C, H, W)
+        self.location = location.float()  # (B, C, H, W)
+        self.scale = log_scale.float().clamp(*LOG_SCALE_RANGE).exp()  # (B, C, H, W)
 
     @property
     def mean(self) -> Tensor:
@@ -169,7 +182,9 @@ class DiscretisedLogistic:
     def sample(self) -> Tensor:
         """Images of 256 levels, (B, C, H, W): location + scale * logit(u), rounded and clamped."""
         noise = torch.logit(torch.rand_like(self.location), eps=1e-7)
-        return ((LEVELS - 1) * (self.location + self.scale * noise)).round().clamp(0, LEVELS - 1) / (LEVELS - 1)
+        return ((LEVELS - 1) * (self.location + self.scale * noise)).round().clamp(
+            0, LEVELS - 1
+        ) / (LEVELS - 1)
 
     def log_prob(self, images: Tensor) -> Tensor:
         """sum over pixels of the log of a bin's probability, (B,), nats. Images are rounded to their level.
@@ -183,6 +198,9 @@ class DiscretisedLogistic:
         lower = ((levels - 0.5) / (LEVELS - 1) - self.location) / self.scale
         width = 1 / ((LEVELS - 1) * self.scale)
         black, white = levels <= 0, levels >= LEVELS - 1
-        log_mass = (torch.where(white, 0.0, F.logsigmoid(upper)) + torch.where(black, 0.0, F.logsigmoid(-lower))
-                    + torch.where(black | white, 0.0, torch.log(-torch.expm1(-width))))
+        log_mass = (
+            torch.where(white, 0.0, F.logsigmoid(upper))
+            + torch.where(black, 0.0, F.logsigmoid(-lower))
+            + torch.where(black | white, 0.0, torch.log(-torch.expm1(-width)))
+        )
         return log_mass.flatten(1).sum(dim=1)

@@ -12,13 +12,17 @@ def derive_seed(seed: int, stream: str, step: int = 0) -> int:
 
     Streams with different names, and steps of one stream, are independent: the three are hashed.
     """
-    return int.from_bytes(hashlib.blake2b(f"{seed} {stream} {step}".encode(), digest_size=4).digest())
+    return int.from_bytes(
+        hashlib.blake2b(f"{seed} {stream} {step}".encode(), digest_size=4).digest()
+    )
 
 
 def reseed(seed: int, stream: str, step: int = 0) -> None:
     """Reseed torch's global generators, on the CPU and on every accelerator, for one step of a stream."""
     number = derive_seed(seed, stream, step)
-    torch.default_generator.manual_seed(number)     # torch.manual_seed takes a tenth of a millisecond for all devices
+    torch.default_generator.manual_seed(
+        number
+    )  # torch.manual_seed takes a tenth of a millisecond for all devices
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(number)
     if torch.backends.mps.is_available():

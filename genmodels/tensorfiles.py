@@ -17,14 +17,18 @@ from genmodels.files import DamagedFileError
 def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and json-able metadata to a safetensors file, atomically and with a checksum of the tensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    texts = {key: json.dumps(value) for key, value in metadata.items()} | {"crc32": str(checksum(tensors))}
+    texts = {key: json.dumps(value) for key, value in metadata.items()} | {
+        "crc32": str(checksum(tensors))
+    }
     with files.atomic_write(path) as temporary:
         temporary.touch()
-        mode = temporary.stat().st_mode     # what the user's umask gives; the library would keep it private
+        mode = (
+            temporary.stat().st_mode
+        )  # what the user's umask gives; the library would keep it private
         try:
             safetensors.torch.save_file(tensors, temporary, metadata=texts)
             temporary.chmod(mode)
-        except SafetensorError as error:    # the library's name for a full disk
+        except SafetensorError as error:  # the library's name for a full disk
             raise OSError(f"{path}: cannot be written ({error})") from None
 
 
@@ -37,12 +41,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             texts = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}    # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         if texts.get("crc32") != str(checksum(tensors)):
             raise DamagedFileError(f"{path}: damaged (its checksum does not match)")
         return tensors, {key: json.loads(value) for key, value in texts.items()}
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise DamagedFileError(f"{path}: not a whole safetensors file of this project ({error})") from None
+        raise DamagedFileError(
+            f"{path}: not a whole safetensors file of this project ({error})"
+        ) from None
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> int:

@@ -23,7 +23,12 @@ sys.path.insert(0, str(ROOT))
 from genmodels import checkpoint, config  # noqa: E402 (its resolvers are in the yamls)
 from genmodels.trainers import loop  # noqa: E402
 
-SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]     # trains in a second
+SMALL = [
+    "model=vae_mlp",
+    "model.widths=[32]",
+    "model.latent_dim=4",
+    "batch_size=64",
+]  # trains in a second
 
 
 def composed(door: str, *overrides: str, folder: Path = Path(".")) -> DictConfig:
@@ -39,8 +44,11 @@ def composed(door: str, *overrides: str, folder: Path = Path(".")) -> DictConfig
 
 def idx_bytes(array: np.ndarray) -> bytes:
     """A file in MNIST's idx format: magic 0 0 8 (uint8) ndim, big-endian sizes, values."""
-    return struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}i", *array.shape) + array.astype(
-        np.uint8).tobytes()
+    return (
+        struct.pack(">BBBB", 0, 0, 8, array.ndim)
+        + struct.pack(f">{array.ndim}i", *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 def write_pictures(folder: Path, count: int = 12, side: int = 16, seed: int = 0) -> None:
@@ -66,7 +74,11 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(same(one[key], other[key]) for key in one)
+        )
     if isinstance(one, list):
         return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
     return one == other
@@ -102,6 +114,7 @@ def train_in(folder: Path, cache: Path, *overrides: str, figures: bool = False) 
     """
     import train
     from genmodels import doors
+
     cfg = composed("train", f"dataset.cache={cache}", *overrides, folder=folder)
     folder.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -112,11 +125,12 @@ def train_in(folder: Path, cache: Path, *overrides: str, figures: bool = False) 
 
 
 @pytest.fixture
-def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
-               caplog: pytest.LogCaptureFixture) -> Callable[..., Path]:
+def train_here(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Callable[..., Path]:
     """`train_in` a folder of `tmp_path`, from there."""
     monkeypatch.chdir(tmp_path)
-    caplog.set_level("INFO")    # as Hydra's logging has it
+    caplog.set_level("INFO")  # as Hydra's logging has it
 
     def call(*overrides: str, folder: str = "run", figures: bool = False) -> Path:
         return train_in(tmp_path / folder, cache, *overrides, figures=figures)
@@ -125,7 +139,9 @@ def train_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.fixture
-def train_resumed(train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def train_resumed(
+    train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
     """`train_here` without a stop, and with a SIGTERM in each of the steps `stops`, from 1, and the same command again
     after it: both must leave the same. For any trainer. Returns the folder of the run that was stopped."""
     reseed = loop.reseed
@@ -133,7 +149,10 @@ def train_resumed(train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPat
     def call(*overrides: str, stops: Sequence[int]) -> Path:
         whole = train_here(*overrides, folder="whole")
         for stop in stops:
-            def interrupted(seed: int, stream: str, step: int, stop: int = stop) -> None:   # as a step begins
+
+            def interrupted(
+                seed: int, stream: str, step: int, stop: int = stop
+            ) -> None:  # as a step begins
                 reseed(seed, stream, step)
                 if step + 1 == stop:
                     os.kill(os.getpid(), signal.SIGTERM)
@@ -142,7 +161,10 @@ def train_resumed(train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPat
                 patch.setattr(loop, "reseed", interrupted)
                 train_here(*overrides, folder="halved")
             assert ended.value.code == 128 + signal.SIGTERM
-            assert trained_states(Path("halved"))["step"] == stop and summary(Path("halved"))["status"] == "interrupted"
+            assert (
+                trained_states(Path("halved"))["step"] == stop
+                and summary(Path("halved"))["status"] == "interrupted"
+            )
         halved = train_here(*overrides, folder="halved")
         assert_same_run(whole, halved)
         return halved
@@ -151,11 +173,13 @@ def train_resumed(train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def infer_here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
-               caplog: pytest.LogCaptureFixture) -> Callable[..., None]:
+def infer_here(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Callable[..., None]:
     """Infer in this process, with results/ in `tmp_path`."""
     import infer
     from genmodels import doors
+
     monkeypatch.chdir(tmp_path)
     caplog.set_level("INFO")
 

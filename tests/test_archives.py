@@ -41,7 +41,7 @@ def zip_of(*entries: tuple[str, bytes], mode: int = 0, **options: int) -> bytes:
         zipped.writestr("fine.txt", b"fine")
         for name, content in entries:
             info = zipfile.ZipInfo("placeholder")
-            info.filename = name    # as it is: the constructor would mend it
+            info.filename = name  # as it is: the constructor would mend it
             info.external_attr = mode << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             zipped.writestr(info, content)
@@ -81,15 +81,28 @@ def overlapping_zip() -> bytes:
 ZEROS = bytes(40 << 20)
 HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "parent": ("a.tar.gz", lambda: file_in_tar("../escaped"), "leads out of the folder"),
-    "deep parent": ("a.tar.gz", lambda: file_in_tar("a/b/../../../escaped"), "leads out of the folder"),
-    "dots at the end": ("a.tar", lambda: tar_of(("a/..", tarfile.REGTYPE, b"", ""), mode="w"), "leads out"),
+    "deep parent": (
+        "a.tar.gz",
+        lambda: file_in_tar("a/b/../../../escaped"),
+        "leads out of the folder",
+    ),
+    "dots at the end": (
+        "a.tar",
+        lambda: tar_of(("a/..", tarfile.REGTYPE, b"", ""), mode="w"),
+        "leads out",
+    ),
     "backslashes": ("a.tgz", lambda: file_in_tar("..\\escaped"), "leads out of the folder"),
     "absolute": ("a.tar.gz", lambda: file_in_tar("/tmp/genmodels-escaped"), "has an absolute path"),
     "drive": ("a.tar.gz", lambda: file_in_tar("C:\\escaped"), "has an absolute path"),
     "symbolic link": ("a.tar.gz", lambda: special(tarfile.SYMTYPE, "../.."), "is a symbolic link"),
     "symbolic link to /": ("a.tar.gz", lambda: special(tarfile.SYMTYPE, "/"), "is a symbolic link"),
-    "link, then through it": ("a.tar.gz", lambda: tar_of(
-        ("way", tarfile.SYMTYPE, b"", ".."), ("way/escaped", tarfile.REGTYPE, b"evil", "")), "is a symbolic link"),
+    "link, then through it": (
+        "a.tar.gz",
+        lambda: tar_of(
+            ("way", tarfile.SYMTYPE, b"", ".."), ("way/escaped", tarfile.REGTYPE, b"evil", "")
+        ),
+        "is a symbolic link",
+    ),
     "hard link": ("a.tar.gz", lambda: special(tarfile.LNKTYPE, "/etc/passwd"), "is a hard link"),
     "character device": ("a.tar.gz", lambda: special(tarfile.CHRTYPE), "is a device"),
     "block device": ("a.tar.gz", lambda: special(tarfile.BLKTYPE), "is a device"),
@@ -102,23 +115,54 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "one name twice": ("a.tar.gz", lambda: file_in_tar("fine.txt"), "is given twice"),
     "file, then folder": ("a.tar.gz", lambda: file_in_tar("fine.txt/below"), "is given twice"),
     "tar bomb": ("a.tar.gz", lambda: file_in_tar("zeros", ZEROS), "a bomb"),
-    "bzip2 bomb": ("a.tar.bz2", lambda: tar_of(("z", tarfile.REGTYPE, ZEROS, ""), mode="w:bz2"), "a bomb"),
-    "xz bomb": ("a.tar.xz", lambda: tar_of(("z", tarfile.REGTYPE, ZEROS, ""), mode="w:xz"), "a bomb"),
+    "bzip2 bomb": (
+        "a.tar.bz2",
+        lambda: tar_of(("z", tarfile.REGTYPE, ZEROS, ""), mode="w:bz2"),
+        "a bomb",
+    ),
+    "xz bomb": (
+        "a.tar.xz",
+        lambda: tar_of(("z", tarfile.REGTYPE, ZEROS, ""), mode="w:xz"),
+        "a bomb",
+    ),
     "gzip bomb": ("zeros.gz", lambda: gzip.compress(ZEROS), "a bomb"),
     "single bzip2 bomb": ("zeros.bz2", lambda: bz2.compress(ZEROS), "a bomb"),
     "single xz bomb": ("zeros.xz", lambda: lzma.compress(ZEROS), "a bomb"),
     "name bomb": ("a.tar.gz", pax_bomb, "a bomb"),
     "zip bomb": ("a.zip", lambda: zip_of(("zeros", ZEROS)), "a bomb"),
-    "zip of many": ("a.zip", lambda: zip_of(*((f"{n}", bytes(1 << 20)) for n in range(40))), "a bomb"),
+    "zip of many": (
+        "a.zip",
+        lambda: zip_of(*((f"{n}", bytes(1 << 20)) for n in range(40))),
+        "a bomb",
+    ),
     "overlapping zip": ("a.zip", overlapping_zip, "a bomb|damaged|twice"),
     "zip parent": ("a.zip", lambda: zip_of(("../escaped", b"evil")), "leads out of the folder"),
-    "zip absolute": ("a.zip", lambda: zip_of(("/tmp/genmodels-escaped", b"evil")), "has an absolute path"),
-    "zip link": ("a.zip", lambda: zip_of(("way", b"/etc"), mode=stat.S_IFLNK | 0o777), "is a symbolic link"),
-    "zip pipe": ("a.zip", lambda: zip_of(("pipe", b""), mode=stat.S_IFIFO | 0o666), "is a special file"),
+    "zip absolute": (
+        "a.zip",
+        lambda: zip_of(("/tmp/genmodels-escaped", b"evil")),
+        "has an absolute path",
+    ),
+    "zip link": (
+        "a.zip",
+        lambda: zip_of(("way", b"/etc"), mode=stat.S_IFLNK | 0o777),
+        "is a symbolic link",
+    ),
+    "zip pipe": (
+        "a.zip",
+        lambda: zip_of(("pipe", b""), mode=stat.S_IFIFO | 0o666),
+        "is a special file",
+    ),
     "encrypted zip": ("a.zip", encrypted_zip, "damaged"),
-    "zip with a false sum": ("a.zip", lambda: zip_of(("a", b"abcdefgh" * 50)).replace(b"PK\x03\x04", b"PK\x03\x05", 1),
-                             "damaged"),
-    "truncated tar": ("a.tar.gz", lambda: file_in_tar("a", bytes(range(256)) * 999)[:-900], "damaged"),
+    "zip with a false sum": (
+        "a.zip",
+        lambda: zip_of(("a", b"abcdefgh" * 50)).replace(b"PK\x03\x04", b"PK\x03\x05", 1),
+        "damaged",
+    ),
+    "truncated tar": (
+        "a.tar.gz",
+        lambda: file_in_tar("a", bytes(range(256)) * 999)[:-900],
+        "damaged",
+    ),
     "truncated zip": ("a.zip", lambda: zip_of(("a", b"x" * 99))[:-30], "damaged"),
     "truncated gzip": ("a.gz", lambda: gzip.compress(bytes(range(256)) * 99)[:-9], "damaged"),
     "flipped gzip": ("a.gz", lambda: gzip.compress(b"x" * 999)[:-6] + b"abcdef", "damaged"),
@@ -139,7 +183,9 @@ def test_hostile_archives(what: str, tmp_path: Path) -> None:
     archive.parent.mkdir()
     archive.write_bytes(make())
     target = tmp_path / "deep/inside/target"
-    with pytest.raises(RefusedArchiveError, match=f"{name}: (refused|damaged).*({reason})|{name}: {reason}"):
+    with pytest.raises(
+        RefusedArchiveError, match=f"{name}: (refused|damaged).*({reason})|{name}: {reason}"
+    ):
         unpack(archive, target)
     everything = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert everything == {"in", f"in/{name}", "deep", "deep/inside", "deep/inside/target"}
@@ -153,16 +199,30 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         unpack(tmp_path / "a.zip", tmp_path / "target")
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("good.tar.gz", file_in_tar("below/b.txt", b"b")), ("good.zip", zip_of(("below/b.txt", b"b"))),
-    ("good.tar", tar_of(("fine.txt", tarfile.REGTYPE, b"fine", ""), ("below", tarfile.DIRTYPE, b"", ""),
-                        ("below/b.txt", tarfile.REGTYPE, b"b", ""), mode="w"))])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("good.tar.gz", file_in_tar("below/b.txt", b"b")),
+        ("good.zip", zip_of(("below/b.txt", b"b"))),
+        (
+            "good.tar",
+            tar_of(
+                ("fine.txt", tarfile.REGTYPE, b"fine", ""),
+                ("below", tarfile.DIRTYPE, b"", ""),
+                ("below/b.txt", tarfile.REGTYPE, b"b", ""),
+                mode="w",
+            ),
+        ),
+    ],
+)
 def test_what_is_wanted_is_unpacked(name: str, content: bytes, tmp_path: Path) -> None:
     archive, target = tmp_path / name, tmp_path / "target"
     archive.write_bytes(content)
     assert sorted(unpack(archive, target)) == [target / "below/b.txt", target / "fine.txt"]
     assert (target / "below/b.txt").read_bytes() == b"b"
-    assert unpack(archive, target, wanted="*/b.*") == [target / "below/b.txt"]      # again, over what is there
+    assert unpack(archive, target, wanted="*/b.*") == [
+        target / "below/b.txt"
+    ]  # again, over what is there
     assert sorted(path.name for path in target.iterdir()) == ["below", "fine.txt"]
 
 

@@ -16,8 +16,13 @@ from genmodels.distributions import BernoulliLikelihood
 from genmodels.files import DamagedFileError
 from genmodels.models.vae import MLPVAE
 
-CONFIG = {"_target_": "genmodels.models.vae.MLPVAE", "image_shape": [1, 8, 8], "latent_dim": 2, "widths": [4],
-          "likelihood": {"_target_": "genmodels.distributions.BernoulliLikelihood"}}
+CONFIG = {
+    "_target_": "genmodels.models.vae.MLPVAE",
+    "image_shape": [1, 8, 8],
+    "latent_dim": 2,
+    "widths": [4],
+    "likelihood": {"_target_": "genmodels.distributions.BernoulliLikelihood"},
+}
 
 
 def state(step: int) -> Checkpoint:
@@ -29,12 +34,21 @@ def test_save_and_load(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         checkpoint.save(tmp_path, state(step))
         found = checkpoint.latest(tmp_path)
-        assert found is not None and found.step == step and found.states["trainer"]["weights"][0] == step
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+        assert (
+            found is not None
+            and found.step == step
+            and found.states["trainer"]["weights"][0] == step
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.previous.pt",
+        "checkpoint.pt",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text", "other"])
-def test_a_damaged_checkpoint_is_passed_over(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_checkpoint_is_passed_over(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     checkpoint.save(tmp_path, state(1))
     checkpoint.save(tmp_path, state(2))
     path = tmp_path / "checkpoint.pt"
@@ -42,13 +56,22 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, tmp_path: Path, caplog
     middle = content.find(torch.full((4,), 2.0).numpy().tobytes()) + 1000
     content[middle] ^= 1
     torch.save({"other": 1}, tmp_path / "other")
-    path.write_bytes({"truncate": content[:-700], "flip": content, "empty": b"", "text": b"hello",
-                      "other": (tmp_path / "other").read_bytes()}[damage])
+    path.write_bytes(
+        {
+            "truncate": content[:-700],
+            "flip": content,
+            "empty": b"",
+            "text": b"hello",
+            "other": (tmp_path / "other").read_bytes(),
+        }[damage]
+    )
     found = checkpoint.latest(tmp_path)
     assert found is not None and found.step == 1
     assert "checkpoint.pt" in caplog.text and "trying the one before it" in caplog.text
     (tmp_path / "checkpoint.previous.pt").write_bytes(b"")
-    with pytest.raises(DamagedFileError, match=r"checkpoint\.pt: .*checkpoint\.previous\.pt: .*overwrite=true"):
+    with pytest.raises(
+        DamagedFileError, match=r"checkpoint\.pt: .*checkpoint\.previous\.pt: .*overwrite=true"
+    ):
         checkpoint.latest(tmp_path)
     assert path.exists()
 
@@ -60,7 +83,10 @@ def test_killed_between_the_two_renames_of_a_save(tmp_path: Path) -> None:
     found = checkpoint.latest(tmp_path)
     assert found is not None and found.step == 1
     checkpoint.save(tmp_path, state(2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.previous.pt",
+        "checkpoint.pt",
+    ]
 
 
 def test_a_malicious_pickle_never_runs(tmp_path: Path) -> None:
@@ -68,7 +94,9 @@ def test_a_malicious_pickle_never_runs(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple:
             return os.mkdir, (str(tmp_path / "owned"),)
 
-    torch.save({"format": 1, "step": 1, "states": {"x": Evil()}, "model": {}}, tmp_path / "checkpoint.pt")
+    torch.save(
+        {"format": 1, "step": 1, "states": {"x": Evil()}, "model": {}}, tmp_path / "checkpoint.pt"
+    )
     with pytest.raises(DamagedFileError):
         checkpoint.latest(tmp_path)
     (tmp_path / "checkpoint.pt").write_bytes(pickle.dumps(Evil()))
@@ -77,7 +105,9 @@ def test_a_malicious_pickle_never_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_failed_save_leaves_the_previous_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_previous_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint.save(tmp_path, state(1))
 
     def no_space(*_: object) -> None:
@@ -88,7 +118,7 @@ def test_a_failed_save_leaves_the_previous_one(tmp_path: Path, monkeypatch: pyte
             patch.setattr(broken, no_space)
             checkpoint.save(tmp_path, state(2))
     monkeypatch.setattr(torch, "save", lambda content, path: Path(path).write_bytes(b"half"))
-    with pytest.raises(DamagedFileError):       # what is written is read back before it takes its place
+    with pytest.raises(DamagedFileError):  # what is written is read back before it takes its place
         checkpoint.save(tmp_path, state(2))
     found = checkpoint.latest(tmp_path)
     assert found is not None and found.step == 1
@@ -119,7 +149,12 @@ def exported(tmp_path: Path) -> Path:
 
 def test_a_run_is_loaded_by_folder_or_file(exported: Path) -> None:
     (exported / "checkpoint.pt").touch()
-    for run in (exported, exported / "model.safetensors", str(exported), exported / "checkpoint.pt"):
+    for run in (
+        exported,
+        exported / "model.safetensors",
+        str(exported),
+        exported / "checkpoint.pt",
+    ):
         model = genmodels.load(run)
         assert isinstance(model, nn.Module) and not model.training
         assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -133,6 +168,7 @@ def test_what_is_no_run_is_refused(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="not a whole safetensors file"):
         genmodels.load(tmp_path / "text.safetensors")
     from safetensors.torch import save_file
+
     save_file({"w": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(DamagedFileError, match="checksum"):
         genmodels.load(tmp_path / "foreign.safetensors")
@@ -144,7 +180,9 @@ def test_what_is_no_run_is_refused(exported: Path, tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    checkpoint.export(tmp_path / "model.safetensors", checkpoint.rebuild(CONFIG), CONFIG | {"latent_dim": 3}, {})
+    checkpoint.export(
+        tmp_path / "model.safetensors", checkpoint.rebuild(CONFIG), CONFIG | {"latent_dim": 3}, {}
+    )
     with pytest.raises(DamagedFileError, match="its weights do not fit"):
         genmodels.load(tmp_path)
 
@@ -164,5 +202,7 @@ def test_a_wandb_artifact_is_downloaded(exported: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(wandb, "Api", Api)
     assert genmodels.load("wandb:me/genmodels/run:latest").latent_dim == 2
-    with pytest.raises(ValueError, match=r"checkpoint=wandb:me/x/y:z: cannot be fetched \(no such artifact\)"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint=wandb:me/x/y:z: cannot be fetched \(no such artifact\)"
+    ):
         genmodels.load("wandb:me/x/y:z")

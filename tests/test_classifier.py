@@ -41,10 +41,16 @@ Train = Callable[..., Path]
 
 
 def build(shape: tuple[int, ...], *overrides: str) -> tuple[Classifier, dict]:
-    cfg = composed("train", "model=classifier", f"model.image_shape={list(shape)}", "model.num_classes=3", *overrides)
+    cfg = composed(
+        "train",
+        "model=classifier",
+        f"model.image_shape={list(shape)}",
+        "model.num_classes=3",
+        *overrides,
+    )
     made = OmegaConf.to_container(cfg.model, resolve=True)
     torch.manual_seed(0)
-    return checkpoint.rebuild(made), made       # type: ignore[return-value, arg-type]
+    return checkpoint.rebuild(made), made  # type: ignore[return-value, arg-type]
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64), (1, 15, 20)], ids=str)
@@ -52,7 +58,11 @@ def test_contract(shape: tuple[int, ...], tmp_path: Path) -> None:
     model, made = build(shape)
     images = torch.rand(5, *shape)
     answer, features = model(images), model.features(images)
-    assert answer.batch_shape == (5,) and answer.probs.shape == (5, 3) and answer.logits.dtype == torch.float32
+    assert (
+        answer.batch_shape == (5,)
+        and answer.probs.shape == (5, 3)
+        and answer.logits.dtype == torch.float32
+    )
     assert features.shape == (5, 128) and features.dtype == torch.float32 and features.min() >= 0
     (-answer.log_prob(torch.tensor([0, 1, 2, 0, 1]))).sum().backward()
     for name, parameter in model.named_parameters():
@@ -60,21 +70,40 @@ def test_contract(shape: tuple[int, ...], tmp_path: Path) -> None:
     checkpoint.export(tmp_path / "model.safetensors", model, made, {"name": "x"})
     again = genmodels.load(tmp_path)
     assert same(dict(again.state_dict()), dict(model.state_dict()))
-    model = model.eval().to(memory_format=torch.channels_last)      # as it is loaded: the layout changes the last bit
+    model = model.eval().to(
+        memory_format=torch.channels_last
+    )  # as it is loaded: the layout changes the last bit
     torch.testing.assert_close(again(images).logits, model(images).logits, rtol=0, atol=0)
-    assert snapshots(model, None) == {}     # type: ignore[arg-type]
+    assert snapshots(model, None) == {}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("override", ["model.num_classes=1", "model.widths=[]", "model.widths=[8,0]", "model.hidden=0",
-                                      "model.dropout=1", "model.widths=[8,8,8,8,8,8]"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.num_classes=1",
+        "model.widths=[]",
+        "model.widths=[8,0]",
+        "model.hidden=0",
+        "model.dropout=1",
+        "model.widths=[8,8,8,8,8,8]",
+    ],
+)
 def test_illegal_sizes_are_named(override: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{override.removeprefix('model.').partition('=')[0]}[=:]"):
+    with pytest.raises(
+        ValueError, match=rf"^{override.removeprefix('model.').partition('=')[0]}[=:]"
+    ):
         build((1, 28, 28), override)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    return train_in(tmp_path_factory.mktemp("trained") / "run", cache, *FAST, "max_steps=60", "evaluate_every=60")
+    return train_in(
+        tmp_path_factory.mktemp("trained") / "run",
+        cache,
+        *FAST,
+        "max_steps=60",
+        "evaluate_every=60",
+    )
 
 
 def test_it_learns_the_digits_in_seconds(trained: Path) -> None:
@@ -84,7 +113,7 @@ def test_it_learns_the_digits_in_seconds(trained: Path) -> None:
     assert done["accuracy_standard_error"] == pytest.approx(math.sqrt(share * (1 - share) / 359))
     first = next(row["train"] for row in rows(trained) if "train" in row)
     assert first.keys() == {"loss", "accuracy", "gradient_norm", "lr"}
-    assert first["loss"] == pytest.approx(math.log(10), rel=0.3)      # it begins by guessing
+    assert first["loss"] == pytest.approx(math.log(10), rel=0.3)  # it begins by guessing
 
 
 def test_resume_is_exact(train_resumed: Train) -> None:
@@ -113,9 +142,12 @@ def test_data_without_labels_are_refused(train_here: Train, tmp_path: Path) -> N
         train_here(*FAST, "dataset=folder", f"dataset.root={tmp_path / 'noise'}")
 
 
-@pytest.mark.parametrize("override", ["kl_weight=3", "kl_schedule=cosine", "likelihood=bernoulli",
-                                      "model.latent_dim=3"])
-def test_knobs_that_it_does_not_have_are_refused(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "override", ["kl_weight=3", "kl_schedule=cosine", "likelihood=bernoulli", "model.latent_dim=3"]
+)
+def test_knobs_that_it_does_not_have_are_refused(
+    override: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", override, "model=classifier"])
     with pytest.raises(HydraException) as caught:
         composed("train", override, "model=classifier")
@@ -126,15 +158,22 @@ def test_knobs_that_it_does_not_have_are_refused(override: str, monkeypatch: pyt
 def test_its_names_and_captions_speak_of_no_latents() -> None:
     settings = OmegaConf.to_container(composed("train", *FAST), resolve=True)
     choices = {"dataset": "digits", "model": "classifier"}
-    assert config.run_name(settings, choices).startswith("digits-classifier-seed0-")      # type: ignore[arg-type]
-    about = {"settings": config.numbers(settings), "choices": choices}                    # type: ignore[arg-type]
-    assert config.caption(about, 7) == "digits \N{MIDDLE DOT} classifier \N{MIDDLE DOT} seed 0 \N{MIDDLE DOT} step 7"
+    assert config.run_name(settings, choices).startswith("digits-classifier-seed0-")  # type: ignore[arg-type]
+    about = {"settings": config.numbers(settings), "choices": choices}  # type: ignore[arg-type]
+    assert (
+        config.caption(about, 7)
+        == "digits \N{MIDDLE DOT} classifier \N{MIDDLE DOT} seed 0 \N{MIDDLE DOT} step 7"
+    )
 
 
 def test_what_infer_gives(trained: Path, infer_here: Callable) -> None:
     infer_here(f"checkpoint={trained}")
     results = Path("results/run")
-    assert {path.name for path in results.iterdir()} == {"confusion.png", "confusion.csv", "metrics.json"}
+    assert {path.name for path in results.iterdir()} == {
+        "confusion.png",
+        "confusion.csv",
+        "metrics.json",
+    }
     found = json.loads((results / "metrics.json").read_text())["accuracy"]
     assert found == pytest.approx(summary(trained)["metrics"]["test"])
     with open(results / "confusion.csv", newline="") as file:
@@ -143,15 +182,29 @@ def test_what_infer_gives(trained: Path, infer_here: Callable) -> None:
     assert sum(int(row["images"]) for row in table) == 359
     assert right / 359 == pytest.approx(summary(trained)["metrics"]["test"]["accuracy"])
     assert matplotlib.image.imread(results / "confusion.png")[..., :3].std() > 0.02
-    with pytest.raises(UserError, match="figures: samples cannot be had from a Classifier, which can give confusion"):
+    with pytest.raises(
+        UserError,
+        match="figures: samples cannot be had from a Classifier, which can give confusion",
+    ):
         infer_here(f"checkpoint={trained}", "figures=[samples]")
 
 
 def test_shares_are_printed_with_their_digits(tmp_path: Path) -> None:
-    numbers = {"accuracy": 0.99432, "standard_error": 0.00075, "nll": 0.0213, "elbo": -90.123, "n": 5}
-    assert tracking.in_words(numbers) == "accuracy 0.9943, standard error 0.00075, nll 0.021, elbo -90.12, n 5"
-    jobs = [Job(tmp_path, {"seed": seed}, {"metrics": {"test": {"accuracy": share, "n": 9}}}, [])
-            for seed, share in enumerate((0.9930, 0.9940))]
+    numbers = {
+        "accuracy": 0.99432,
+        "standard_error": 0.00075,
+        "nll": 0.0213,
+        "elbo": -90.123,
+        "n": 5,
+    }
+    assert (
+        tracking.in_words(numbers)
+        == "accuracy 0.9943, standard error 0.00075, nll 0.021, elbo -90.12, n 5"
+    )
+    jobs = [
+        Job(tmp_path, {"seed": seed}, {"metrics": {"test": {"accuracy": share, "n": 9}}}, [])
+        for seed, share in enumerate((0.9930, 0.9940))
+    ]
     assert tables.group_table(grouped(jobs, ["seed"]))[0]["accuracy"] == "0.9935 ± 0.0007"
     assert tables.text_table(tables.job_table(jobs, ["seed"])).endswith(" 0.994")
 
@@ -166,13 +219,17 @@ class Oracle(nn.Module):
 
     def classify(self, features: Tensor) -> Categorical:
         classes = (features[:, 0] * 255).round().long()
-        return Categorical(logits=20.0 * nn.functional.one_hot(classes, CLASSES), validate_args=False)
+        return Categorical(
+            logits=20.0 * nn.functional.one_hot(classes, CLASSES), validate_args=False
+        )
 
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
     """400 noise images, a hundred of each class, which the first pixel tells."""
-    noise = torch.randint(0, 256, (400, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    noise = torch.randint(
+        0, 256, (400, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     labels = torch.arange(400) % CLASSES
     noise[:, 0, 0, 0] = labels.to(torch.uint8)
     part = ImageSet(noise, labels, torch.arange(400))
@@ -198,15 +255,33 @@ def any_of(z: Tensor) -> Tensor:
     return (z.flatten() * 1e5).long() % 100
 
 
-@pytest.mark.parametrize(("choose", "right", "diversity"), [
-    (lambda z, labels: any_of(z) * CLASSES + labels, 1.0, 1.0),         # what it was asked for, as diverse as the data
-    (lambda z, labels: labels, 1.0, 0.0),                               # one image of each class
-    (lambda z, labels: any_of(z) * CLASSES + z.abs().flatten().mul(1e3).long() % CLASSES, 1 / CLASSES, 1.0),
-], ids=["good", "collapsed", "deaf"])
-def test_planted_conditional_models(choose: Callable, right: float, diversity: float, data: ImageData) -> None:
-    evidence = Evidence(data, judge=Oracle, samples=4000)     # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("choose", "right", "diversity"),
+    [
+        (
+            lambda z, labels: any_of(z) * CLASSES + labels,
+            1.0,
+            1.0,
+        ),  # what it was asked for, as diverse as the data
+        (lambda z, labels: labels, 1.0, 0.0),  # one image of each class
+        (
+            lambda z, labels: any_of(z) * CLASSES + z.abs().flatten().mul(1e3).long() % CLASSES,
+            1 / CLASSES,
+            1.0,
+        ),
+    ],
+    ids=["good", "collapsed", "deaf"],
+)
+def test_planted_conditional_models(
+    choose: Callable, right: float, diversity: float, data: ImageData
+) -> None:
+    evidence = Evidence(data, judge=Oracle, samples=4000)  # type: ignore[arg-type]
     found = samples.class_accuracy(Fake(data, choose), evidence)
-    assert found["accuracy"] == pytest.approx(right, abs=0.03) and found["n"] == 4000 and found["judge_accuracy"] == 1
+    assert (
+        found["accuracy"] == pytest.approx(right, abs=0.03)
+        and found["n"] == 4000
+        and found["judge_accuracy"] == 1
+    )
     assert found["diversity"] == pytest.approx(diversity, abs=0.02)
     assert found["pixel_diversity"] == pytest.approx(diversity, abs=0.02)
     assert list(found["classes"]) == ["a", "b", "c", "d"]
@@ -215,7 +290,7 @@ def test_planted_conditional_models(choose: Callable, right: float, diversity: f
 
 def test_shares_of_classes(data: ImageData) -> None:
     def shares(of: Callable) -> dict:
-        evidence = Evidence(data, judge=Oracle, samples=1000)   # type: ignore[arg-type]
+        evidence = Evidence(data, judge=Oracle, samples=1000)  # type: ignore[arg-type]
         return samples.class_shares(Fake(data, of), evidence)
 
     fair = shares(lambda z, labels: labels)
@@ -225,7 +300,10 @@ def test_shares_of_classes(data: ImageData) -> None:
     half = shares(lambda z, labels: labels % 2)
     assert half["coverage"] == 0.5
     assert half["entropy"] == pytest.approx(math.log(2)) == pytest.approx(half["kl_to_test"])
-    assert half["classes"]["a"] == {"samples": 0.5, "test": 0.25} and half["classes"]["c"]["samples"] == 0
+    assert (
+        half["classes"]["a"] == {"samples": 0.5, "test": 0.25}
+        and half["classes"]["c"]["samples"] == 0
+    )
 
 
 def test_distances_from_sums_are_those_of_all_pairs() -> None:
@@ -235,9 +313,12 @@ def test_distances_from_sums_are_those_of_all_pairs() -> None:
     for some in torch.arange(90).split(40):
         spread.add(values[some], labels[some])
     spread.add(torch.ones(1, 5), torch.tensor([4]))
-    expected = [nn.functional.pdist(values[labels == label].double()).square().mean().sqrt() for label in range(3)]
+    expected = [
+        nn.functional.pdist(values[labels == label].double()).square().mean().sqrt()
+        for label in range(3)
+    ]
     torch.testing.assert_close(spread.distance()[:3], torch.stack(expected))
-    assert spread.distance()[3:].isnan().all()      # none, and one
+    assert spread.distance()[3:].isnan().all()  # none, and one
 
 
 @pytest.fixture(scope="module")
@@ -246,31 +327,45 @@ def vae(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_missing_judge_is_trained_and_found_again(vae: Path, infer_here: Callable, cache: Path, tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch,
-                                                    caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_judge_is_trained_and_found_again(
+    vae: Path,
+    infer_here: Callable,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     shutil.copytree(cache, tmp_path / "my cache")
     here = f"dataset.cache={tmp_path / 'my cache'}"
     monkeypatch.setattr(judge, "RECIPE", (*FAST, "max_steps=1", "wandb.mode=disabled"))
     command = (f"checkpoint={vae}", "figures=[]", "samples=100", here)
     infer_here(*command)
-    assert "left out metrics class_shares: there is none yet; metrics=all trains it, once" in caplog.text
+    assert (
+        "left out metrics class_shares: there is none yet; metrics=all trains it, once"
+        in caplog.text
+    )
     assert "left out metrics fd, kid, prdc: there is none yet" in caplog.text
     infer_here(*command, "metrics=[class_shares]")
     assert "python train.py model=classifier" in caplog.text
     (folder,) = (path for path in (tmp_path / "my cache/classifiers").iterdir() if path.is_dir())
-    assert summary(folder)["status"] == "finished" and folder.name.startswith("digits-classifier-seed0-")
+    assert summary(folder)["status"] == "finished" and folder.name.startswith(
+        "digits-classifier-seed0-"
+    )
     assert folder.name.endswith(summary(folder)["data"])
     first = json.loads(Path("results/vae/metrics.json").read_text())["class_shares"]
     monkeypatch.setattr(subprocess, "run", None)
     infer_here(*command)
     again = json.loads(Path("results/vae/metrics.json").read_text())["class_shares"]
-    assert again == first and sum(share["samples"] for share in first["classes"].values()) == pytest.approx(1)
+    assert again == first and sum(
+        share["samples"] for share in first["classes"].values()
+    ) == pytest.approx(1)
     crc = checkpoint.tensorfiles.load(folder / files.INFERENCE)[1]["crc32"]
     assert first["judge_crc32"] == f"{crc:08x}"
 
 
-def test_two_processes_train_one_judge(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_one_judge(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second waits for the first, and a user's own train.py in that folder is waited for, too."""
     calls, found = [], []
 
@@ -284,8 +379,10 @@ def test_two_processes_train_one_judge(trained: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(subprocess, "run", training)
     folder = tmp_path / "judge"
     folder.mkdir()
-    threads = [threading.Thread(target=lambda: found.append(Judge(folder, ()).model(torch.device("cpu"))))
-               for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: found.append(Judge(folder, ()).model(torch.device("cpu"))))
+        for _ in range(2)
+    ]
     with FileLock(folder / ".lock"):
         for thread in threads:
             thread.start()
@@ -293,7 +390,11 @@ def test_two_processes_train_one_judge(trained: Path, tmp_path: Path, monkeypatc
         assert not calls
     for thread in threads:
         thread.join()
-    assert len(calls) == 1 and all(isinstance(model, Classifier) for model in found) and len(found) == 2
+    assert (
+        len(calls) == 1
+        and all(isinstance(model, Classifier) for model in found)
+        and len(found) == 2
+    )
 
 
 def test_a_judge_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,13 +405,17 @@ def test_a_judge_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_which_judge(data: ImageData, tmp_path: Path) -> None:
     def name(choice: str, **details: object) -> str:
-        settings = {f"dataset.{key}": value for key, value in details.items()} | {"dataset._target_": "os.system"}
+        settings = {f"dataset.{key}": value for key, value in details.items()} | {
+            "dataset._target_": "os.system"
+        }
         about = {"choices": {"dataset": choice}, "settings": settings}
         return Judge.of(about, data, "/root", str(tmp_path)).folder.name
 
     assert name("emnist", split="letters").startswith("emnist-letters-classifier-seed0-")
     assert name("emnist", split="letters") != name("emnist", split="balanced")
-    assert name("folder", name="it's \\ cats", background="#ff8800", side=32) != name("folder", name="dogs")
+    assert name("folder", name="it's \\ cats", background="#ff8800", side=32) != name(
+        "folder", name="dogs"
+    )
     for choice in ("nowhere", "../model/vae", "None"):
         with pytest.raises(ValueError, match="no data set of this project"):
             name(choice)
@@ -318,12 +423,15 @@ def test_which_judge(data: ImageData, tmp_path: Path) -> None:
         name("folder", name="${oc.env:HOME}")
     unlabelled = ImageData(ImageSpec("faces", (1, 4, 4)), data.train, data.train, data.train)
     with pytest.raises(ValueError, match="faces has no labels"):
-        Judge.of({"choices": {"dataset": "digits"}, "settings": {}}, unlabelled, "data", str(tmp_path))
+        Judge.of(
+            {"choices": {"dataset": "digits"}, "settings": {}}, unlabelled, "data", str(tmp_path)
+        )
 
 
 def test_a_figure_of_many_classes(data: ImageData, tmp_path: Path) -> None:
     """No names and no numbers in its cells, but it is drawn."""
     from genmodels.figures.canvas import Request
+
     model, _ = build((1, 4, 4), "model.widths=[4]", "model.num_classes=40")
     picture = FIGURES["confusion"].call(model.eval(), Request(part=data.test))
     picture.save(tmp_path, "confusion", "caption")

@@ -24,7 +24,12 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 
 def options(root: Path, tmp_path: Path) -> dict[str, Any]:
-    return {"root": str(root), "download": False, "keep_raw": False, "cache": str(tmp_path / "cache")}
+    return {
+        "root": str(root),
+        "download": False,
+        "keep_raw": False,
+        "cache": str(tmp_path / "cache"),
+    }
 
 
 @pytest.fixture
@@ -38,17 +43,24 @@ def idx_root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")]
+)
 def test_idx_files_as_they_lie(name: str, folder: str, idx_root: Path, tmp_path: Path) -> None:
     source = getattr(datasets, name)(**options(idx_root, tmp_path))
     assert source.spec.image_shape == (1, 28, 28) and source.spec.num_classes == 10
     data = source.load()
     assert (len(data.train), len(data.validation), len(data.test)) == (36, 4, 10)
-    raw = np.frombuffer((idx_root / folder / "raw/t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+    raw = np.frombuffer(
+        (idx_root / folder / "raw/t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8
+    )
     batch = data.test.batch(slice(0, 10))
     assert batch.images.dtype == torch.float32 and batch.labels.tolist() == list(range(10))
     np.testing.assert_array_equal(images.to_uint8(batch.images).numpy().ravel(), raw)
-    assert not (idx_root / "cache").exists() and len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
+    assert (
+        not (idx_root / "cache").exists()
+        and len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
+    )
 
 
 def test_other_files_in_the_same_place_are_read_again(idx_root: Path, tmp_path: Path) -> None:
@@ -70,14 +82,17 @@ def test_the_cache_serves_when_the_files_are_gone(idx_root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
-def test_a_damaged_cache_is_built_again(damage: str, idx_root: Path, tmp_path: Path,
-                                        caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_cache_is_built_again(
+    damage: str, idx_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     here = options(idx_root, tmp_path)
     expected = datasets.mnist(**here).load().train.images
     path = datasets.mnist(**here).path
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
-    path.write_bytes({"truncate": content[:-500], "flip": content, "empty": b"", "text": b"hello"}[damage])
+    path.write_bytes(
+        {"truncate": content[:-500], "flip": content, "empty": b"", "text": b"hello"}[damage]
+    )
     torch.testing.assert_close(datasets.mnist(**here).load().train.images, expected)
     assert "building it again" in caplog.text
     caplog.clear()
@@ -85,24 +100,43 @@ def test_a_damaged_cache_is_built_again(damage: str, idx_root: Path, tmp_path: P
     assert "building it again" not in caplog.text
 
 
-def test_a_large_cache_is_mapped_and_a_small_one_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_large_cache_is_mapped_and_a_small_one_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pixels = torch.randint(0, 256, (5000, 1, 28, 28), dtype=torch.uint8)
-    source = ImageSource(ImageSpec("x", (1, 28, 28)), lambda _: Decoded(pixels, torch.arange(5000), None), tmp_path)
+    source = ImageSource(
+        ImageSpec("x", (1, 28, 28)), lambda _: Decoded(pixels, torch.arange(5000), None), tmp_path
+    )
     maps = {}
     for memory in (10**12, 10**6):
         monkeypatch.setattr(hardware, "memory", lambda memory=memory: memory)
         data = source.load()
-        assert torch.equal(data.train.images, pixels) and data.train.labels.tolist() == list(range(5000))
+        assert torch.equal(data.train.images, pixels) and data.train.labels.tolist() == list(
+            range(5000)
+        )
         address = data.train.images.data_ptr()
-        lines = Path("/proc/self/maps").read_text().splitlines() if Path("/proc/self/maps").exists() else []
-        maps[memory] = [line for line in lines if source.path.name in line and any(
-            int(low, 16) <= address < int(high, 16) for low, high in [line.split()[0].split("-")])]
+        lines = (
+            Path("/proc/self/maps").read_text().splitlines()
+            if Path("/proc/self/maps").exists()
+            else []
+        )
+        maps[memory] = [
+            line
+            for line in lines
+            if source.path.name in line
+            and any(
+                int(low, 16) <= address < int(high, 16)
+                for low, high in [line.split()[0].split("-")]
+            )
+        ]
         del data
     if lines:
         assert maps[10**6] and not maps[10**12]
 
 
-def test_a_read_only_cache_serves(idx_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_cache_serves(
+    idx_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that another account made: nothing is locked or written where nothing has to be built."""
     here = options(idx_root, tmp_path)
     datasets.mnist(**here).load()
@@ -125,10 +159,13 @@ def test_caches_have_the_usual_permissions(idx_root: Path, tmp_path: Path) -> No
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of a process")
 def test_a_full_disk_is_named_and_leaves_nothing(idx_root: Path, tmp_path: Path) -> None:
     import resource
+
     source = datasets.mnist(**options(idx_root, tmp_path))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))      # as if the disk had no more room
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (10_000, before[1])
+        )  # as if the disk had no more room
         with pytest.raises(OSError, match=r"cache/mnist-.*cannot be written.*too large"):
             source.load()
     finally:
@@ -142,7 +179,9 @@ def build_slowly(path: str, done: Any) -> None:
         with open(f"{path}/decoded", "a") as file:
             file.write("x")
         time.sleep(0.3)
-        return Decoded(torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1), torch.arange(20), None)
+        return Decoded(
+            torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1), torch.arange(20), None
+        )
 
     data = ImageSource(ImageSpec("x", (1, 1, 1)), decode, Path(path)).load()
     done.put(data.train.images.flatten().tolist() == list(range(20)))
@@ -150,6 +189,7 @@ def build_slowly(path: str, done: Any) -> None:
 
 def test_of_two_processes_one_decodes(tmp_path: Path) -> None:
     import multiprocessing
+
     context = multiprocessing.get_context("fork")
     done = context.Queue()
     processes = [context.Process(target=build_slowly, args=(str(tmp_path), done)) for _ in range(3)]
@@ -172,7 +212,9 @@ def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("download", [True, False])
 def test_missing_files_are_named(download: bool, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.root=.*nowhere: no MNIST files in .*nowhere/MNIST/raw"):
+    with pytest.raises(
+        ValueError, match=r"dataset\.root=.*nowhere: no MNIST files in .*nowhere/MNIST/raw"
+    ):
         datasets.mnist(**options(tmp_path / "nowhere", tmp_path) | {"download": download})
     assert not (tmp_path / "nowhere").exists() and not (tmp_path / "cache").exists()
 
@@ -196,7 +238,9 @@ def test_digits(cache: Path) -> None:
     assert torch.equal(again.test.rows, data.test.rows)
 
 
-@pytest.mark.parametrize(("size", "test_from"), [(100, None), (100, 80), (10, None), (60_000, 50_000)])
+@pytest.mark.parametrize(
+    ("size", "test_from"), [(100, None), (100, 80), (10, None), (60_000, 50_000)]
+)
 def test_parts_cover_everything_once(size: int, test_from: int | None) -> None:
     part = sources.split(size, test_from)
     assert part.eq(2).sum() == (size // 5 if test_from is None else size - test_from)
@@ -212,17 +256,29 @@ def test_too_few_images_are_refused() -> None:
 
 
 def numbered(size: int) -> ImageSet:
-    return ImageSet(torch.zeros(size, 1, 1, 1, dtype=torch.uint8), torch.arange(size), torch.arange(size))
+    return ImageSet(
+        torch.zeros(size, 1, 1, 1, dtype=torch.uint8), torch.arange(size), torch.arange(size)
+    )
 
 
 def test_a_part_is_drawn_from_as_when_its_numbers_were_taken() -> None:
     """Metrics that are quoted go by these images: known draws, in their own order or in that of the part."""
     part = replace(numbered(1000), rows=torch.arange(1000).flip(0))
-    assert part.drawn(5, generator(CONSTANT_SEED, "drawn")).rows.tolist() == [528, 454, 671, 288, 91]
+    assert part.drawn(5, generator(CONSTANT_SEED, "drawn")).rows.tolist() == [
+        528,
+        454,
+        671,
+        288,
+        91,
+    ]
     chosen = part.drawn(5, generator(CONSTANT_SEED, "spectrum"), in_order=True)
-    assert chosen.rows.tolist() == [823, 732, 435, 176, 150] and torch.equal(chosen.batch(slice(5)).labels, chosen.rows)
+    assert chosen.rows.tolist() == [823, 732, 435, 176, 150] and torch.equal(
+        chosen.batch(slice(5)).labels, chosen.rows
+    )
     every = numbered(7).drawn(9, generator(0, "x"))
-    assert every.rows.sort().values.tolist() == list(range(7)) and every.rows.tolist() != list(range(7))
+    assert every.rows.sort().values.tolist() == list(range(7)) and every.rows.tolist() != list(
+        range(7)
+    )
     assert numbered(7).drawn(9, generator(0, "x"), in_order=True).rows.tolist() == list(range(7))
 
 
@@ -245,24 +301,33 @@ def test_stream(size: int, batch_size: int) -> None:
 def test_augmented_images_are_shifted_and_flipped_ones() -> None:
     """Each is one of the (2 * crop + 1)^2 shifts, or its mirror image; all of them come, equally often."""
     image = torch.rand(3, 6, 7)
-    drawn = Augmentation(flip=True, crop=1)(image.expand(9000, 3, 6, 7), torch.Generator().manual_seed(0))
+    drawn = Augmentation(flip=True, crop=1)(
+        image.expand(9000, 3, 6, 7), torch.Generator().manual_seed(0)
+    )
     padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
-    shifts = [padded[:, y:y + 6, x:x + 7] for y in range(3) for x in range(3)]
-    options = torch.stack([*shifts, *(shift.flip(2) for shift in shifts)])           # (18, 3, 6, 7)
-    matches = (drawn[:, None] == options).flatten(2).all(2)                         # (9000, 18)
+    shifts = [padded[:, y : y + 6, x : x + 7] for y in range(3) for x in range(3)]
+    options = torch.stack([*shifts, *(shift.flip(2) for shift in shifts)])  # (18, 3, 6, 7)
+    matches = (drawn[:, None] == options).flatten(2).all(2)  # (9000, 18)
     assert (matches.sum(1) == 1).all()
     assert matches.sum(0).min() > 400 and matches.sum(0).max() < 600
 
 
 def test_augmentation_is_a_function_of_seed_and_step() -> None:
-    part = ImageSet(torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8), torch.arange(50), torch.arange(50))
-    plain, moved = (BatchStream(part, 20, seed=0, augment=how) for how in (Augmentation(), Augmentation(True, 2)))
+    part = ImageSet(
+        torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8), torch.arange(50), torch.arange(50)
+    )
+    plain, moved = (
+        BatchStream(part, 20, seed=0, augment=how)
+        for how in (Augmentation(), Augmentation(True, 2))
+    )
     again = BatchStream(part, 20, seed=0, augment=Augmentation(True, 2))
-    torch.manual_seed(5)    # the global generator has no part in it
+    torch.manual_seed(5)  # the global generator has no part in it
     assert torch.equal(moved.batch(3).images, again.batch(3).images)
     assert torch.equal(moved.batch(3).labels, plain.batch(3).labels)
     assert not torch.equal(moved.batch(3).images, plain.batch(3).images)
-    assert not torch.equal(moved.batch(3).images - plain.batch(3).images, moved.batch(4).images - plain.batch(4).images)
+    assert not torch.equal(
+        moved.batch(3).images - plain.batch(3).images, moved.batch(4).images - plain.batch(4).images
+    )
 
 
 def test_illegal_augmentation_is_refused() -> None:
@@ -270,9 +335,18 @@ def test_illegal_augmentation_is_refused() -> None:
         Augmentation(crop=-1)
 
 
-def test_data_too_large_for_a_device_stay_and_their_batches_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = ImageSet(torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.zeros(40, dtype=torch.long), torch.arange(40))
-    data, device = ImageData(ImageSpec("x", (1, 8, 8)), part, part, part, "abc"), torch.device("meta")
+def test_data_too_large_for_a_device_stay_and_their_batches_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    part = ImageSet(
+        torch.zeros(40, 1, 8, 8, dtype=torch.uint8),
+        torch.zeros(40, dtype=torch.long),
+        torch.arange(40),
+    )
+    data, device = (
+        ImageData(ImageSpec("x", (1, 8, 8)), part, part, part, "abc"),
+        torch.device("meta"),
+    )
     assert data.to(device).test.images.device == device and data.to(torch.device("cpu")) is data
     monkeypatch.setattr(hardware, "memory", lambda: 1000)
     moved = data.to(device)
@@ -298,15 +372,28 @@ def test_binarised_images_have_the_gray_values_as_means() -> None:
 
 def test_a_cache_of_one_place_is_not_taken_for_another(tmp_path: Path) -> None:
     def source(origin: str, value: int) -> ImageSource:
-        decoded = Decoded(torch.full((10, 1, 2, 2), value, dtype=torch.uint8), torch.zeros(10, dtype=torch.long), None)
+        decoded = Decoded(
+            torch.full((10, 1, 2, 2), value, dtype=torch.uint8),
+            torch.zeros(10, dtype=torch.long),
+            None,
+        )
         return ImageSource(ImageSpec("x", (1, 2, 2)), lambda _: decoded, tmp_path, origin=origin)
 
     assert source("here", 1).load().train.images.max() == 1
     assert source("there", 2).load().train.images.max() == 2
 
 
-@pytest.mark.parametrize("target", ["os.system", "genmodels.data.datasets.Path", "genmodels.data.datasets.open_source",
-                                    "genmodels.data.sources.split", "genmodels.data.datasets.Published", ""])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "genmodels.data.datasets.Path",
+        "genmodels.data.datasets.open_source",
+        "genmodels.data.sources.split",
+        "genmodels.data.datasets.Published",
+        "",
+    ],
+)
 def test_settings_of_a_checkpoint_name_data_sets_only(target: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no data set of this project"):
         datasets.open_source({"dataset._target_": target}, str(tmp_path), str(tmp_path))

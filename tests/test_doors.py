@@ -14,49 +14,86 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SMALL, assert_same_run, train_in
 
-QUICK = [*SMALL, "model.latent_dim=1"]      # of one dimension the maps at the end are drawn in half the time
+QUICK = [
+    *SMALL,
+    "model.latent_dim=1",
+]  # of one dimension the maps at the end are drawn in half the time
 
 
-def run(*arguments: str, cwd: Path, door: str = "train.py", timeout: float = 120) -> subprocess.CompletedProcess:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HYDRA"))}
-    return subprocess.run([sys.executable, str(ROOT / door), *arguments], cwd=cwd, capture_output=True, text=True,
-                          timeout=timeout, env=environment, check=False)
+def run(
+    *arguments: str, cwd: Path, door: str = "train.py", timeout: float = 120
+) -> subprocess.CompletedProcess:
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HYDRA"))
+    }
+    return subprocess.run(
+        [sys.executable, str(ROOT / door), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+    )
 
 
 def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
     for door in ("train.py", "infer.py"):
         for argument in (["--help"], ["--cfg", "job"]):
-            code = f"import sys, runpy; sys.argv = {[door, *argument]!r}\ntry:\n" \
-                   f"    runpy.run_path({str(ROOT / door)!r}, run_name='__main__')\nexcept SystemExit as end:\n" \
-                   "    print('torch' in sys.modules or 'matplotlib' in sys.modules, end.code or 0)"
-            done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                                  check=False)
+            code = (
+                f"import sys, runpy; sys.argv = {[door, *argument]!r}\ntry:\n"
+                f"    runpy.run_path({str(ROOT / door)!r}, run_name='__main__')\nexcept SystemExit as end:\n"
+                "    print('torch' in sys.modules or 'matplotlib' in sys.modules, end.code or 0)"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.stdout.splitlines()[-1] == "False 0", done.stdout + done.stderr
     assert "kl_weight: 1.0" in run("--help", cwd=tmp_path).stdout
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["kl_wieght=3"], "train.py: kl_wieght: unknown setting. Did you mean kl_weight?"),
-    (["model.latentdim=3"], "train.py: model.latentdim: unknown setting. Did you mean model.latent_dim?"),
-    (["modle=vae"], "train.py: modle: unknown setting. Did you mean model?"),
-    (["model=vea"], "train.py: model=vea: no such choice; there are "),
-    (["kl_schedule=cosin"], "Did you mean cosine?"),
-    (["epochs=abc"], "train.py: epochs=abc: must be an integer >= 1"),
-    (["+model.betta=3"], "train.py: model.betta: unknown setting"),
-    (["model=gan", "kl_weight=30"], "train.py: kl_weight: no setting of model=gan: Generative adversarial network"),
-    (["adversarial_loss=hinge"], "train.py: adversarial_loss: comes with model=cgan, gan"),
-    (["adversarial_loss=hing"], "train.py: adversarial_loss: comes with model=cgan, gan"),
-    (["model.widths=[1,"], "cannot be read. Settings are written key=value"),
-    (["epochs"], "cannot be read. Settings are written key=value"),
-    (["dataset=mnist", "dataset.root=/nowhere"], "train.py: dataset.root=/nowhere: no MNIST files"),
-])
-def test_bad_input_is_refused_in_one_message(arguments: list[str], message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["kl_wieght=3"], "train.py: kl_wieght: unknown setting. Did you mean kl_weight?"),
+        (
+            ["model.latentdim=3"],
+            "train.py: model.latentdim: unknown setting. Did you mean model.latent_dim?",
+        ),
+        (["modle=vae"], "train.py: modle: unknown setting. Did you mean model?"),
+        (["model=vea"], "train.py: model=vea: no such choice; there are "),
+        (["kl_schedule=cosin"], "Did you mean cosine?"),
+        (["epochs=abc"], "train.py: epochs=abc: must be an integer >= 1"),
+        (["+model.betta=3"], "train.py: model.betta: unknown setting"),
+        (
+            ["model=gan", "kl_weight=30"],
+            "train.py: kl_weight: no setting of model=gan: Generative adversarial network",
+        ),
+        (["adversarial_loss=hinge"], "train.py: adversarial_loss: comes with model=cgan, gan"),
+        (["adversarial_loss=hing"], "train.py: adversarial_loss: comes with model=cgan, gan"),
+        (["model.widths=[1,"], "cannot be read. Settings are written key=value"),
+        (["epochs"], "cannot be read. Settings are written key=value"),
+        (
+            ["dataset=mnist", "dataset.root=/nowhere"],
+            "train.py: dataset.root=/nowhere: no MNIST files",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_one_message(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr + done.stdout
     assert len(done.stderr.strip().splitlines()) <= 12
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()] and not list(tmp_path.glob("runs/*"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()] and not list(
+        tmp_path.glob("runs/*")
+    )
 
 
 def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
@@ -64,7 +101,8 @@ def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
         pytest.skip("Optuna's sweeper is installed here")
     done = run("-m", "hydra/sweeper=search_elbo", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.splitlines() == [
-        "train.py: optuna: this plugin of Hydra's is not installed; `uv run --extra search train.py ...` brings it"]
+        "train.py: optuna: this plugin of Hydra's is not installed; `uv run --extra search train.py ...` brings it"
+    ]
 
 
 def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
@@ -79,16 +117,30 @@ def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, cache: Path) -> None:
     """kill -9 at random moments, again and again; then the uninterrupted run, of this process, bit for bit."""
-    options = [*QUICK, "max_steps=600", "checkpoint_every=11", "evaluate_every=200", "batch_size=16"]
+    options = [
+        *QUICK,
+        "max_steps=600",
+        "checkpoint_every=11",
+        "evaluate_every=200",
+        "batch_size=16",
+    ]
     whole, halved = train_in(tmp_path / "whole", cache, *options), tmp_path / "with spaces"
     here = [*options, f"dataset.cache={cache}", f"hydra.run.dir='{halved}'"]
     command = [sys.executable, str(ROOT / "train.py"), *here]
     kills = 0
     for _ in range(3):
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        written = (halved / "checkpoint.pt").stat().st_mtime_ns if (halved / "checkpoint.pt").exists() else 0
-        while process.poll() is None and (not (halved / "checkpoint.pt").exists()
-                                          or (halved / "checkpoint.pt").stat().st_mtime_ns == written):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        written = (
+            (halved / "checkpoint.pt").stat().st_mtime_ns
+            if (halved / "checkpoint.pt").exists()
+            else 0
+        )
+        while process.poll() is None and (
+            not (halved / "checkpoint.pt").exists()
+            or (halved / "checkpoint.pt").stat().st_mtime_ns == written
+        ):
             time.sleep(0.002)
         time.sleep(random.uniform(0, 0.2))
         if process.poll() is None:
@@ -111,24 +163,44 @@ def test_a_sweep_with_a_failing_job(tmp_path: Path, cache: Path) -> None:
     (sweep,) = (tmp_path / "multirun").iterdir()
     assert re.fullmatch(r"digits-vae_mlp-kl_weight-[0-9a-f]{6}", sweep.name)
     jobs = {path.name.split("-")[3]: path for path in sweep.iterdir() if path.is_dir()}
-    statuses = {name: json.loads((path / "summary.json").read_text())["status"] for name, path in jobs.items()}
+    statuses = {
+        name: json.loads((path / "summary.json").read_text())["status"]
+        for name, path in jobs.items()
+    }
     assert sorted(statuses.values()) == ["failed", "finished", "finished"]
-    (failed,) = (path for path in sweep.iterdir() if path.is_dir() and not (path / "model.safetensors").exists())
+    (failed,) = (
+        path
+        for path in sweep.iterdir()
+        if path.is_dir() and not (path / "model.safetensors").exists()
+    )
     assert "kl_weight=-1: must be a finite number >= 0" in (failed / "train.log").read_text()
     table = list(csv.DictReader((sweep / "report.csv").read_text().splitlines()))
     assert [(line["kl_weight"], line["status"]) for line in table] == [
-        ("-1", "failed"), ("0", "finished"), ("30", "finished")]
+        ("-1", "failed"),
+        ("0", "finished"),
+        ("30", "finished"),
+    ]
     assert "failed" in done.stdout and (sweep / "report.html").stat().st_size > 20_000
     assert (sweep / "report.png").exists()
 
     stamps = {path: path.stat().st_mtime_ns for path in sweep.glob("*/model.safetensors")}
     again = run("-m", *options, "kl_weight=0,1,30", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("is finished") == 2 and len(list(sweep.glob("*/model.safetensors"))) == 3
+    assert (
+        again.stdout.count("is finished") == 2 and len(list(sweep.glob("*/model.safetensors"))) == 3
+    )
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
 def test_the_report_module_by_itself(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "genmodels.report", str(tmp_path)], cwd=ROOT, capture_output=True,
-                          text=True, check=False)
-    assert done.returncode == 1 and done.stderr.strip() == f"genmodels.report: {tmp_path}: no runs there"
+    done = subprocess.run(
+        [sys.executable, "-m", "genmodels.report", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (
+        done.returncode == 1
+        and done.stderr.strip() == f"genmodels.report: {tmp_path}: no runs there"
+    )

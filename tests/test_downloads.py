@@ -34,7 +34,7 @@ class Server:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.moods: list[str] = []      # of the next requests; then it serves
+        self.moods: list[str] = []  # of the next requests; then it serves
         self.asked: list[tuple[str, str | None]] = []
         server = self
 
@@ -75,7 +75,7 @@ class Server:
         rest = content[start:]
         with contextlib.suppress(ConnectionError):
             if mood == "break off":
-                rest = rest[:len(rest) // 2]
+                rest = rest[: len(rest) // 2]
             if mood == "stall":
                 request.wfile.write(rest[:1000])
                 time.sleep(1)
@@ -91,7 +91,14 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(downloads, "TIMEOUT", 0.3)
     monkeypatch.setattr(downloads, "PAUSE", 0.001)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
     made = Server()
     thread = threading.Thread(target=made.http.serve_forever, kwargs={"poll_interval": 0.02})
@@ -102,13 +109,23 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread.join()
 
 
-@pytest.mark.parametrize(("moods", "requests"), [
-    ([], 1), (["no length"], 1), (["break off"], 2), (["break off", "break off", "break off"], 4), (["stall"], 2),
-    (["500", "503"], 3), (["break off", "no ranges"], 2), (["break off", "other range"], 2),
-    (["break off", "lie"], 3),      # joined halves of two files: begun anew
-])
-def test_a_moody_server_gives_the_file_in_the_end(moods: list[str], requests: int, server: Server,
-                                                  tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("moods", "requests"),
+    [
+        ([], 1),
+        (["no length"], 1),
+        (["break off"], 2),
+        (["break off", "break off", "break off"], 4),
+        (["stall"], 2),
+        (["500", "503"], 3),
+        (["break off", "no ranges"], 2),
+        (["break off", "other range"], 2),
+        (["break off", "lie"], 3),  # joined halves of two files: begun anew
+    ],
+)
+def test_a_moody_server_gives_the_file_in_the_end(
+    moods: list[str], requests: int, server: Server, tmp_path: Path
+) -> None:
     resource = server.resource("file.bin")
     server.moods = list(moods)
     assert fetch(resource, tmp_path / "in/here").read_bytes() == CONTENT
@@ -122,38 +139,58 @@ def test_another_process_goes_on_where_one_was_stopped(server: Server, tmp_path:
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:123_456])
     fetch(server.resource("file.bin"), tmp_path)
     assert server.asked == [("/file.bin", "bytes=123456-")]
-    for leftover in (CONTENT, CONTENT + b"more", b"something else", b""):  # whole; too long; another
+    for leftover in (
+        CONTENT,
+        CONTENT + b"more",
+        b"something else",
+        b"",
+    ):  # whole; too long; another
         (tmp_path / "file.bin.part").write_bytes(leftover)
         assert fetch(server.resource("file.bin"), tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("moods", "reason"), [
-    (["lie"], "sends another file (md5 "), (["page"], "sends another file (md5 "), (["404"], "HTTP 404"),
-    (["403"], "HTTP 403"), (["500"] * 4, "HTTP 500"), (["stall"] * 4, "nothing came for 0.3 s"),
-    (["endless"], "sends more than 1,000,000 bytes"),
-])
-def test_a_server_that_cannot_be_trusted(moods: list[str], reason: str, server: Server, tmp_path: Path,
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("moods", "reason"),
+    [
+        (["lie"], "sends another file (md5 "),
+        (["page"], "sends another file (md5 "),
+        (["404"], "HTTP 404"),
+        (["403"], "HTTP 403"),
+        (["500"] * 4, "HTTP 500"),
+        (["stall"] * 4, "nothing came for 0.3 s"),
+        (["endless"], "sends more than 1,000,000 bytes"),
+    ],
+)
+def test_a_server_that_cannot_be_trusted(
+    moods: list[str], reason: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(downloads, "MAX_BYTES", 1_000_000)
     server.moods = list(moods)
     with pytest.raises(DownloadError) as caught:
         fetch(server.resource("file.bin"), tmp_path)
-    assert str(caught.value).startswith("file.bin cannot be fetched (http://127.0.0.1") and reason in str(caught.value)
+    assert str(caught.value).startswith(
+        "file.bin cannot be fetched (http://127.0.0.1"
+    ) and reason in str(caught.value)
     assert not (tmp_path / "file.bin").exists()
-    if "stall" not in moods:        # of which the beginning is kept
+    if "stall" not in moods:  # of which the beginning is kept
         assert not list(tmp_path.iterdir())
     server.moods = list(moods)
-    assert fetch(server.resource("file.bin", CONTENT, server.url + "file.bin"), tmp_path).exists()     # from a mirror
+    assert fetch(
+        server.resource("file.bin", CONTENT, server.url + "file.bin"), tmp_path
+    ).exists()  # from a mirror
 
 
 def test_nobody_there(server: Server, tmp_path: Path) -> None:
-    resource = Resource("file.bin", ["http://127.0.0.1:1/file.bin", "http://nowhere.invalid/file.bin"], "0" * 32)
+    resource = Resource(
+        "file.bin", ["http://127.0.0.1:1/file.bin", "http://nowhere.invalid/file.bin"], "0" * 32
+    )
     with pytest.raises(DownloadError, match=r"127\.0\.0\.1:1.*refused.*nowhere\.invalid"):
         fetch(resource, tmp_path)
 
 
 def test_no_room_for_a_download(server: Server, tmp_path: Path) -> None:
     import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
@@ -166,14 +203,20 @@ def test_no_room_for_a_download(server: Server, tmp_path: Path) -> None:
 
 # The published formats, tiny. Each puts its files on the server and tells torchvision's class where they are.
 
+
 def digits_like(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), np.uint8)
 
 
 def publish_idx(name: str, server: Server, patch: pytest.MonkeyPatch) -> None:
     parts = {"train": (30, 0), "t10k": (10, 1)}
-    files = {f"{part}-images-idx3-ubyte.gz": idx_bytes(digits_like(*of)) for part, of in parts.items()}
-    files |= {f"{part}-labels-idx1-ubyte.gz": idx_bytes(np.arange(count) % 10) for part, (count, _) in parts.items()}
+    files = {
+        f"{part}-images-idx3-ubyte.gz": idx_bytes(digits_like(*of)) for part, of in parts.items()
+    }
+    files |= {
+        f"{part}-labels-idx1-ubyte.gz": idx_bytes(np.arange(count) % 10)
+        for part, (count, _) in parts.items()
+    }
     made = [server.resource(file, gzip.compress(content)) for file, content in files.items()]
     patch.setattr(getattr(tv, name), "mirrors", [server.url])
     patch.setattr(getattr(tv, name), "resources", [(each.name, each.md5) for each in made])
@@ -185,9 +228,15 @@ def publish_emnist(server: Server, patch: pytest.MonkeyPatch) -> None:
         for split in ("letters", "digits"):
             for part, (count, seed) in {"train": (30, 0), "test": (10, 1)}.items():
                 labels = np.arange(count) % 26 + 1 if split == "letters" else np.arange(count) % 10
-                turned = digits_like(count, seed).transpose(0, 2, 1)        # as NIST has them
-                zipped.writestr(f"gzip/emnist-{split}-{part}-images-idx3-ubyte.gz", gzip.compress(idx_bytes(turned)))
-                zipped.writestr(f"gzip/emnist-{split}-{part}-labels-idx1-ubyte.gz", gzip.compress(idx_bytes(labels)))
+                turned = digits_like(count, seed).transpose(0, 2, 1)  # as NIST has them
+                zipped.writestr(
+                    f"gzip/emnist-{split}-{part}-images-idx3-ubyte.gz",
+                    gzip.compress(idx_bytes(turned)),
+                )
+                zipped.writestr(
+                    f"gzip/emnist-{split}-{part}-labels-idx1-ubyte.gz",
+                    gzip.compress(idx_bytes(labels)),
+                )
             zipped.writestr(f"gzip/emnist-{split}-mapping.txt", "1 65 97")
     made = server.resource("gzip.zip", buffer.getvalue())
     patch.setattr(tv.EMNIST, "url", server.url + "gzip.zip")
@@ -209,8 +258,12 @@ def tar_gz(files: dict[str, bytes]) -> bytes:
 
 
 def publish_cifar10(server: Server, patch: pytest.MonkeyPatch) -> None:
-    files = {f"data_batch_{number}": pickle.dumps({"data": colours(6, number).reshape(6, -1), "labels": [number] * 6})
-             for number in range(1, 6)}
+    files = {
+        f"data_batch_{number}": pickle.dumps(
+            {"data": colours(6, number).reshape(6, -1), "labels": [number] * 6}
+        )
+        for number in range(1, 6)
+    }
     files["test_batch"] = pickle.dumps({"data": colours(10, 9).reshape(10, -1), "labels": [9] * 10})
     files["batches.meta"] = pickle.dumps({"label_names": list(datasets.CIFAR10)})
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
@@ -218,7 +271,9 @@ def publish_cifar10(server: Server, patch: pytest.MonkeyPatch) -> None:
     made = server.resource("cifar-10-python.tar.gz", archive)
     patch.setattr(tv.CIFAR10, "url", server.url + "cifar-10-python.tar.gz")
     patch.setattr(tv.CIFAR10, "tgz_md5", made.md5)
-    patch.setattr(tv.CIFAR10, "train_list", [[f"data_batch_{n}", md5[f"data_batch_{n}"]] for n in range(1, 6)])
+    patch.setattr(
+        tv.CIFAR10, "train_list", [[f"data_batch_{n}", md5[f"data_batch_{n}"]] for n in range(1, 6)]
+    )
     patch.setattr(tv.CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     patch.setattr(tv.CIFAR10, "meta", tv.CIFAR10.meta | {"md5": md5["batches.meta"]})
 
@@ -231,18 +286,35 @@ def jpeg(colour: tuple[int, int, int], size: tuple[int, int]) -> bytes:
 
 def publish_flowers(server: Server, patch: pytest.MonkeyPatch) -> None:
     from scipy.io import savemat
+
     numbers = np.arange(1, 31)
-    archive = tar_gz({f"jpg/image_{n:05d}.jpg": jpeg((n * 8, 0, 0), (70 + n, 90)) for n in numbers.tolist()})
+    archive = tar_gz(
+        {f"jpg/image_{n:05d}.jpg": jpeg((n * 8, 0, 0), (70 + n, 90)) for n in numbers.tolist()}
+    )
     mats = {}
-    for name, content in {"imagelabels.mat": {"labels": (numbers % 102 + 1)[None]},
-                          "setid.mat": {"trnid": numbers[None, :5], "valid": numbers[None, 5:9],
-                                        "tstid": numbers[None, 9:]}}.items():
+    for name, content in {
+        "imagelabels.mat": {"labels": (numbers % 102 + 1)[None]},
+        "setid.mat": {
+            "trnid": numbers[None, :5],
+            "valid": numbers[None, 5:9],
+            "tstid": numbers[None, 9:],
+        },
+    }.items():
         savemat(buffer := io.BytesIO(), content)
         mats[name] = buffer.getvalue()
-    made = [server.resource(name, content) for name, content in {"102flowers.tgz": archive, **mats}.items()]
+    made = [
+        server.resource(name, content)
+        for name, content in {"102flowers.tgz": archive, **mats}.items()
+    ]
     patch.setattr(tv.Flowers102, "_download_url_prefix", server.url)
-    patch.setattr(tv.Flowers102, "_file_dict", {
-        key: (each.name, each.md5) for key, each in zip(("image", "label", "setid"), made, strict=True)})
+    patch.setattr(
+        tv.Flowers102,
+        "_file_dict",
+        {
+            key: (each.name, each.md5)
+            for key, each in zip(("image", "label", "setid"), made, strict=True)
+        },
+    )
 
 
 def publish_celeba(server: Server, patch: pytest.MonkeyPatch) -> None:
@@ -250,55 +322,106 @@ def publish_celeba(server: Server, patch: pytest.MonkeyPatch) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as zipped:
         for number, name in enumerate(names, 1):
-            face = Image.new("RGB", (178, 218), (255, 0, 0))       # red outside the centred 148x148, which is not
+            face = Image.new(
+                "RGB", (178, 218), (255, 0, 0)
+            )  # red outside the centred 148x148, which is not
             face.paste((0, 0, number * 8), (15, 35, 163, 183))
             face.save(content := io.BytesIO(), "jpeg", quality=95)
             zipped.writestr(f"img_align_celeba/{name}", content.getvalue())
-    attributes = [f"{name} " + " ".join("1" if (index + column) % 3 == 0 else "-1" for column in range(40))
-                  for index, name in enumerate(names)]
-    texts = {"list_attr_celeba.txt": ["30", " ".join(datasets.CELEBA_ATTRIBUTES) + " ", *attributes],
-             "identity_CelebA.txt": [f"{name} 7" for name in names],
-             "list_bbox_celeba.txt": ["30", "image_id x_1 y_1 width height", *(f"{name} 1 2 3 4" for name in names)],
-             "list_landmarks_align_celeba.txt": ["30", "a b", *(f"{name} 1 2" for name in names)],
-             "list_eval_partition.txt": [f"{name} {0 if index < 20 else 1 if index < 24 else 2}"
-                                         for index, name in enumerate(names)]}
+    attributes = [
+        f"{name} " + " ".join("1" if (index + column) % 3 == 0 else "-1" for column in range(40))
+        for index, name in enumerate(names)
+    ]
+    texts = {
+        "list_attr_celeba.txt": ["30", " ".join(datasets.CELEBA_ATTRIBUTES) + " ", *attributes],
+        "identity_CelebA.txt": [f"{name} 7" for name in names],
+        "list_bbox_celeba.txt": [
+            "30",
+            "image_id x_1 y_1 width height",
+            *(f"{name} 1 2 3 4" for name in names),
+        ],
+        "list_landmarks_align_celeba.txt": ["30", "a b", *(f"{name} 1 2" for name in names)],
+        "list_eval_partition.txt": [
+            f"{name} {0 if index < 20 else 1 if index < 24 else 2}"
+            for index, name in enumerate(names)
+        ],
+    }
     files = {"img_align_celeba.zip": buffer.getvalue()} | {
-        name: ("\n".join(lines) + "\n").encode() for name, lines in texts.items()}
+        name: ("\n".join(lines) + "\n").encode() for name, lines in texts.items()
+    }
     made = [server.resource(name, content) for name, content in files.items()]
     patch.setattr(tv.CelebA, "file_list", [(each.name, each.md5, each.name) for each in made])
     patch.setattr(datasets, "GOOGLE_DRIVE", server.url + "{}")
 
 
-PUBLISHED: dict[str, tuple[Callable, dict[str, Any], str, set[str]]] = {   # how; options; place; what keep_raw keeps
-    "mnist": (lambda *here: publish_idx("MNIST", *here), {}, "MNIST/raw", {"train-images-idx3-ubyte"}),
-    "fashion_mnist": (lambda *here: publish_idx("FashionMNIST", *here), {}, "FashionMNIST/raw", {
-        "t10k-labels-idx1-ubyte.gz"}),
-    "kmnist": (lambda *here: publish_idx("KMNIST", *here), {}, "KMNIST/raw", {"t10k-labels-idx1-ubyte"}),
-    "emnist": (publish_emnist, {"split": "letters"}, "EMNIST/raw", {
-        "gzip.zip", "emnist-letters-test-images-idx3-ubyte"}),
+PUBLISHED: dict[
+    str, tuple[Callable, dict[str, Any], str, set[str]]
+] = {  # how; options; place; what keep_raw keeps
+    "mnist": (
+        lambda *here: publish_idx("MNIST", *here),
+        {},
+        "MNIST/raw",
+        {"train-images-idx3-ubyte"},
+    ),
+    "fashion_mnist": (
+        lambda *here: publish_idx("FashionMNIST", *here),
+        {},
+        "FashionMNIST/raw",
+        {"t10k-labels-idx1-ubyte.gz"},
+    ),
+    "kmnist": (
+        lambda *here: publish_idx("KMNIST", *here),
+        {},
+        "KMNIST/raw",
+        {"t10k-labels-idx1-ubyte"},
+    ),
+    "emnist": (
+        publish_emnist,
+        {"split": "letters"},
+        "EMNIST/raw",
+        {"gzip.zip", "emnist-letters-test-images-idx3-ubyte"},
+    ),
     "cifar10": (publish_cifar10, {}, ".", {"cifar-10-python.tar.gz", "cifar-10-batches-py"}),
-    "flowers": (publish_flowers, {"side": 16}, "flowers-102", {"102flowers.tgz", "jpg", "setid.mat"}),
-    "celeba": (publish_celeba, {"side": 16, "attribute": None}, "celeba", {"img_align_celeba", "img_align_celeba.zip"}),
+    "flowers": (
+        publish_flowers,
+        {"side": 16},
+        "flowers-102",
+        {"102flowers.tgz", "jpg", "setid.mat"},
+    ),
+    "celeba": (
+        publish_celeba,
+        {"side": 16, "attribute": None},
+        "celeba",
+        {"img_align_celeba", "img_align_celeba.zip"},
+    ),
 }
 
 
 @pytest.fixture(params=PUBLISHED)
-def published(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.MonkeyPatch,
-              tmp_path: Path) -> tuple[str, Callable[..., ImageSource], Path, set[str]]:
+def published(
+    request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> tuple[str, Callable[..., ImageSource], Path, set[str]]:
     """(name, a function that opens the data set, its place below the root, some of what is published)."""
     publish, more, place, kept = PUBLISHED[request.param]
     publish(server, monkeypatch)
     (tmp_path / "root").mkdir()
 
     def open_it(**options: object) -> ImageSource:
-        usual = {"root": str(tmp_path / "root"), "download": True, "keep_raw": False, "cache": str(tmp_path / "cache")}
+        usual = {
+            "root": str(tmp_path / "root"),
+            "download": True,
+            "keep_raw": False,
+            "cache": str(tmp_path / "cache"),
+        }
         return getattr(datasets, request.param)(**usual | more | options)
 
     return request.param, open_it, tmp_path / "root" / place, kept
 
 
 def everything(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix != ".lock")
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix != ".lock"
+    )
 
 
 def test_download_then_tidy(published: tuple, server: Server, tmp_path: Path) -> None:
@@ -314,7 +437,9 @@ def test_download_then_tidy(published: tuple, server: Server, tmp_path: Path) ->
     assert len(server.asked) == asked and again.checksum == data.checksum
 
 
-def test_keep_raw_keeps_and_what_is_kept_is_read(published: tuple, server: Server, tmp_path: Path) -> None:
+def test_keep_raw_keeps_and_what_is_kept_is_read(
+    published: tuple, server: Server, tmp_path: Path
+) -> None:
     _, open_it, place, kept = published
     data = open_it(keep_raw=True).load()
     there = everything(tmp_path / "root")
@@ -322,11 +447,15 @@ def test_keep_raw_keeps_and_what_is_kept_is_read(published: tuple, server: Serve
     asked = len(server.asked)
     other = open_it(download=False, cache=str(tmp_path / "other")).load()
     assert len(server.asked) == asked and torch.equal(other.train.images, data.train.images)
-    open_it(cache=str(tmp_path / "third")).load()       # and with keep_raw=false, what lies there stays there
+    open_it(
+        cache=str(tmp_path / "third")
+    ).load()  # and with keep_raw=false, what lies there stays there
     assert everything(tmp_path / "root") == there
     state = open_it().path.stat().st_mtime_ns
     open_it().load()
-    assert open_it().path.stat().st_mtime_ns == state   # the files kept are those that the cache was made from
+    assert (
+        open_it().path.stat().st_mtime_ns == state
+    )  # the files kept are those that the cache was made from
 
 
 def test_archives_put_there_by_hand(published: tuple, server: Server, tmp_path: Path) -> None:
@@ -345,8 +474,11 @@ def test_archives_put_there_by_hand(published: tuple, server: Server, tmp_path: 
 def test_a_lying_server_changes_nothing(published: tuple, server: Server, tmp_path: Path) -> None:
     _, open_it, _, _ = published
     server.moods = ["page"] * 20
-    with pytest.raises(ValueError, match=r"^dataset\.root=.*no .* files in .*sends another file.*Put into .* by "
-                                         r"hand: .*md5.*The same command again") as caught:
+    with pytest.raises(
+        ValueError,
+        match=r"^dataset\.root=.*no .* files in .*sends another file.*Put into .* by "
+        r"hand: .*md5.*The same command again",
+    ) as caught:
         open_it().load()
     assert len(str(caught.value).splitlines()) <= 12
     assert everything(tmp_path) == ["cache", "root"]
@@ -357,12 +489,16 @@ def test_a_lying_server_changes_nothing(published: tuple, server: Server, tmp_pa
 
 def test_no_download_and_nothing_there(published: tuple, server: Server, tmp_path: Path) -> None:
     _, open_it, _, _ = published
-    with pytest.raises(ValueError, match=r"not there\. Put into .* by hand: .*, or let train\.py fetch them"):
+    with pytest.raises(
+        ValueError, match=r"not there\. Put into .* by hand: .*, or let train\.py fetch them"
+    ):
         open_it(download=False).load()
     assert server.asked == [] and everything(tmp_path) == ["cache", "root"]
 
 
-def test_a_wrong_file_put_there_by_hand_is_named_and_stays(published: tuple, server: Server, tmp_path: Path) -> None:
+def test_a_wrong_file_put_there_by_hand_is_named_and_stays(
+    published: tuple, server: Server, tmp_path: Path
+) -> None:
     _, open_it, place, _ = published
     place.mkdir(parents=True, exist_ok=True)
     name = next(iter(server.files))
@@ -396,7 +532,10 @@ def test_letters_stand_upright_and_count_from_a(published: tuple) -> None:
     assert labels[:30].tolist() == [number % 26 for number in range(30)]
     assert open_it().spec.classes[labels[2]] == "c" and open_it().spec.num_classes == 26
     images, labels = whole(open_it(split="digits"))
-    assert labels[:12].tolist() == [*range(10), 0, 1] and open_it(split="digits").spec.num_classes == 10
+    assert (
+        labels[:12].tolist() == [*range(10), 0, 1]
+        and open_it(split="digits").spec.num_classes == 10
+    )
     for split, count in {"byclass": 62, "bymerge": 47, "balanced": 47, "mnist": 10}.items():
         classes = datasets.EMNIST[split]
         assert len(classes) == count == len(set(classes))
@@ -409,7 +548,9 @@ def test_letters_stand_upright_and_count_from_a(published: tuple) -> None:
 def test_cifar10_in_its_order(published: tuple) -> None:
     _, open_it, _, _ = published
     images, labels = whole(open_it())
-    np.testing.assert_array_equal(images, np.concatenate([colours(6, n) for n in range(1, 6)] + [colours(10, 9)]))
+    np.testing.assert_array_equal(
+        images, np.concatenate([colours(6, n) for n in range(1, 6)] + [colours(10, 9)])
+    )
     assert labels.tolist() == [n for n in range(1, 6) for _ in range(6)] + [9] * 10
     assert open_it().load().test.rows.tolist() == list(range(30, 40))
 
@@ -419,7 +560,9 @@ def test_flowers_of_all_parts_with_their_names(published: tuple) -> None:
     _, open_it, _, _ = published
     images, labels = whole(open_it())
     assert images.shape == (30, 3, 16, 16)
-    numbers = (images[:, 0].float().mean((1, 2)) / 8).round().long()       # the colour says which picture it is
+    numbers = (
+        (images[:, 0].float().mean((1, 2)) / 8).round().long()
+    )  # the colour says which picture it is
     assert sorted(numbers.tolist()) == list(range(1, 31))
     assert torch.equal(labels, numbers % 102)
     spec = open_it().spec
@@ -432,16 +575,24 @@ def test_flowers_of_all_parts_with_their_names(published: tuple) -> None:
 def test_faces_are_cropped_and_their_parts_are_the_published_ones(published: tuple) -> None:
     _, open_it, _, _ = published
     images, labels = whole(open_it())
-    assert images[:, 0].max() < 40 and labels.unique().tolist() == [-1] and open_it().spec.classes == ()
+    assert (
+        images[:, 0].max() < 40
+        and labels.unique().tolist() == [-1]
+        and open_it().spec.classes == ()
+    )
     assert (images[:, 2].float().mean((1, 2)) / 8).round().tolist() == list(range(1, 31))
     assert open_it().load().test.rows.tolist() == list(range(24, 30))
     smiling = open_it(attribute="Smiling")
     column = datasets.CELEBA_ATTRIBUTES.index("Smiling")
     assert smiling.spec.classes == ("not Smiling", "Smiling")
     assert whole(smiling)[1].tolist() == [int((index + column) % 3 == 0) for index in range(30)]
-    with pytest.raises(ValueError, match="attribute=Grumpy: must be null or one of 5_o_Clock_Shadow"):
+    with pytest.raises(
+        ValueError, match="attribute=Grumpy: must be null or one of 5_o_Clock_Shadow"
+    ):
         open_it(attribute="Grumpy")
 
 
 def test_idx_bytes_are_what_the_format_says() -> None:
-    assert idx_bytes(np.zeros((2, 3), np.uint8)) == struct.pack(">BBBBii", 0, 0, 8, 2, 2, 3) + bytes(6)
+    assert idx_bytes(np.zeros((2, 3), np.uint8)) == struct.pack(
+        ">BBBBii", 0, 0, 8, 2, 2, 3
+    ) + bytes(6)

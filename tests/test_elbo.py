@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from genmodels.distributions import LOG_VARIANCE_RANGE, Bernoulli, BernoulliLikelihood, DiagonalGaussian
+from genmodels.distributions import (
+    LOG_VARIANCE_RANGE,
+    Bernoulli,
+    BernoulliLikelihood,
+    DiagonalGaussian,
+)
 from genmodels.losses.elbo import elbo_terms
 from genmodels.losses.objectives import ELBO
 from genmodels.models.vae import MLPVAE
@@ -18,7 +23,9 @@ def model() -> MLPVAE:
 
 
 def gaussians() -> DiagonalGaussian:
-    return DiagonalGaussian(torch.tensor([[0.0, 1.5], [-2.0, 0.3]]), torch.tensor([[0.0, -3.0], [1.0, 0.5]]))
+    return DiagonalGaussian(
+        torch.tensor([[0.0, 1.5], [-2.0, 0.3]]), torch.tensor([[0.0, -3.0], [1.0, 0.5]])
+    )
 
 
 def test_kl_agrees_with_torch_distributions() -> None:
@@ -33,13 +40,22 @@ def test_kl_agrees_with_quadrature() -> None:
     posterior = gaussians()
     z = torch.linspace(-40, 40, 400_001, dtype=torch.float64)[:, None, None]
     q = torch.distributions.Normal(posterior.mean.double(), posterior.stddev.double())
-    p = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
-    integral = torch.trapezoid(q.log_prob(z).exp() * (q.log_prob(z) - p.log_prob(z)), z[:, 0, 0], dim=0)
-    torch.testing.assert_close(posterior.kl_to_standard_normal().double(), integral, atol=1e-5, rtol=1e-5)
+    p = torch.distributions.Normal(
+        torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    )
+    integral = torch.trapezoid(
+        q.log_prob(z).exp() * (q.log_prob(z) - p.log_prob(z)), z[:, 0, 0], dim=0
+    )
+    torch.testing.assert_close(
+        posterior.kl_to_standard_normal().double(), integral, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_kl_of_the_prior_is_zero() -> None:
-    assert DiagonalGaussian(torch.zeros(2, 3), torch.zeros(2, 3)).kl_to_standard_normal().abs().max() == 0
+    assert (
+        DiagonalGaussian(torch.zeros(2, 3), torch.zeros(2, 3)).kl_to_standard_normal().abs().max()
+        == 0
+    )
 
 
 def test_wild_log_variances_stay_finite() -> None:
@@ -50,12 +66,17 @@ def test_wild_log_variances_stay_finite() -> None:
 
 
 def test_reparameterised_samples_have_the_right_moments_and_gradients() -> None:
-    mean, log_variance = torch.full((200_000, 1), 2.0, requires_grad=True), torch.full((200_000, 1), math.log(0.25))
+    mean, log_variance = (
+        torch.full((200_000, 1), 2.0, requires_grad=True),
+        torch.full((200_000, 1), math.log(0.25)),
+    )
     torch.manual_seed(0)
     z = DiagonalGaussian(mean, log_variance).rsample()
-    assert z.mean().item() == pytest.approx(2.0, abs=0.01) and z.std().item() == pytest.approx(0.5, abs=0.01)
+    assert z.mean().item() == pytest.approx(2.0, abs=0.01) and z.std().item() == pytest.approx(
+        0.5, abs=0.01
+    )
     z.sum().backward()
-    assert mean.grad is not None and mean.grad.eq(1).all()      # dz/dmean = 1
+    assert mean.grad is not None and mean.grad.eq(1).all()  # dz/dmean = 1
 
 
 def test_bernoulli_log_prob_by_hand() -> None:
@@ -70,13 +91,17 @@ def test_gray_values_give_the_expectation_over_their_binarisation() -> None:
     torch.manual_seed(0)
     likelihood, gray = Bernoulli(torch.randn(1, 1, 4, 4)), torch.rand(1, 1, 4, 4)
     draws = likelihood.log_prob(torch.bernoulli(gray.expand(20_000, 1, 4, 4)))
-    assert likelihood.log_prob(gray).item() == pytest.approx(draws.mean().item(), abs=5 * draws.std().item() / 141)
+    assert likelihood.log_prob(gray).item() == pytest.approx(
+        draws.mean().item(), abs=5 * draws.std().item() / 141
+    )
 
 
 def test_bernoulli_sums_in_float32_under_bf16() -> None:
     logits = torch.full((1, 1, 28, 28), 0.3, dtype=torch.bfloat16)
     exact = 784 * torch.nn.functional.logsigmoid(logits[0, 0, 0, 0].double())
-    assert Bernoulli(logits).log_prob(torch.ones(1, 1, 28, 28)).item() == pytest.approx(exact.item(), rel=1e-5)
+    assert Bernoulli(logits).log_prob(torch.ones(1, 1, 28, 28)).item() == pytest.approx(
+        exact.item(), rel=1e-5
+    )
 
 
 def test_loss_at_weight_one_is_minus_the_elbo(model: MLPVAE) -> None:
@@ -90,8 +115,12 @@ def test_terms_stay_per_image_and_per_dimension(model: MLPVAE) -> None:
     assert terms.distortion.shape == (5,) and terms.kl.shape == (5, 3)
 
 
-def test_duplicating_every_image_leaves_the_loss_unchanged(model: MLPVAE, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)      # the same noise for an image and its copy
+def test_duplicating_every_image_leaves_the_loss_unchanged(
+    model: MLPVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch, "randn_like", torch.zeros_like
+    )  # the same noise for an image and its copy
     images = torch.rand(4, 1, 6, 6)
 
     def loss(batch: torch.Tensor) -> float:

@@ -41,9 +41,17 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
     infer_here(f"checkpoint={run}", "n=12")
     results, model = Path("results/run"), genmodels.load(run)
-    assert {path.name for path in results.iterdir()} == {"metrics.json", *(
-        f"{name}.{kind}" for name in catalogue.select("figures", None, FIGURES, model) for kind in ("png", "csv"))}
-    infer_here(f"checkpoint={run}", "figures=all", "metrics=[]", "n=12", "center=[1,2,-1,0]", "spread=0.1")
+    assert {path.name for path in results.iterdir()} == {
+        "metrics.json",
+        *(
+            f"{name}.{kind}"
+            for name in catalogue.select("figures", None, FIGURES, model)
+            for kind in ("png", "csv")
+        ),
+    }
+    infer_here(
+        f"checkpoint={run}", "figures=all", "metrics=[]", "n=12", "center=[1,2,-1,0]", "spread=0.1"
+    )
     for name in catalogue.select("figures", "all", FIGURES, model):
         picture = matplotlib.image.imread(results / f"{name}.png")
         assert picture.shape[0] > 150 and picture.shape[1] > 500 and picture[..., :3].std() > 0.02
@@ -59,10 +67,12 @@ def test_the_numbers_make_the_pictures(run: Path, infer_here: Callable) -> None:
     lines = table(Path("results/run/samples.csv"))
     z = torch.tensor([[float(line[f"z{dimension}"]) for dimension in range(4)] for line in lines])
     expected = genmodels.load(run).prior(5, 4.0, generator(3, "samples"))
-    torch.testing.assert_close(z, expected)     # which makes the pictures: test_contract
+    torch.testing.assert_close(z, expected)  # which makes the pictures: test_contract
     infer_here(f"checkpoint={run}", "n=5", "temperature=1", "figures=[samples]", "seed=3")
     colder = table(Path("results/run/samples.csv"))
-    assert z.shape == (5, 4) and float(colder[2]["z1"]) == pytest.approx(z[2, 1].item() / 2)    # a variance
+    assert z.shape == (5, 4) and float(colder[2]["z1"]) == pytest.approx(
+        z[2, 1].item() / 2
+    )  # a variance
 
 
 def test_traversals_are_sorted_by_kl(run: Path, infer_here: Callable, cache: Path) -> None:
@@ -74,50 +84,83 @@ def test_traversals_are_sorted_by_kl(run: Path, infer_here: Callable, cache: Pat
     assert sum(kl) == pytest.approx(likelihood.evaluate(genmodels.load(run), test)["rate"])
 
 
-def test_without_data_what_the_model_alone_can_make(run: Path, infer_here: Callable, tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch,
-                                                    caplog: pytest.LogCaptureFixture) -> None:
+def test_without_data_what_the_model_alone_can_make(
+    run: Path,
+    infer_here: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def gone(_: Path) -> None:
         raise ValueError("dataset.root=x: no files there")
 
     monkeypatch.setattr(datasets, "_decode_digits", gone)
     infer_here(f"checkpoint={run}", f"dataset.cache={tmp_path / 'empty'}")
     assert {path.stem for path in Path("results/run").iterdir()} == {
-        "samples", "temperature", "interpolation", "lineage", "rate_distortion"}
-    left_out = ("nearest, reconstructions, traversals, kl_per_dimension, aggregated_posterior, latent_grid, "
-                "latent_scatter, latent_atlas")
+        "samples",
+        "temperature",
+        "interpolation",
+        "lineage",
+        "rate_distortion",
+    }
+    left_out = (
+        "nearest, reconstructions, traversals, kl_per_dimension, aggregated_posterior, latent_grid, "
+        "latent_scatter, latent_atlas"
+    )
     assert f"left out figures {left_out}: dataset.root=x: no files there" in caplog.text
-    with pytest.raises(UserError, match=r"figures: reconstructions needs the data, but dataset\.root=x"):
-        infer_here(f"checkpoint={run}", f"dataset.cache={tmp_path / 'empty'}", "figures=[reconstructions]")
+    with pytest.raises(
+        UserError, match=r"figures: reconstructions needs the data, but dataset\.root=x"
+    ):
+        infer_here(
+            f"checkpoint={run}", f"dataset.cache={tmp_path / 'empty'}", "figures=[reconstructions]"
+        )
 
 
-@pytest.mark.parametrize(("override", "message"), [
-    ("figures=[sampels]", r"figures: sampels is none of samples, .* Did you mean samples\?"),
-    ("metrics=[fid]", "metrics: fid is none of elbo"), ("device=cuda:9", "device=cuda:9: torch sees")])
-def test_what_cannot_be_had_is_refused(override: str, message: str, run: Path, infer_here: Callable) -> None:
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("figures=[sampels]", r"figures: sampels is none of samples, .* Did you mean samples\?"),
+        ("metrics=[fid]", "metrics: fid is none of elbo"),
+        ("device=cuda:9", "device=cuda:9: torch sees"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    override: str, message: str, run: Path, infer_here: Callable
+) -> None:
     with pytest.raises(UserError, match=message):
         infer_here(f"checkpoint={run}", override)
     assert not Path("results").exists()
 
 
-def test_a_strangers_file_writes_nowhere_else(run: Path, infer_here: Callable, tmp_path: Path) -> None:
+def test_a_strangers_file_writes_nowhere_else(
+    run: Path, infer_here: Callable, tmp_path: Path
+) -> None:
     from genmodels import tensorfiles
+
     tensors, metadata = tensorfiles.load(run / "model.safetensors")
     evil = metadata["about"] | {"name": "../up"}
     tensorfiles.save(tmp_path / "evil.safetensors", tensors, metadata | {"about": evil})
     infer_here(f"checkpoint={tmp_path / 'evil.safetensors'}", "figures=[samples]", "metrics=[]")
-    assert [path.name for path in Path("results").iterdir()] == ["__up"] and not (tmp_path / "up").exists()
+    assert [path.name for path in Path("results").iterdir()] == ["__up"] and not (
+        tmp_path / "up"
+    ).exists()
     tensorfiles.save(tmp_path / "mute.safetensors", tensors, metadata | {"about": {"name": "x"}})
     with pytest.raises(UserError, match="does not say its choices, classes, settings, step"):
         infer_here(f"checkpoint={tmp_path / 'mute.safetensors'}")
 
 
 def test_a_catalogue_gives_what_suits() -> None:
-    entries = {"quick": Entry(print), "slow": Entry(print, slow=True), "encodes": Entry(print, needs="encode")}
+    entries = {
+        "quick": Entry(print),
+        "slow": Entry(print, slow=True),
+        "encodes": Entry(print, needs="encode"),
+    }
     assert list(catalogue.select("figures", None, entries, object())) == ["quick"]
     assert list(catalogue.select("figures", "all", entries, object())) == ["quick", "slow"]
     assert list(catalogue.select("figures", ["slow"], entries, object())) == ["slow"]
-    with pytest.raises(ValueError, match="figures: encodes cannot be had from a object, which can give quick, slow"):
+    with pytest.raises(
+        ValueError, match="figures: encodes cannot be had from a object, which can give quick, slow"
+    ):
         catalogue.select("figures", ["encodes"], entries, object())
 
 
@@ -126,7 +169,9 @@ def test_tiles_lie_where_they_should(channels: int) -> None:
     images = torch.arange(5).view(5, 1, 1, 1).expand(5, channels, 4, 6) / 255
     sheet = canvas.tile(images, columns=3)
     assert sheet.shape == (2 * 4 + 2, 3 * 6 + 2 * 2, channels)
-    assert sheet[0, 0, 0] == 0 and sheet[0, 8, 0] == 1 and sheet[6, 0, 0] == 3 and sheet[6, 8, 0] == 4
+    assert (
+        sheet[0, 0, 0] == 0 and sheet[0, 8, 0] == 1 and sheet[6, 0, 0] == 3 and sheet[6, 8, 0] == 4
+    )
     assert sheet[6:, 16:].min() == 255 and sheet[4:6].min() == 255
 
 
@@ -134,8 +179,16 @@ def test_tiles_lie_where_they_should(channels: int) -> None:
 def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> None:
     """Over several lines, which end where a part ends; the images are as large as over a short one."""
     dot = "\N{MIDDLE DOT}"
-    parts = ["fashion_mnist", "cvae_mlp", "32 latent dimensions", "objective free_bits",
-             "likelihood continuous_bernoulli", "KL weight 0.25 (cyclical)", "seed 0", "step 14070"]
+    parts = [
+        "fashion_mnist",
+        "cvae_mlp",
+        "32 latent dimensions",
+        "objective free_bits",
+        "likelihood continuous_bernoulli",
+        "KL weight 0.25 (cyclical)",
+        "seed 0",
+        "step 14070",
+    ]
 
     def drawn(caption: str) -> tuple[list[str], np.ndarray]:
         figure = canvas.image_table(torch.zeros(columns, 1, 8, 8), columns, "")
@@ -146,6 +199,10 @@ def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> 
     lines, pixels = drawn(f" {dot} ".join(parts))
     assert " ".join(lines) == f" {dot} ".join(parts) and len(lines) > 1
     assert all(line.endswith(f" {dot}") for line in lines[:-1])
-    below = pixels[np.flatnonzero((pixels == 0).any(axis=1))[-1] + 1:]      # the images are black, the caption is gray
+    below = pixels[
+        np.flatnonzero((pixels == 0).any(axis=1))[-1] + 1 :
+    ]  # the images are black, the caption is gray
     assert below.min() < 120 and below[:, -5:].min() == below[-2:].min() == 255
-    assert (pixels == 0).any(axis=1).sum() == pytest.approx((drawn("short")[1] == 0).any(axis=1).sum(), abs=3)
+    assert (pixels == 0).any(axis=1).sum() == pytest.approx(
+        (drawn("short")[1] == 0).any(axis=1).sum(), abs=3
+    )

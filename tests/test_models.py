@@ -15,8 +15,13 @@ from genmodels.models import blocks
 from genmodels.models.classifier import Classifier
 from genmodels.models.gan import GAN
 
-MODELS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml") if not issubclass(
-    get_object(composed("train", f"model={path.stem}").model._target_), Classifier))
+MODELS = sorted(
+    path.stem
+    for path in (ROOT / "conf/model").glob("*.yaml")
+    if not issubclass(
+        get_object(composed("train", f"model={path.stem}").model._target_), Classifier
+    )
+)
 VAES = [name for name in MODELS if "vae" in name]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 28, 20)]
 
@@ -75,7 +80,11 @@ def test_hidden_layers_are_normalised(name: str, norm: str) -> None:
     """All of them but the last of each network: it has scale and shift for each; an image's own layers are alike
     whatever else is in the batch, but for those over the batch."""
     model, _ = build(name, (1, 28, 28), f"model.norm={norm}", "model.widths=[8,16]")
-    kinds = {"batch": (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d), "layer": (torch.nn.GroupNorm,), "none": ()}[norm]
+    kinds = {
+        "batch": (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d),
+        "layer": (torch.nn.GroupNorm,),
+        "none": (),
+    }[norm]
     found = sum(isinstance(layer, kinds) for layer in model.modules())
     hidden = sum(isinstance(layer, torch.nn.ReLU) for layer in model.modules())
     assert found == (hidden if norm != "none" else 0) and hidden >= 4
@@ -92,10 +101,15 @@ def test_an_unknown_norm_is_refused() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_temperature_is_a_variance(name: str) -> None:
     model, _ = build(name, (1, 8, 8), "model.latent_dim=50")
-    noise = [model.prior(2000, temperature, torch.Generator().manual_seed(1)) for temperature in (0.0, 1.0, 4.0)]
+    noise = [
+        model.prior(2000, temperature, torch.Generator().manual_seed(1))
+        for temperature in (0.0, 1.0, 4.0)
+    ]
     assert noise[0].abs().max() == 0
     assert noise[1].var().item() == pytest.approx(1, abs=0.02)
-    torch.testing.assert_close(noise[2], 2 * noise[1])      # the same noise, twice the standard deviation
+    torch.testing.assert_close(
+        noise[2], 2 * noise[1]
+    )  # the same noise, twice the standard deviation
     with pytest.raises(ValueError, match="temperature=-1"):
         model.prior(1, -1)
 
@@ -108,22 +122,40 @@ def test_halving_and_doubling_any_side_are_inverse(side: int) -> None:
 
 def test_halvings() -> None:
     assert blocks.halvings(28, 3) == [28, 14, 7, 4]
-    with pytest.raises(ValueError, match="widths: 4 stages halve a side of 8 pixels too often: at most 3"):
+    with pytest.raises(
+        ValueError, match="widths: 4 stages halve a side of 8 pixels too often: at most 3"
+    ):
         blocks.halvings(8, 4)
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["model.latent_dim=0"], "latent_dim=0"), (["model.widths=[]"], "widths="), (["model.widths=[0]"], "widths=")])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.latent_dim=0"], "latent_dim=0"),
+        (["model.widths=[]"], "widths="),
+        (["model.widths=[0]"], "widths="),
+    ],
+)
 @pytest.mark.parametrize("name", VAES)
 def test_illegal_sizes_are_named(name: str, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(name, (1, 28, 28), *overrides)
 
 
-@pytest.mark.parametrize("target", [
-    "os.system", "genmodels.models.vae.torch.load", "genmodels.models.vae.nn.Linear",
-    "genmodels.models.blocks.halvings",
-    "genmodels.models.vae.Likelihood", "genmodels.trainers.vae.VAETrainer", "genmodels.models.nowhere.X", "VAE", ""])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "genmodels.models.vae.torch.load",
+        "genmodels.models.vae.nn.Linear",
+        "genmodels.models.blocks.halvings",
+        "genmodels.models.vae.Likelihood",
+        "genmodels.trainers.vae.VAETrainer",
+        "genmodels.models.nowhere.X",
+        "VAE",
+        "",
+    ],
+)
 def test_rebuild_calls_nothing_but_our_models(target: str) -> None:
     with pytest.raises(ValueError, match="_target_="):
         checkpoint.rebuild({"_target_": target})

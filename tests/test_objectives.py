@@ -25,10 +25,20 @@ from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
 
 OBJECTIVES = sorted(path.stem for path in (ROOT / "conf/objective").glob("*.yaml"))
-DISTORTION = torch.tensor([10.0, 20.0])                     # (B,)
-KL = torch.tensor([[1.0, 0.0, 3.0], [2.0, 0.2, 5.0]])       # (B, D): 4 and 7.2 nats; means 1.5, 0.1 and 4
+DISTORTION = torch.tensor([10.0, 20.0])  # (B,)
+KL = torch.tensor(
+    [[1.0, 0.0, 3.0], [2.0, 0.2, 5.0]]
+)  # (B, D): 4 and 7.2 nats; means 1.5, 0.1 and 4
 PI = partial(KLTarget, proportional=0.01, integral=0.001, weight_limits=[0.0, 100.0])
-TAMED = partial(GECO, distortion=None, share=0.5, measure=0.1, memory=0.0, speed=0.1, weight_limits=[0.01, 100.0])
+TAMED = partial(
+    GECO,
+    distortion=None,
+    share=0.5,
+    measure=0.1,
+    memory=0.0,
+    speed=0.1,
+    weight_limits=[0.01, 100.0],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +55,7 @@ def observe(objective: Objective, distortion: float, kl: float, progress: float 
 
 # Values by hand
 
+
 def test_elbo_by_hand() -> None:
     assert ELBO()(DISTORTION, KL, 0.5, 0.0).tolist() == pytest.approx([12.0, 23.6])
 
@@ -59,20 +70,28 @@ def test_free_bits_by_hand(weight: float, extra: float) -> None:
 def test_free_bits_have_no_gradient_below_the_floor() -> None:
     kl = KL.clone().requires_grad_()
     FreeBits(nats_per_dimension=0.5)(DISTORTION, kl, 3.0, 0.0).mean().backward()
-    assert kl.grad is not None and torch.equal(kl.grad, torch.tensor([[1.5, 0.0, 1.5]] * 2))    # weight / B, or none
+    assert kl.grad is not None and torch.equal(
+        kl.grad, torch.tensor([[1.5, 0.0, 1.5]] * 2)
+    )  # weight / B, or none
 
 
 def test_no_free_bits_are_the_elbo() -> None:
-    torch.testing.assert_close(FreeBits(0.0)(DISTORTION, KL, 2.0, 0.0).mean(), ELBO()(DISTORTION, KL, 2.0, 0.0).mean())
+    torch.testing.assert_close(
+        FreeBits(0.0)(DISTORTION, KL, 2.0, 0.0).mean(), ELBO()(DISTORTION, KL, 2.0, 0.0).mean()
+    )
 
 
-@pytest.mark.parametrize(("progress", "capacity"), [(0.0, 0.0), (0.1, 2.0), (0.25, 5.0), (0.5, 10.0), (1.0, 10.0)])
+@pytest.mark.parametrize(
+    ("progress", "capacity"), [(0.0, 0.0), (0.1, 2.0), (0.25, 5.0), (0.5, 10.0), (1.0, 10.0)]
+)
 def test_capacity_by_hand(progress: float, capacity: float) -> None:
     """C(t) rises over the first half; the batch's mean KL is 5.6."""
     objective = Capacity(capacity=10.0, rise=0.5)
     assert objective.plan(progress) == {"capacity": pytest.approx(capacity)}
     extra = 3 * abs(5.6 - capacity)
-    assert objective(DISTORTION, KL, 3.0, progress).tolist() == pytest.approx([10 + extra, 20 + extra], rel=1e-5)
+    assert objective(DISTORTION, KL, 3.0, progress).tolist() == pytest.approx(
+        [10 + extra, 20 + extra], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(("progress", "sign"), [(0.0, 1.0), (1.0, -1.0)])
@@ -85,17 +104,25 @@ def test_capacity_pushes_the_kl_towards_c_from_either_side(progress: float, sign
 def test_kl_target_by_hand() -> None:
     """Eq. 8 with errors -10 and +5: 0.001 * 10, then 0.001 * 5 of the sum, and 0.01 / (1 + e^error)."""
     objective = PI(target=20.0)
-    torch.testing.assert_close(objective(DISTORTION, KL, None, 0.0), DISTORTION)    # at the lower limit, 0
-    assert observe(objective, 80.0, 30.0) == pytest.approx(0.01 + 0.01 / (1 + math.exp(-10)), rel=1e-5)
-    assert observe(objective, 80.0, 15.0) == pytest.approx(0.005 + 0.01 / (1 + math.exp(5)), rel=1e-5)
+    torch.testing.assert_close(
+        objective(DISTORTION, KL, None, 0.0), DISTORTION
+    )  # at the lower limit, 0
+    assert observe(objective, 80.0, 30.0) == pytest.approx(
+        0.01 + 0.01 / (1 + math.exp(-10)), rel=1e-5
+    )
+    assert observe(objective, 80.0, 15.0) == pytest.approx(
+        0.005 + 0.01 / (1 + math.exp(5)), rel=1e-5
+    )
     weight = objective.multipliers()["kl_weight"]
-    torch.testing.assert_close(objective(DISTORTION, KL, None, 0.0), ELBO()(DISTORTION, KL, weight.item(), 0.0))
+    torch.testing.assert_close(
+        objective(DISTORTION, KL, None, 0.0), ELBO()(DISTORTION, KL, weight.item(), 0.0)
+    )
 
 
 def test_geco_by_hand() -> None:
     """The reference is 200 after a tenth of the run, the limit 100; at 120 log w falls by 0.1 * 20 / 200."""
     objective = TAMED()
-    assert observe(objective, 500.0, 0.0, progress=0.0) == pytest.approx(100)       # measuring
+    assert observe(objective, 500.0, 0.0, progress=0.0) == pytest.approx(100)  # measuring
     assert observe(objective, 200.0, 0.0, progress=0.1) == pytest.approx(1)
     assert observe(objective, 120.0, 0.0) == pytest.approx(math.exp(-0.01))
     expected = DISTORTION + math.exp(-0.01) * KL.sum(dim=1)
@@ -105,7 +132,9 @@ def test_geco_by_hand() -> None:
 def test_geco_with_a_limit_in_nats_measures_nothing() -> None:
     """Also below zero, where densities have their distortions: at -400 a limit of -500 is violated."""
     objective = TAMED(distortion=-500.0)
-    assert observe(objective, -400.0, 0.0, progress=0.0) == pytest.approx(math.exp(-0.1 * 100 / 500))
+    assert observe(objective, -400.0, 0.0, progress=0.0) == pytest.approx(
+        math.exp(-0.1 * 100 / 500)
+    )
 
 
 def test_geco_follows_the_moving_average() -> None:
@@ -126,6 +155,7 @@ def test_geco_multiplier_rises_while_the_constraint_is_violated_and_falls_after(
 
 # Controllers
 
+
 def plant(objective: Objective, kl: float, steps: int, lag: float = 0.02) -> list[float]:
     """The KL over the steps of a model that comes to 12 / w nats, slowly, and never below 0.1 or above 300."""
     seen = []
@@ -140,7 +170,10 @@ def plant(objective: Objective, kl: float, steps: int, lag: float = 0.02) -> lis
 @pytest.mark.parametrize("target", [6.0, 25.0])
 def test_the_controller_brings_a_plant_to_its_set_point(target: float) -> None:
     seen = plant(PI(target=target), kl=0.0, steps=6000)
-    assert seen[-1] == pytest.approx(target, rel=0.01) and max(seen[-500:]) - min(seen[-500:]) < 0.05 * target
+    assert (
+        seen[-1] == pytest.approx(target, rel=0.01)
+        and max(seen[-500:]) - min(seen[-500:]) < 0.05 * target
+    )
 
 
 @pytest.mark.parametrize(("stuck", "freed", "limit"), [(0.0, 50.0, 0.0), (50.0, 0.0, 2.0)])
@@ -151,7 +184,9 @@ def test_the_controller_does_not_wind_up(stuck: float, freed: float, limit: floa
     for _ in range(10_000):
         held = observe(objective, 0.0, stuck)
     assert held == limit
-    assert abs(observe(objective, 0.0, freed) - limit) == pytest.approx(0.001 * abs(20 - freed), rel=1e-4)
+    assert abs(observe(objective, 0.0, freed) - limit) == pytest.approx(
+        0.001 * abs(20 - freed), rel=1e-4
+    )
 
 
 def test_multipliers_that_were_logged_do_not_move_with_the_state() -> None:
@@ -161,19 +196,28 @@ def test_multipliers_that_were_logged_do_not_move_with_the_state() -> None:
         assert observe(objective, 200.0, 80.0) != before == logged.item()
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: FreeBits(-1.0), "nats_per_dimension=-1"), (lambda: FreeBits(math.inf), "nats_per_dimension=inf"),
-    (lambda: Capacity(-1.0, 0.5), "capacity=-1"), (lambda: Capacity(25.0, 0.0), "rise=0"),
-    (lambda: Capacity(25.0, 1.5), "rise=1.5"), (lambda: PI(target=0.0), "target=0"),
-    (lambda: PI(target=1.0, integral=0.0), "integral=0"),
-    (lambda: PI(target=1.0, proportional=-1.0), "proportional=-1"),
-    (lambda: PI(target=1.0, weight_limits=[2.0, 1.0]), "weight_limits=.*two finite numbers"),
-    (lambda: PI(target=1.0, weight_limits=[1.0]), "weight_limits="),
-    (lambda: TAMED(weight_limits=[0.0, 1.0]), "weight_limits="), (lambda: TAMED(distortion=0.0), "distortion=0"),
-    (lambda: TAMED(share=1.0), "share=1"), (lambda: TAMED(measure=0.0), "measure=0"),
-    (lambda: TAMED(memory=1.0), "memory=1"), (lambda: TAMED(speed=0.0), "speed=0"),
-    (lambda: batch_normed(mean_batch_norm=0.0), "mean_batch_norm=0"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FreeBits(-1.0), "nats_per_dimension=-1"),
+        (lambda: FreeBits(math.inf), "nats_per_dimension=inf"),
+        (lambda: Capacity(-1.0, 0.5), "capacity=-1"),
+        (lambda: Capacity(25.0, 0.0), "rise=0"),
+        (lambda: Capacity(25.0, 1.5), "rise=1.5"),
+        (lambda: PI(target=0.0), "target=0"),
+        (lambda: PI(target=1.0, integral=0.0), "integral=0"),
+        (lambda: PI(target=1.0, proportional=-1.0), "proportional=-1"),
+        (lambda: PI(target=1.0, weight_limits=[2.0, 1.0]), "weight_limits=.*two finite numbers"),
+        (lambda: PI(target=1.0, weight_limits=[1.0]), "weight_limits="),
+        (lambda: TAMED(weight_limits=[0.0, 1.0]), "weight_limits="),
+        (lambda: TAMED(distortion=0.0), "distortion=0"),
+        (lambda: TAMED(share=1.0), "share=1"),
+        (lambda: TAMED(measure=0.0), "measure=0"),
+        (lambda: TAMED(memory=1.0), "memory=1"),
+        (lambda: TAMED(speed=0.0), "speed=0"),
+        (lambda: batch_normed(mean_batch_norm=0.0), "mean_batch_norm=0"),
+    ],
+)
 def test_illegal_knobs_are_named(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
@@ -189,29 +233,56 @@ def test_every_objective_trains_and_shows_its_weight(choice: str, train_here: Tr
     folder = train_here(*SMALL, f"objective={choice}", "max_steps=20", "evaluate_every=20")
     lines = [line["train"] for line in rows(folder) if "train" in line]
     for line in lines:
-        assert line["elbo"] == pytest.approx(-line["distortion"] - line["kl"], rel=1e-4)    # at weight 1, the raw KL
+        assert line["elbo"] == pytest.approx(
+            -line["distortion"] - line["kl"], rel=1e-4
+        )  # at weight 1, the raw KL
         assert 0 <= line["kl_weight"] < 100.001
-    assert lines[-1]["distortion"] < lines[0]["distortion"] and summary(folder)["status"] == "finished"
+    assert (
+        lines[-1]["distortion"] < lines[0]["distortion"] and summary(folder)["status"] == "finished"
+    )
     found = trained_states(folder)["trainer"]["objective"]
-    assert bool(found) == instantiate(composed("train", f"objective={choice}").objective).finds_weight
+    assert (
+        bool(found) == instantiate(composed("train", f"objective={choice}").objective).finds_weight
+    )
 
 
 @pytest.mark.parametrize("choice", ["kl_target", "geco"])
-def test_resume_of_what_has_state_is_exact(choice: str, train_resumed: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_of_what_has_state_is_exact(
+    choice: str, train_resumed: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped between two rows, within and after GECO's measuring."""
     monkeypatch.setattr("genmodels.trainers.loop.LOG_ROWS", 8)
     train_resumed(*SMALL, f"objective={choice}", "max_steps=30", "evaluate_every=30", stops=[2, 17])
 
 
 def trainer_of(objective: Objective, **options: Any) -> VAETrainer:
-    updater = partial(Updater, batch_size=4, lr=0.001, warmup_steps=0, lr_end=0.0, betas=(0.9, 0.99), weight_decay=0.0,
-                      clip_norm=1.0, ema_images=10, precision="fp32")
-    return VAETrainer(batch_normed(), updater=updater, objective=objective, binarise=None,
-                      **{"kl_schedule": constant} | options)
+    updater = partial(
+        Updater,
+        batch_size=4,
+        lr=0.001,
+        warmup_steps=0,
+        lr_end=0.0,
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+        clip_norm=1.0,
+        ema_images=10,
+        precision="fp32",
+    )
+    return VAETrainer(
+        batch_normed(),
+        updater=updater,
+        objective=objective,
+        binarise=None,
+        **{"kl_schedule": constant} | options,
+    )
 
 
 def test_plan_and_logged_weights_do_not_contradict() -> None:
-    assert trainer_of(Capacity(10.0, 0.5), kl_weight=3.0).plan(1, 4).keys() == {"kl_weight", "capacity", "lr"}
+    assert trainer_of(Capacity(10.0, 0.5), kl_weight=3.0).plan(1, 4).keys() == {
+        "kl_weight",
+        "capacity",
+        "lr",
+    }
     assert trainer_of(PI(target=1.0), kl_weight=None).plan(1, 4).keys() == {"lr"}
 
 
@@ -223,9 +294,12 @@ def test_a_state_of_another_objective_is_left_alone() -> None:
 
 # What is refused and what is named
 
+
 @pytest.mark.parametrize("objective", [PI(target=1.0), TAMED()])
 def test_a_weight_that_would_not_be_used_is_refused(objective: Objective) -> None:
-    with pytest.raises(ValueError, match=r"^kl_weight=3: must be left out .* which finds it itself"):
+    with pytest.raises(
+        ValueError, match=r"^kl_weight=3: must be left out .* which finds it itself"
+    ):
         trainer_of(objective, kl_weight=3)
 
 
@@ -235,19 +309,34 @@ def test_a_weight_that_is_needed_is_asked_for() -> None:
 
 
 def test_a_recipe_with_a_weight_is_refused_by_name(train_here: Train) -> None:
-    with pytest.raises(UserError, match=r"^kl_weight=0\.1: must be left out \(~kl_weight\) with GECO"):
+    with pytest.raises(
+        UserError, match=r"^kl_weight=0\.1: must be left out \(~kl_weight\) with GECO"
+    ):
         train_here("experiment=pictures", "dataset=digits", "model.widths=[8]", "objective=geco")
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["objective=geco", "kl_weight=3"], "kl_weight: no setting of objective=geco: The least KL"),
-    (["-m", "objective=elbo,geco", "kl_weight=3"], "kl_weight: no setting of objective=geco: "),
-    (["objective=kl_target", "kl_schedule=cosine"], "kl_schedule: no setting of objective=kl_target: "),
-    (["objective=kl_target", "kl_schedule.warmup=1"], "kl_schedule.warmup: no setting of objective=kl_target: "),
-    (["objective=geco", "kl_wieght=3"], "kl_wieght: unknown setting. Did you mean"),
-])
-def test_a_setting_that_a_choice_does_without(arguments: list[str], message: str,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["objective=geco", "kl_weight=3"],
+            "kl_weight: no setting of objective=geco: The least KL",
+        ),
+        (["-m", "objective=elbo,geco", "kl_weight=3"], "kl_weight: no setting of objective=geco: "),
+        (
+            ["objective=kl_target", "kl_schedule=cosine"],
+            "kl_schedule: no setting of objective=kl_target: ",
+        ),
+        (
+            ["objective=kl_target", "kl_schedule.warmup=1"],
+            "kl_schedule.warmup: no setting of objective=kl_target: ",
+        ),
+        (["objective=geco", "kl_wieght=3"], "kl_wieght: unknown setting. Did you mean"),
+    ],
+)
+def test_a_setting_that_a_choice_does_without(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The words of the door for what Hydra refuses, with the choice that is the reason."""
     monkeypatch.setattr("sys.argv", ["train.py", *arguments])
     overrides = [word.replace("elbo,", "") for word in arguments if word != "-m"]
@@ -256,25 +345,42 @@ def test_a_setting_that_a_choice_does_without(arguments: list[str], message: str
     assert doors._explain(caught.value, "train").startswith(message)
 
 
-@pytest.mark.parametrize(("objective", "name", "words"), [
-    ("elbo", "digits-vae-linear-kl1-seed0-", "KL weight 1 (linear)"),
-    ("capacity", "digits-vae-capacity-late-kl1-seed0-", "objective capacity \N{MIDDLE DOT} KL weight 1 (late)"),
-    ("geco", "digits-vae-geco-seed0-", "objective geco \N{MIDDLE DOT} seed 0"),
-])
-def test_names_and_captions_claim_no_weight_that_is_not_used(objective: str, name: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("objective", "name", "words"),
+    [
+        ("elbo", "digits-vae-linear-kl1-seed0-", "KL weight 1 (linear)"),
+        (
+            "capacity",
+            "digits-vae-capacity-late-kl1-seed0-",
+            "objective capacity \N{MIDDLE DOT} KL weight 1 (late)",
+        ),
+        ("geco", "digits-vae-geco-seed0-", "objective geco \N{MIDDLE DOT} seed 0"),
+    ],
+)
+def test_names_and_captions_claim_no_weight_that_is_not_used(
+    objective: str, name: str, words: str
+) -> None:
     settings = config.record(composed("train", f"objective={objective}"))
     choices = settings.pop("choices")
     assert config.run_name(settings, choices)[:-6] == name
-    assert words in config.caption({"settings": config.numbers(settings), "choices": choices}, step=1)
+    assert words in config.caption(
+        {"settings": config.numbers(settings), "choices": choices}, step=1
+    )
     assert settings["trainer"]["kl_weight"] == settings.get("kl_weight")
 
 
 # BatchNorm on the posterior mean
 
+
 def batch_normed(latent_dim: int = 3, mean_batch_norm: float | None = 0.6) -> MLPVAE:
     torch.manual_seed(0)
-    return MLPVAE(image_shape=(1, 6, 6), latent_dim=latent_dim, widths=[64], likelihood=BernoulliLikelihood(),
-                  mean_batch_norm=mean_batch_norm)
+    return MLPVAE(
+        image_shape=(1, 6, 6),
+        latent_dim=latent_dim,
+        widths=[64],
+        likelihood=BernoulliLikelihood(),
+        mean_batch_norm=mean_batch_norm,
+    )
 
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
@@ -285,9 +391,13 @@ def test_batch_norm_bounds_the_kl_from_below(latent_dim: int, precision: torch.d
     model.mean_norm.shift.data.fill_(0.5)
     with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
         posterior = model.encode(images)
-    assert (posterior.kl_to_standard_normal().mean(dim=0) >= (0.6**2 + 0.5**2) / 2 * 0.9999).all()      # (D,)
+    assert (
+        posterior.kl_to_standard_normal().mean(dim=0) >= (0.6**2 + 0.5**2) / 2 * 0.9999
+    ).all()  # (D,)
     assert posterior.mean.dtype == torch.float32
-    torch.testing.assert_close(posterior.mean.std(dim=0, correction=0), torch.full((latent_dim,), 0.6))
+    torch.testing.assert_close(
+        posterior.mean.std(dim=0, correction=0), torch.full((latent_dim,), 0.6)
+    )
 
 
 def test_no_optimizer_gets_below_the_bound() -> None:
@@ -326,20 +436,34 @@ def test_batch_norm_has_a_gradient_to_its_shift_and_none_to_its_scale() -> None:
     model = batch_normed()
     terms = elbo_terms(model, torch.rand(5, 1, 6, 6))
     (-terms.elbo).mean().backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.any() for parameter in model.parameters()
+    )
     assert [name for name, _ in model.mean_norm.named_parameters()] == ["shift"]
 
 
 def test_without_batch_norm_a_model_has_the_states_it_always_had() -> None:
-    assert all(name.startswith(("encoder.", "decoder.")) for name in batch_normed(mean_batch_norm=None).state_dict())
+    assert all(
+        name.startswith(("encoder.", "decoder."))
+        for name in batch_normed(mean_batch_norm=None).state_dict()
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_batch_norm_trains_and_averages(precision: str, train_here: Train) -> None:
     """At weight 30 the averaged model keeps the bound in evaluation too, with running statistics averaged alike."""
-    folder = train_here(*SMALL, "model.mean_batch_norm=0.6", "kl_weight=30", "kl_schedule=constant", "max_steps=150",
-                        "evaluate_every=150", f"precision={precision}")
+    folder = train_here(
+        *SMALL,
+        "model.mean_batch_norm=0.6",
+        "kl_weight=30",
+        "kl_schedule=constant",
+        "max_steps=150",
+        "evaluate_every=150",
+        f"precision={precision}",
+    )
     assert 0.95 < summary(folder)["metrics"]["test"]["rate"] / (4 * 0.6**2 / 2) < 1.5
     average = genmodels.load(folder).mean_norm.state_dict()
     trained = trained_states(folder)["trainer"]["updater"]["model"]
-    assert 0 < abs(average["running_variance"] / trained["mean_norm.running_variance"] - 1).max() < 0.5
+    assert (
+        0 < abs(average["running_variance"] / trained["mean_norm.running_variance"] - 1).max() < 0.5
+    )

@@ -7,10 +7,16 @@ from genmodels import hardware, randomness
 
 
 def test_seeds_are_functions_and_differ() -> None:
-    seeds = {randomness.derive_seed(seed, stream, step) for seed in range(20) for stream in ("train", "data order")
-             for step in range(50)}
+    seeds = {
+        randomness.derive_seed(seed, stream, step)
+        for seed in range(20)
+        for stream in ("train", "data order")
+        for step in range(50)
+    }
     assert len(seeds) == 2000 and all(0 <= number < 2**32 for number in seeds)
-    assert randomness.derive_seed(0, "train", 3) == randomness.derive_seed(0, "train", 3) == 546149966
+    assert (
+        randomness.derive_seed(0, "train", 3) == randomness.derive_seed(0, "train", 3) == 546149966
+    )
 
 
 def test_reseeding_repeats_the_numbers() -> None:
@@ -29,9 +35,18 @@ def test_a_generator_of_its_own_leaves_the_global_one() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-@pytest.mark.parametrize(("able", "expected"), [
-    ({}, "fp32"), ({"avx512_vnni": True}, "fp32"), ({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16")])
-def test_precision_follows_the_processor(able: dict, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({}, "fp32"),
+        ({"avx512_vnni": True}, "fp32"),
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx512_bf16": True}, "bf16"),
+    ],
+)
+def test_precision_follows_the_processor(
+    able: dict, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     assert hardware.choose_precision("auto", torch.device("cpu")) == expected
     assert hardware.choose_precision("fp32", torch.device("cpu")) == "fp32"

@@ -23,10 +23,16 @@ def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_commands_are_legal() -> None:
-    commands = re.findall(r"^(?:python|pip install uv && uv run) ?(train|infer)\.py ?([^#\n]*)", README, re.MULTILINE)
+    commands = re.findall(
+        r"^(?:python|pip install uv && uv run) ?(train|infer)\.py ?([^#\n]*)", README, re.MULTILINE
+    )
     assert len(commands) >= 7
     for door, arguments in commands:
-        overrides = [word.split(",")[0] if "=[" not in word else word for word in arguments.split() if word[0] != "-"]
+        overrides = [
+            word.split(",")[0] if "=[" not in word else word
+            for word in arguments.split()
+            if word[0] != "-"
+        ]
         legal.check(composed(door, *overrides), door)
 
 

@@ -23,7 +23,15 @@ from genmodels.legal import UserError
 from genmodels.report.influence import influence
 from genmodels.sweeps import FractionSweeper, SweepFolder
 
-SWEEP = [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, "max_steps=60", "evaluate_every=10", "seed=0,1,2"]
+SWEEP = [
+    sys.executable,
+    str(ROOT / "train.py"),
+    "-m",
+    *SMALL,
+    "max_steps=60",
+    "evaluate_every=10",
+    "seed=0,1,2",
+]
 
 
 def command(folder: Path, cache: Path, *overrides: str) -> list[str]:
@@ -33,10 +41,15 @@ def command(folder: Path, cache: Path, *overrides: str) -> list[str]:
 def table(folder: Path) -> list[dict[str, str]]:
     """report.csv without what the clock says."""
     with open(folder / "report.csv", newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
-@pytest.mark.parametrize(("levels", "points"), [([2] * 6, 12), ([2] * 7, 12), ([2, 3, 4], 12), ([2, 1, 3], 5)])
+@pytest.mark.parametrize(
+    ("levels", "points"), [([2] * 6, 12), ([2] * 7, 12), ([2, 3, 4], 12), ([2, 1, 3], 5)]
+)
 def test_a_fraction_is_balanced_and_tells_effects_apart(levels: list[int], points: int) -> None:
     found = fraction(levels, points)
     assert found.shape == (points, len(levels)) and (found == fraction(levels, points)).all()
@@ -44,7 +57,7 @@ def test_a_fraction_is_balanced_and_tells_effects_apart(levels: list[int], point
         assert np.ptp(np.bincount(column, minlength=count)) <= 1
     effects = np.concatenate([contrasts(column) for column in found.T], axis=1)
     assert np.linalg.matrix_rank(effects) == sum(levels) - len(levels)
-    if points % 4 == 0 and set(levels) == {2}:      # nearly orthogonal
+    if points % 4 == 0 and set(levels) == {2}:  # nearly orthogonal
         assert np.abs(np.corrcoef(found.T) - np.eye(len(levels))).max() <= 1 / 3 + 1e-9
 
 
@@ -52,10 +65,14 @@ def test_influence_is_right_on_a_fraction() -> None:
     """12 of 128 points, two seeds: effects of 3, 1 and 0 in standard deviations' ratio 9 : 1 : 0 of the variance."""
     points = np.repeat(fraction([2] * 7, 12), 2, axis=0)
     noise = np.random.default_rng(0).normal(0, 0.05, len(points))
-    found = influence({f"knob{index}": column.tolist() for index, column in enumerate(points.T)},
-                      (3 * points[:, 0] + points[:, 1] + noise).tolist())
+    found = influence(
+        {f"knob{index}": column.tolist() for index, column in enumerate(points.T)},
+        (3 * points[:, 0] + points[:, 1] + noise).tolist(),
+    )
     assert found is not None
-    assert len(found.warnings) == 1 and found.warnings[0].startswith("12 of 128 combinations were tried")
+    assert len(found.warnings) == 1 and found.warnings[0].startswith(
+        "12 of 128 combinations were tried"
+    )
     shares = [share.value for share in found.knobs.values()]
     assert shares[0] == pytest.approx(0.9, abs=0.08) and shares[1] == pytest.approx(0.1, abs=0.05)
     assert max(shares[2:]) < 0.01
@@ -69,7 +86,7 @@ def jobs(arguments: Sequence[str], **options: object) -> list[list[str]]:
         launched.extend(overrides)
         return [SimpleNamespace(return_value=None) for _ in overrides]
 
-    sweeper = FractionSweeper(**options)    # type: ignore[arg-type]
+    sweeper = FractionSweeper(**options)  # type: ignore[arg-type]
     sweeper.launcher = SimpleNamespace(launch=launch)
     sweeper.sweep(list(arguments))
     return launched
@@ -81,9 +98,14 @@ def test_the_fraction_sweeper_runs_each_point_with_every_seed() -> None:
     assert len(found) == 8 == len(set(map(tuple, found)))
     assert [job[-1] for job in found] == ["seed=0", "seed=1"] * 4
     assert all("dataset=digits" in job for job in found)
-    for assignment in ("lr=0.3", "lr=0.4", "model=a", "model.widths=[1,2]"):     # the command line's lr
+    for assignment in (
+        "lr=0.3",
+        "lr=0.4",
+        "model=a",
+        "model.widths=[1,2]",
+    ):  # the command line's lr
         assert sum(assignment in job for job in found) == 4
-    assert len(jobs(["lr=0.1,0.2", "model=a,b"], points=4)) == 4        # the whole grid
+    assert len(jobs(["lr=0.1,0.2", "model=a,b"], points=4)) == 4  # the whole grid
     with pytest.raises(UserError, match=r"hydra.sweeper.points=3: must be an integer >= 4"):
         jobs([], points=3, params=knobs)
     with pytest.raises(UserError, match=r"hydra.sweeper.points=many: must be an integer"):
@@ -93,8 +115,10 @@ def test_the_fraction_sweeper_runs_each_point_with_every_seed() -> None:
 def sweep_folder(*overrides: str) -> str:
     """Where a sweep by this command goes."""
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("train", overrides=[word.split(",")[0] for word in overrides], return_hydra_config=True)
-    cfg.hydra.overrides.task = list(overrides)      # which compose itself refuses
+        cfg = compose(
+            "train", overrides=[word.split(",")[0] for word in overrides], return_hydra_config=True
+        )
+    cfg.hydra.overrides.task = list(overrides)  # which compose itself refuses
     SweepFolder().on_multirun_start(cfg)
     assert cfg.hydra.overrides.hydra[-1] == f"hydra.sweep.dir={cfg.hydra.sweep.dir}"
     return str(cfg.hydra.sweep.dir)
@@ -105,33 +129,64 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
     assert re.fullmatch(r"multirun/digits-vae-kl_weight-seed-[0-9a-f]{6}", name)
     assert name == sweep_folder("seed=0,1,2", "kl_weight=0,1,30", "device=cpu")
     assert name != sweep_folder("kl_weight=0,1", "seed=0,1", "lr=0.1")
-    assert re.fullmatch(r"multirun/digits-kl_weight-model-[0-9a-f]{6}",
-                        sweep_folder("kl_weight=0,1", "model=vae,cvae"))
-    assert re.fullmatch(r"multirun/mnist-vae-ablation_vae-seed-[0-9a-f]{6}",
-                        sweep_folder("experiment=ablation_vae", "seed=0,1"))
+    assert re.fullmatch(
+        r"multirun/digits-kl_weight-model-[0-9a-f]{6}",
+        sweep_folder("kl_weight=0,1", "model=vae,cvae"),
+    )
+    assert re.fullmatch(
+        r"multirun/mnist-vae-ablation_vae-seed-[0-9a-f]{6}",
+        sweep_folder("experiment=ablation_vae", "seed=0,1"),
+    )
 
 
 @pytest.mark.slow
 def test_a_fraction_of_a_grid_by_the_real_command(tmp_path: Path, cache: Path) -> None:
     """Four of eight points, by the sweeper's own file; its report tells all three settings."""
-    subprocess.run([sys.executable, str(ROOT / "train.py"), "-m", *SMALL, "max_steps=6", "evaluate_every=6",
-                    "hydra/sweeper=fraction", "hydra.sweeper.points=4", "kl_schedule=constant,linear",
-                    "lr=0.001,0.004", "trainer.updater.ema_images=0,50000", f"hydra.sweep.dir={tmp_path / 'sweep'}",
-                    f"dataset.cache={cache}"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            "-m",
+            *SMALL,
+            "max_steps=6",
+            "evaluate_every=6",
+            "hydra/sweeper=fraction",
+            "hydra.sweeper.points=4",
+            "kl_schedule=constant,linear",
+            "lr=0.001,0.004",
+            "trainer.updater.ema_images=0,50000",
+            f"hydra.sweep.dir={tmp_path / 'sweep'}",
+            f"dataset.cache={cache}",
+        ],
+        check=True,
+        capture_output=True,
+    )
     found = table(tmp_path / "sweep")
     assert len(found) == 4 and {row["status"] for row in found} == {"finished"}
-    assert all(len({row[name] for row in found}) == 2 for name in ("kl_schedule", "lr", "trainer.updater.ema_images"))
+    assert all(
+        len({row[name] for row in found}) == 2
+        for name in ("kl_schedule", "lr", "trainer.updater.ema_images")
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("launcher", "killed_at"), [("basic", 3), ("joblib", 2)])     # checkpoints
-def test_a_killed_sweep_ends_as_one_that_was_not(launcher: str, killed_at: int, tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize(("launcher", "killed_at"), [("basic", 3), ("joblib", 2)])  # checkpoints
+def test_a_killed_sweep_ends_as_one_that_was_not(
+    launcher: str, killed_at: int, tmp_path: Path, cache: Path
+) -> None:
     """In its third job, one after the other; in its first two, side by side, which may outlive the sweep a while."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(whole, cache, f"hydra/launcher={launcher}"), check=True, capture_output=True)
+    subprocess.run(
+        command(whole, cache, f"hydra/launcher={launcher}"), check=True, capture_output=True
+    )
     again = command(killed, cache, f"hydra/launcher={launcher}")
-    with open(tmp_path / "log", "w") as log, subprocess.Popen(again, stdout=log, stderr=log) as sweep:
-        wait_for(lambda: len(list(killed.glob("*/checkpoint.pt"))) >= killed_at, sweep, tmp_path / "log")
+    with (
+        open(tmp_path / "log", "w") as log,
+        subprocess.Popen(again, stdout=log, stderr=log) as sweep,
+    ):
+        wait_for(
+            lambda: len(list(killed.glob("*/checkpoint.pt"))) >= killed_at, sweep, tmp_path / "log"
+        )
         sweep.kill()
     assert not (killed / "report.csv").exists()
     done = subprocess.run(again, check=True, capture_output=True, text=True)
@@ -148,15 +203,22 @@ def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path, cache: Path
     whole, preempted = tmp_path / "whole", tmp_path / "preempted"
     options = ["hydra/launcher=submitit_local", "seed=0", "max_steps=400", "evaluate_every=200"]
     subprocess.run(command(whole, cache, *options), check=True, capture_output=True)
-    with open(tmp_path / "log", "w") as log, subprocess.Popen(
-            command(preempted, cache, *options), stdout=log, stderr=log) as sweep:
+    with (
+        open(tmp_path / "log", "w") as log,
+        subprocess.Popen(command(preempted, cache, *options), stdout=log, stderr=log) as sweep,
+    ):
         wait_for(lambda: list(preempted.glob("*/metrics.jsonl")), sweep, tmp_path / "log")
-        for job in subprocess.run(["pgrep", "-f", f"_submit {preempted}"], capture_output=True, text=True,
-                                  check=True).stdout.split():
+        for job in subprocess.run(
+            ["pgrep", "-f", f"_submit {preempted}"], capture_output=True, text=True, check=True
+        ).stdout.split():
             os.kill(int(job), signal.SIGUSR2)
         assert sweep.wait(120) == 0
     said = "".join(path.read_text() for path in preempted.glob(".submitit/*/*.out"))
-    assert "SIGUSR2: saving after this step" in said and "Requeued job" in said and "resuming at step" in said
+    assert (
+        "SIGUSR2: saving after this step" in said
+        and "Requeued job" in said
+        and "resuming at step" in said
+    )
     assert table(preempted) == table(whole) and len(table(whole)) == 1
 
 

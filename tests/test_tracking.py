@@ -28,8 +28,12 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def records(offline: Path) -> dict[str, list[dict]]:
     """What a run left for wandb, by kind of record."""
-    shown = subprocess.run([str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(offline)],
-                           capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(offline)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     found: dict[str, list[dict]] = {}
     for line in map(json.loads, shown.splitlines()):
         found.setdefault(line["type"], []).append(line.get(line["type"], {}))
@@ -38,25 +42,46 @@ def records(offline: Path) -> dict[str, list[dict]]:
 
 def test_offline_runs_are_kept_and_change_nothing(train_here: Callable) -> None:
     plain = train_here(*OPTIONS, folder="plain")
-    tracked = train_here(*OPTIONS, "wandb.mode=offline", "wandb.tags=[a,b]", "wandb.group=g", "wandb.notes=why",
-                         folder="tracked")
+    tracked = train_here(
+        *OPTIONS,
+        "wandb.mode=offline",
+        "wandb.tags=[a,b]",
+        "wandb.group=g",
+        "wandb.notes=why",
+        folder="tracked",
+    )
     assert same(weights(plain), weights(tracked)) and rows(plain) == rows(tracked)
     assert "wandb" not in {path.name for path in plain.iterdir()}
     (offline,) = (tracked / "wandb").glob("offline-run-*")
     assert offline.name.endswith(summary(tracked)["wandb_id"])
     found = records(offline)
     (run,) = found["run"]
-    assert (run["run_group"], run["tags"], run["job_type"], run["notes"]) == ("g", ["a", "b"], "train", "why")
-    assert run["config"]["update"]["model"] == "vae_mlp" and run["config"]["update"]["model.latent_dim"] == 4
-    assert [(metric["glob_name"], metric["step_metric"]) for metric in found["metric"]] == [("*", "step")]
+    assert (run["run_group"], run["tags"], run["job_type"], run["notes"]) == (
+        "g",
+        ["a", "b"],
+        "train",
+        "why",
+    )
+    assert (
+        run["config"]["update"]["model"] == "vae_mlp"
+        and run["config"]["update"]["model.latent_dim"] == 4
+    )
+    assert [(metric["glob_name"], metric["step_metric"]) for metric in found["metric"]] == [
+        ("*", "step")
+    ]
     assert [end["exit_code"] for end in found["exit"]] == [0]
     rows_of = [entry["item"] for entry in found["history"]]
     assert [row["step"] for row in rows_of if "validation/elbo" in row] == [3, 6]
     assert [row["samples.caption"] for row in rows_of if "samples.caption" in row] == [
-        "samples at step 3", "samples at step 6"]
+        "samples at step 3",
+        "samples at step 6",
+    ]
     final = {key: value for entry in found["summary"] for key, value in entry["update"].items()}
     assert final["metrics/test/elbo"] == summary(tracked)["metrics"]["test"]["elbo"]
-    assert final["verdict/label"] == summary(tracked)["verdict"]["label"] and final["status"] == "finished"
+    assert (
+        final["verdict/label"] == summary(tracked)["verdict"]["label"]
+        and final["status"] == "finished"
+    )
 
 
 def test_a_finished_run_is_sent_to_wandb_once(train_here: Callable) -> None:
@@ -71,11 +96,14 @@ def test_a_finished_run_is_sent_to_wandb_once(train_here: Callable) -> None:
     items = [entry["item"] for entry in found["history"]]
     assert [item["step"] for item in items if "samples.caption" in item] == [3, 6]
     assert [item["validation/elbo"] for item in items if "validation/elbo" in item] == [
-        row["validation"]["elbo"] for row in before if "validation" in row]
+        row["validation"]["elbo"] for row in before if "validation" in row
+    ]
     assert [end["exit_code"] for end in found["exit"]] == [0] and found["artifact"]
 
 
-def test_under_an_agent_the_id_is_its_own(train_here: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_an_agent_the_id_is_its_own(
+    train_here: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
     assert config.wandb_id("before") == "before"
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
@@ -83,8 +111,12 @@ def test_under_an_agent_the_id_is_its_own(train_here: Callable, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("fault", ["init", "log", "finish"])
-def test_a_failing_wandb_costs_a_warning(fault: str, train_here: Callable, monkeypatch: pytest.MonkeyPatch,
-                                         caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_wandb_costs_a_warning(
+    fault: str,
+    train_here: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("wandb is broken")
 
@@ -96,9 +128,10 @@ def test_a_failing_wandb_costs_a_warning(fault: str, train_here: Callable, monke
     assert caplog.text.count("wandb: mirroring ended (RuntimeError: wandb is broken)") == 1
 
 
-def test_online_without_key_or_network_goes_offline(train_here: Callable, monkeypatch: pytest.MonkeyPatch,
-                                                    caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")     # nobody listens there
+def test_online_without_key_or_network_goes_offline(
+    train_here: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     start = time.perf_counter()
     folder = train_here(*OPTIONS, "wandb.mode=online", "wandb.timeout=3")
@@ -107,8 +140,9 @@ def test_online_without_key_or_network_goes_offline(train_here: Callable, monkey
     assert "wandb:" in caplog.text
 
 
-def test_a_hanging_wandb_is_left_behind(train_here: Callable, monkeypatch: pytest.MonkeyPatch,
-                                        caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hanging_wandb_is_left_behind(
+    train_here: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     release = threading.Event()
     monkeypatch.setattr(wandb, "init", lambda **_: release.wait(60))
     folder = train_here(*OPTIONS, "wandb.mode=offline", "wandb.timeout=0.5")
@@ -116,43 +150,64 @@ def test_a_hanging_wandb_is_left_behind(train_here: Callable, monkeypatch: pytes
     assert summary(folder)["status"] == "finished" and "not done after 0.5 s" in caplog.text
 
 
-def test_the_run_id_is_kept_for_resume(train_here: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_id_is_kept_for_resume(
+    train_here: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from genmodels.trainers.vae import VAETrainer
+
     update = VAETrainer.update
 
     def failing(self: VAETrainer, batch: object, step: int, total: int) -> dict:
         if step == 4:
             raise RuntimeError
-        return update(self, batch, step, total)     # type: ignore[arg-type]
+        return update(self, batch, step, total)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(Exception, match="RuntimeError"):
         patch.setattr(VAETrainer, "update", failing)
         train_here(*OPTIONS, "wandb.mode=offline")
     first = summary(Path("run"))
     (offline,) = Path("run/wandb").glob("offline-run-*")
-    assert [end["exit_code"] for end in records(offline)["exit"]] == [1]    # which wandb shows as failed
+    assert [end["exit_code"] for end in records(offline)["exit"]] == [
+        1
+    ]  # which wandb shows as failed
     train_here(*OPTIONS, "wandb.mode=offline")
     assert summary(Path("run"))["wandb_id"] == first["wandb_id"]
     assert len(list(Path("run/wandb").glob(f"offline-run-*-{first['wandb_id']}"))) >= 1
 
 
-@pytest.mark.parametrize(("setting", "variable", "expected"), [
-    (None, None, None), (None, "offline", "offline"), (None, "disabled", None), ("online", "offline", "online"),
-    ("disabled", "online", None)])
-def test_mode(setting: str | None, variable: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("setting", "variable", "expected"),
+    [
+        (None, None, None),
+        (None, "offline", "offline"),
+        (None, "disabled", None),
+        ("online", "offline", "online"),
+        ("disabled", "online", None),
+    ],
+)
+def test_mode(
+    setting: str | None, variable: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if variable:
         monkeypatch.setenv("WANDB_MODE", variable)
     assert config.wandb_mode(setting) == expected
 
 
 def test_flatten() -> None:
-    assert flatten({"step": 1, "validation": {"elbo": -2.0}}) == {"step": 1, "validation/elbo": -2.0}
+    assert flatten({"step": 1, "validation": {"elbo": -2.0}}) == {
+        "step": 1,
+        "validation/elbo": -2.0,
+    }
 
 
 def test_rows_are_strict_json(tmp_path: Path) -> None:
     from genmodels.tracking import Run
+
     with Run(tmp_path) as run:
         run.row(1, {"train": {"loss": float("nan")}})
         logging.getLogger("genmodels").warning("hello")
-    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "train": {"loss": None}}
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
+        "step": 1,
+        "train": {"loss": None},
+    }
     assert "WARNING hello" in (tmp_path / "train.log").read_text()

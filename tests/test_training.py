@@ -28,13 +28,26 @@ Train = Callable[..., Path]
 def test_what_a_run_leaves(train_here: Train) -> None:
     folder = train_here(*SMALL, "max_steps=20", "evaluate_every=10", "kl_weight=0.5", figures=True)
     names = {path.name for path in folder.iterdir()}
-    assert names >= {"config.yaml", "metrics.jsonl", "summary.json", "checkpoint.pt", "model.safetensors", "figures",
-                     "train.log"}
+    assert names >= {
+        "config.yaml",
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoint.pt",
+        "model.safetensors",
+        "figures",
+        "train.log",
+    }
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["kl_weight"] == 0.5 and config["trainer"]["kl_weight"] == 0.5
     assert config["model"]["image_shape"] == [1, 28, 28] and config["precision"] in ("fp32", "bf16")
-    assert config["choices"] == {"dataset": "digits", "model": "vae_mlp", "kl_schedule": "linear", "objective": "elbo",
-                                 "likelihood": "bernoulli", "trainer": "vae"}
+    assert config["choices"] == {
+        "dataset": "digits",
+        "model": "vae_mlp",
+        "kl_schedule": "linear",
+        "objective": "elbo",
+        "likelihood": "bernoulli",
+        "trainer": "vae",
+    }
     done = summary(folder)
     assert done["status"] == "finished" and done["step"] == 20
     assert torch.__version__.startswith(done["provenance"]["torch"])
@@ -46,12 +59,21 @@ def test_what_a_run_leaves(train_here: Train) -> None:
     assert [line["step"] for line in lines if "train" in line] == list(range(1, 21))
     assert [line["step"] for line in lines if "validation" in line] == [10, 20]
     first = next(line for line in lines if "train" in line)["train"]
-    assert first["loss"] == pytest.approx(first["distortion"])      # the linear schedule begins at weight 0
+    assert first["loss"] == pytest.approx(
+        first["distortion"]
+    )  # the linear schedule begins at weight 0
     assert lines[-1]["test"] == done["metrics"]["test"]
     figures = {path.name for path in (folder / "figures").iterdir()}
-    assert figures >= {"samples-00000010.png", "samples-00000010.npz", "reconstructions-00000020.png",
-                       *(f"{name}.{kind}" for name in select("figures", None, FIGURES, genmodels.load(folder))
-                         for kind in ("png", "csv"))}
+    assert figures >= {
+        "samples-00000010.png",
+        "samples-00000010.npz",
+        "reconstructions-00000020.png",
+        *(
+            f"{name}.{kind}"
+            for name in select("figures", None, FIGURES, genmodels.load(folder))
+            for kind in ("png", "csv")
+        ),
+    }
     assert genmodels.load(folder).latent_dim == 4
 
 
@@ -64,12 +86,16 @@ def test_a_checkpoint_holds_no_paths_of_this_machine(train_here: Train, tmp_path
 @pytest.mark.parametrize("stop", [1, 13, 20, 29])
 def test_resume_is_exact(stop: int, train_resumed: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run stopped after any step, also within an epoch and between two rows, ends as if it had not been stopped."""
-    monkeypatch.setattr("genmodels.trainers.loop.LOG_ROWS", 8)      # a row every fourth step
-    halved = train_resumed(*SMALL, "max_steps=30", "evaluate_every=10", "checkpoint_every=10", stops=[stop])
+    monkeypatch.setattr("genmodels.trainers.loop.LOG_ROWS", 8)  # a row every fourth step
+    halved = train_resumed(
+        *SMALL, "max_steps=30", "evaluate_every=10", "checkpoint_every=10", stops=[stop]
+    )
     assert summary(halved)["status"] == "finished"
 
 
-def test_rows_beyond_the_checkpoint_are_written_again(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_beyond_the_checkpoint_are_written_again(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that dies without a word after step 17: its rows 11 to 17 are cut, and the half-written one."""
     options = [*SMALL, "max_steps=20", "checkpoint_every=10"]
     whole = train_here(*options, folder="whole")
@@ -92,7 +118,9 @@ def test_rows_beyond_the_checkpoint_are_written_again(train_here: Train, monkeyp
     assert "error" not in summary(died)
 
 
-def test_a_run_killed_after_its_test_row_writes_it_once(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_killed_after_its_test_row_writes_it_once(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = [*SMALL, "max_steps=4"]
     whole = train_here(*options, folder="whole")
 
@@ -108,36 +136,53 @@ def test_a_run_killed_after_its_test_row_writes_it_once(train_here: Train, monke
 
 def test_looking_changes_nothing(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """How often a run evaluates, draws, saves and logs leaves the weights bit-identical."""
-    often = train_here(*SMALL, "max_steps=20", "evaluate_every=1", "checkpoint_every=3", folder="often")
+    often = train_here(
+        *SMALL, "max_steps=20", "evaluate_every=1", "checkpoint_every=3", folder="often"
+    )
     monkeypatch.setattr("genmodels.trainers.loop.LOG_ROWS", 2)
-    seldom = train_here(*SMALL, "max_steps=20", "evaluate_every=20", "checkpoint_every=20", folder="seldom")
+    seldom = train_here(
+        *SMALL, "max_steps=20", "evaluate_every=20", "checkpoint_every=20", folder="seldom"
+    )
     assert same(trained_states(often)["trainer"], trained_states(seldom)["trainer"])
 
 
 def test_another_seed_gives_other_weights_but_the_same_test(train_here: Train) -> None:
-    one, other = (train_here(*SMALL, "max_steps=5", f"seed={seed}", folder=str(seed)) for seed in (0, 1))
+    one, other = (
+        train_here(*SMALL, "max_steps=5", f"seed={seed}", folder=str(seed)) for seed in (0, 1)
+    )
     assert not same(weights(one), weights(other))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Updater, "update", lambda self, *arguments: torch.zeros(()))      # the weights stay
-        same_start = [train_here(*SMALL, "max_steps=2", f"lr={lr}", folder=f"lr{lr}") for lr in (0.1, 0.2)]
+        patch.setattr(
+            Updater, "update", lambda self, *arguments: torch.zeros(())
+        )  # the weights stay
+        same_start = [
+            train_here(*SMALL, "max_steps=2", f"lr={lr}", folder=f"lr{lr}") for lr in (0.1, 0.2)
+        ]
     assert summary(same_start[0])["metrics"] == summary(same_start[1])["metrics"]
 
 
-def test_a_finished_run_returns_at_once(train_here: Train, monkeypatch: pytest.MonkeyPatch,
-                                        caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_run_returns_at_once(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = train_here(*SMALL, "max_steps=3")
     before = (folder / "model.safetensors").stat().st_mtime_ns
     monkeypatch.setattr(VAETrainer, "update", None)
     train_here(*SMALL, "max_steps=3")
-    assert "is finished" in caplog.text and (folder / "model.safetensors").stat().st_mtime_ns == before
+    assert (
+        "is finished" in caplog.text and (folder / "model.safetensors").stat().st_mtime_ns == before
+    )
 
 
 def test_other_settings_in_the_same_folder_are_refused(train_here: Train) -> None:
     folder = train_here(*SMALL, "max_steps=3")
     before = (folder / "model.safetensors").read_bytes()
-    with pytest.raises(UserError, match=r"holds a run with other settings: kl_weight \(1 there, 3 now\)"):
+    with pytest.raises(
+        UserError, match=r"holds a run with other settings: kl_weight \(1 there, 3 now\)"
+    ):
         train_here(*SMALL, "max_steps=3", "kl_weight=3")
-    assert (folder / "model.safetensors").read_bytes() == before and summary(folder)["status"] == "finished"
+    assert (folder / "model.safetensors").read_bytes() == before and summary(folder)[
+        "status"
+    ] == "finished"
     killed = summary(folder) | {"status": "running"}
     (folder / "summary.json").write_text(json.dumps(killed))
     with pytest.raises(UserError, match="other settings"):
@@ -151,17 +196,23 @@ def test_other_settings_in_the_same_folder_are_refused(train_here: Train) -> Non
 
 def test_two_runs_in_one_folder_are_refused(train_here: Train, tmp_path: Path) -> None:
     from filelock import FileLock
+
     (tmp_path / "run").mkdir()
-    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="another process is training in this"):
+    with (
+        FileLock(tmp_path / "run" / ".lock"),
+        pytest.raises(UserError, match="another process is training in this"),
+    ):
         train_here(*SMALL, "max_steps=3")
 
 
-def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(tmp_path: Path,
-                                                             caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """As a worker of a killed sweep does for a while, when the sweep is repeated."""
     from filelock import FileLock
 
     from genmodels.tracking import Run
+
     caplog.set_level("INFO")
     held = threading.Event()
 
@@ -181,7 +232,8 @@ def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(tmp_path: Path,
 
 
 def test_a_batch_systems_launcher_gets_its_signal_when_the_run_is_saved(
-        train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard = []
 
     def queue_again(number: int, _: object) -> None:
@@ -204,8 +256,9 @@ def test_a_batch_systems_launcher_gets_its_signal_when_the_run_is_saved(
 
 
 @pytest.mark.parametrize("where", ["lr", "weights"])
-def test_a_loss_that_is_not_finite_stops_the_run(where: str, train_here: Train,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(
+    where: str, train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message names step, term and remedy; weights and checkpoints stay finite."""
     options = [*SMALL, "max_steps=40", "checkpoint_every=1"]
     if where == "lr":
@@ -216,7 +269,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(where: str, train_here: Train,
         def poisoned(self: VAETrainer, batch: object, step: int, total: int) -> dict:
             if step == 7:
                 next(self.model.parameters()).data[0] = float("nan")
-            return update(self, batch, step, total)     # type: ignore[arg-type]
+            return update(self, batch, step, total)  # type: ignore[arg-type]
+
         monkeypatch.setattr(VAETrainer, "update", poisoned)
     with pytest.raises(UserError, match=r"^step \d+: \w+ is not finite \(.*Try a smaller lr than"):
         train_here(*options)
@@ -229,8 +283,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(where: str, train_here: Train,
 
 def test_a_run_starts_from_another(train_here: Train) -> None:
     first = train_here(*SMALL, "max_steps=5", folder="first")
-    train_here(*SMALL, "max_steps=1", "lr=1e-9", "trainer.updater.weight_decay=0.5", f"init_from={first}",
-               folder="second")
+    train_here(
+        *SMALL,
+        "max_steps=1",
+        "lr=1e-9",
+        "trainer.updater.weight_decay=0.5",
+        f"init_from={first}",
+        folder="second",
+    )
     for name, value in weights(first).items():
         torch.testing.assert_close(weights(Path("second"))[name], value, atol=0.05, rtol=0.05)
     groups = trained_states(Path("second"))["trainer"]["updater"]["optimizer"]["param_groups"]
@@ -240,15 +300,27 @@ def test_a_run_starts_from_another(train_here: Train) -> None:
 
 
 def test_preview_draws_and_trains_nothing(train_here: Train) -> None:
-    folder = train_here(*SMALL, "kl_schedule=cyclical", "kl_weight=4", "preview=true", "max_steps=80")
+    folder = train_here(
+        *SMALL, "kl_schedule=cyclical", "kl_weight=4", "preview=true", "max_steps=80"
+    )
     assert {path.name for path in folder.iterdir()} == {"figures"}
     lines = [line.split(",") for line in (folder / "figures/preview.csv").read_text().splitlines()]
     assert lines[0] == ["step", "kl_weight", "lr"] and len(lines) == 81
     assert max(float(line[1]) for line in lines[1:]) == 4
 
 
-@pytest.mark.parametrize("override", ["precision=bf16", "deterministic=true", "kl_weight=0", "model=vae",
-                                      "trainer.updater.betas=[0,0.99]", "model.norm=batch", "model.norm=layer"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "precision=bf16",
+        "deterministic=true",
+        "kl_weight=0",
+        "model=vae",
+        "trainer.updater.betas=[0,0.99]",
+        "model.norm=batch",
+        "model.norm=layer",
+    ],
+)
 def test_other_ways_to_compute(override: str, train_here: Train) -> None:
     small = [] if override == "model=vae" else SMALL
     done = summary(train_here(*small, "max_steps=3", override, figures=True))
@@ -259,7 +331,9 @@ def test_other_ways_to_compute(override: str, train_here: Train) -> None:
 def test_quality_after_two_epochs(train_here: Train) -> None:
     """A silent loss of quality fails here. Measured over seeds 0, 1, 2: -142.8, -138.9, -140.7; a collapsed model has
     -165, an untrained one -545."""
-    done = summary(train_here("model=vae_mlp", "batch_size=4", "epochs=2", "lr=0.001", "kl_schedule=constant"))
+    done = summary(
+        train_here("model=vae_mlp", "batch_size=4", "epochs=2", "lr=0.001", "kl_schedule=constant")
+    )
     assert -150 < done["metrics"]["validation"]["elbo"] < -90
     assert done["metrics"]["validation"]["rate"] > 3
 
@@ -283,8 +357,18 @@ def test_each_term_has_its_own_mean() -> None:
 def test_the_average_follows_with_the_stated_half_life() -> None:
     """Weights that jump from 0 to 1 and stay: after one half-life the average is 1/2, after two 3/4."""
     network = torch.nn.Linear(1, 1, bias=False)
-    updater = Updater(network, batch_size=10, lr=1e-12, warmup_steps=0, lr_end=0.0, betas=(0.9, 0.99),
-                      weight_decay=0.0, clip_norm=1.0, ema_images=200, precision="fp32")
+    updater = Updater(
+        network,
+        batch_size=10,
+        lr=1e-12,
+        warmup_steps=0,
+        lr_end=0.0,
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+        clip_norm=1.0,
+        ema_images=200,
+        precision="fp32",
+    )
     network.weight.data.zero_()
     step = 0
     for value, expected in [(0.0, 0.0), (1.0, 0.5), (1.0, 0.75)]:

@@ -21,14 +21,30 @@ from typing import IO, Any, NamedTuple
 from genmodels.files import naming
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
-COMPRESSIONS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-MAX_RATIO = 30              # bytes unpacked for each byte of the archive (idx files: 5; bombs: 1,000 and more)
-SLACK = 10 * 2**20          # bytes that any archive may unpack to
-MAX_MEMBERS = 500_000       # CelebA has 202,599
+COMPRESSIONS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+MAX_RATIO = 30  # bytes unpacked for each byte of the archive (idx files: 5; bombs: 1,000 and more)
+SLACK = 10 * 2**20  # bytes that any archive may unpack to
+MAX_MEMBERS = 500_000  # CelebA has 202,599
 CHUNK = 2**20
 
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
-          NotImplementedError, UnicodeError, ValueError, IndexError, KeyError, OverflowError)
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    UnicodeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    OverflowError,
+)
 
 
 class RefusedArchiveError(ValueError):
@@ -37,8 +53,8 @@ class RefusedArchiveError(ValueError):
 
 class _Member(NamedTuple):
     name: str
-    kind: str                   # "file", "folder", or what else it is, which is refused
-    content: IO[bytes] | None   # of a file
+    kind: str  # "file", "folder", or what else it is, which is refused
+    content: IO[bytes] | None  # of a file
 
 
 def is_archive(path: Path) -> bool:
@@ -73,8 +89,10 @@ class _Limited:
         data = self._stream.read(min(size, self.room + 1))
         self.room -= len(data)
         if self.room < 0:
-            raise RefusedArchiveError(f"{self._archive}: refused: it unpacks to more than {MAX_RATIO} times its size: "
-                                      "a bomb")
+            raise RefusedArchiveError(
+                f"{self._archive}: refused: it unpacks to more than {MAX_RATIO} times its size: "
+                "a bomb"
+            )
         return data
 
 
@@ -91,9 +109,11 @@ def _write(archive: Path, folder: Path, wanted: str) -> list[PurePosixPath]:
     except RefusedArchiveError:
         raise
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise RefusedArchiveError(f"{archive}: refused: one name is given twice ({error.filename})") from None
+        raise RefusedArchiveError(
+            f"{archive}: refused: one name is given twice ({error.filename})"
+        ) from None
     except (OSError, *BROKEN) as error:
-        if isinstance(error, OSError) and error.errno is not None:      # the disk's, not the archive's
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
             raise
         raise RefusedArchiveError(f"{archive}: damaged ({type(error).__name__}: {error})") from None
     return written
@@ -106,7 +126,9 @@ def _members(archive: Path) -> Iterator[_Member]:
     is_tar = ".tar" in archive.suffixes or archive.suffix == ".tgz"
     with open(archive, "rb") as file:
         start = file.read(5)
-    opener = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
+    opener = next(
+        (opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None
+    )
     if opener is None and not is_tar:
         raise RefusedArchiveError(f"{archive}: refused: it is no archive")
     with opener(archive) if opener else open(archive, "rb") as stream:
@@ -118,11 +140,21 @@ def _members(archive: Path) -> Iterator[_Member]:
 
 
 def _tar_members(stream: IO[bytes]) -> Iterator[_Member]:
-    kinds = {tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link",
-             tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device", tarfile.FIFOTYPE: "pipe"}
+    kinds = {
+        tarfile.DIRTYPE: "folder",
+        tarfile.SYMTYPE: "symbolic link",
+        tarfile.LNKTYPE: "hard link",
+        tarfile.CHRTYPE: "device",
+        tarfile.BLKTYPE: "device",
+        tarfile.FIFOTYPE: "pipe",
+    }
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for entry in tar:
-            kind = "file" if entry.isreg() and not entry.issparse() else kinds.get(entry.type, "special file")
+            kind = (
+                "file"
+                if entry.isreg() and not entry.issparse()
+                else kinds.get(entry.type, "special file")
+            )
             yield _Member(entry.name, kind, tar.extractfile(entry) if kind == "file" else None)
 
 
@@ -134,7 +166,9 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             if info.is_dir():
                 yield _Member(info.filename, "folder", None)
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                yield _Member(info.filename, "symbolic link" if stat.S_ISLNK(mode) else "special file", None)
+                yield _Member(
+                    info.filename, "symbolic link" if stat.S_ISLNK(mode) else "special file", None
+                )
             else:
                 limited: Any
                 with zipped.open(info) as content:
@@ -153,8 +187,12 @@ def _safe(archive: Path, member: _Member) -> PurePosixPath:
         reason = "has an absolute path"
     elif ".." in name.parts:
         reason = "leads out of the folder"
-    elif (any(ord(character) < 32 for character in member.name) or (member.kind == "file" and not name.parts)
-          or any(len(part.encode(errors="replace")) > 255 for part in name.parts) or len(member.name) > 1000):
+    elif (
+        any(ord(character) < 32 for character in member.name)
+        or (member.kind == "file" and not name.parts)
+        or any(len(part.encode(errors="replace")) > 255 for part in name.parts)
+        or len(member.name) > 1000
+    ):
         reason = "has no proper name"
     if reason:
         raise RefusedArchiveError(f"{archive}: refused: its member {member.name!r:.200} {reason}")

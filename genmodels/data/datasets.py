@@ -26,21 +26,75 @@ from genmodels.data.sources import Decoded, ImageSource
 from genmodels.errors import require
 
 DIGITS = tuple(string.digits)
-FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-MERGED = tuple(string.digits + string.ascii_uppercase + "abdefghnqrt")  # other small letters count as capital ones
-EMNIST = {"byclass": tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase), "bymerge": MERGED,
-          "balanced": MERGED, "letters": tuple(string.ascii_lowercase), "digits": DIGITS, "mnist": DIGITS}
-CELEBA_CROP = 148   # of 178x218 pixels, as Larsen et al. 2016 and most after them
+MERGED = tuple(
+    string.digits + string.ascii_uppercase + "abdefghnqrt"
+)  # other small letters count as capital ones
+EMNIST = {
+    "byclass": tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase),
+    "bymerge": MERGED,
+    "balanced": MERGED,
+    "letters": tuple(string.ascii_lowercase),
+    "digits": DIGITS,
+    "mnist": DIGITS,
+}
+CELEBA_CROP = 148  # of 178x218 pixels, as Larsen et al. 2016 and most after them
 GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 CELEBA_ATTRIBUTES = (
-    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
-    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
-    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes",
-    "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling",
-    "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
-    "Wearing_Necktie", "Young")
+    "5_o_Clock_Shadow",
+    "Arched_Eyebrows",
+    "Attractive",
+    "Bags_Under_Eyes",
+    "Bald",
+    "Bangs",
+    "Big_Lips",
+    "Big_Nose",
+    "Black_Hair",
+    "Blond_Hair",
+    "Blurry",
+    "Brown_Hair",
+    "Bushy_Eyebrows",
+    "Chubby",
+    "Double_Chin",
+    "Eyeglasses",
+    "Goatee",
+    "Gray_Hair",
+    "Heavy_Makeup",
+    "High_Cheekbones",
+    "Male",
+    "Mouth_Slightly_Open",
+    "Mustache",
+    "Narrow_Eyes",
+    "No_Beard",
+    "Oval_Face",
+    "Pale_Skin",
+    "Pointy_Nose",
+    "Receding_Hairline",
+    "Rosy_Cheeks",
+    "Sideburns",
+    "Smiling",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "Wearing_Earrings",
+    "Wearing_Hat",
+    "Wearing_Lipstick",
+    "Wearing_Necklace",
+    "Wearing_Necktie",
+    "Young",
+)
 
 
 def digits(*, cache: str) -> ImageSource:
@@ -50,18 +104,27 @@ def digits(*, cache: str) -> ImageSource:
 
 def mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
     """MNIST (LeCun et al. 1998): 60,000 + 10,000 handwritten digits, from `root`/MNIST/raw."""
-    return _idx_set("MNIST", ImageSpec("mnist", (1, 28, 28), DIGITS), Files(root, download, keep_raw, cache))
+    return _idx_set(
+        "MNIST", ImageSpec("mnist", (1, 28, 28), DIGITS), Files(root, download, keep_raw, cache)
+    )
 
 
 def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
     """Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 articles of clothing, from `root`/FashionMNIST/raw."""
-    return _idx_set("FashionMNIST", ImageSpec("fashion_mnist", (1, 28, 28), FASHION),
-                    Files(root, download, keep_raw, cache))
+    return _idx_set(
+        "FashionMNIST",
+        ImageSpec("fashion_mnist", (1, 28, 28), FASHION),
+        Files(root, download, keep_raw, cache),
+    )
 
 
 def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
     """Kuzushiji-MNIST (Clanuwat et al. 2018): 60,000 + 10,000 cursive hiragana of ten kinds, from `root`/KMNIST/raw."""
-    return _idx_set("KMNIST", ImageSpec("kmnist", (1, 28, 28), KUZUSHIJI), Files(root, download, keep_raw, cache))
+    return _idx_set(
+        "KMNIST",
+        ImageSpec("kmnist", (1, 28, 28), KUZUSHIJI),
+        Files(root, download, keep_raw, cache),
+    )
 
 
 def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
@@ -74,27 +137,46 @@ def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str)
 
     def read(dataset: Any, root: str, _: Path) -> Decoded:
         images, labels, test_from = _read_idx(dataset, root, split=split)
-        first = 1 if split == "letters" else 0                              # their labels count from 1
-        return Decoded(images.mT.contiguous(), labels - first, test_from)   # the files hold columns for rows
+        first = 1 if split == "letters" else 0  # their labels count from 1
+        return Decoded(
+            images.mT.contiguous(), labels - first, test_from
+        )  # the files hold columns for rows
 
     published = Published(
-        "EMNIST", "EMNIST/raw", _idx_names(f"emnist-{split}-train", f"emnist-{split}-test"),
-        lambda dataset: [Resource("gzip.zip", [dataset.url], dataset.md5)], read, wanted=f"gzip/emnist-{split}-*.gz")
-    return published.source(ImageSpec(f"emnist_{split}", (1, 28, 28), EMNIST[split]),
-                            Files(root, download, keep_raw, cache))
+        "EMNIST",
+        "EMNIST/raw",
+        _idx_names(f"emnist-{split}-train", f"emnist-{split}-test"),
+        lambda dataset: [Resource("gzip.zip", [dataset.url], dataset.md5)],
+        read,
+        wanted=f"gzip/emnist-{split}-*.gz",
+    )
+    return published.source(
+        ImageSpec(f"emnist_{split}", (1, 28, 28), EMNIST[split]),
+        Files(root, download, keep_raw, cache),
+    )
 
 
 def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
     """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour photographs at 32x32, from `root`/cifar-10-batches-py."""
+
     def read(dataset: Any, root: str, _: Path) -> Decoded:
         train, test = (dataset(root, train=part) for part in (True, False))
         images = torch.from_numpy(np.concatenate([train.data, test.data])).permute(0, 3, 1, 2)
-        return Decoded(images.contiguous(), torch.tensor(train.targets + test.targets), test_from=len(train))
+        return Decoded(
+            images.contiguous(), torch.tensor(train.targets + test.targets), test_from=len(train)
+        )
 
     names = ("batches.meta", *(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
-    published = Published("CIFAR10", ".", [f"cifar-10-batches-py/{name}" for name in names],
-                          lambda dataset: [Resource(dataset.filename, [dataset.url], dataset.tgz_md5)], read)
-    return published.source(ImageSpec("cifar10", (3, 32, 32), CIFAR10), Files(root, download, keep_raw, cache))
+    published = Published(
+        "CIFAR10",
+        ".",
+        [f"cifar-10-batches-py/{name}" for name in names],
+        lambda dataset: [Resource(dataset.filename, [dataset.url], dataset.tgz_md5)],
+        read,
+    )
+    return published.source(
+        ImageSpec("cifar10", (3, 32, 32), CIFAR10), Files(root, download, keep_raw, cache)
+    )
 
 
 def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
@@ -104,32 +186,50 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
     has only 1,020 pictures.
     """
     from torchvision.datasets import Flowers102  # 2 s; it knows the names of the classes
+
     how = _squares(side, 3)
 
     def resources(dataset: Any) -> list[Resource]:
-        return [Resource(name, [dataset._download_url_prefix + name], md5) for name, md5 in dataset._file_dict.values()]
+        return [
+            Resource(name, [dataset._download_url_prefix + name], md5)
+            for name, md5 in dataset._file_dict.values()
+        ]
 
     def read(dataset: Any, root: str, workspace: Path) -> Decoded:
         parts = [dataset(root, split=part, loader=how.read) for part in ("train", "val", "test")]
         order = pictures.shuffled(sum(map(len, parts)))
         return Decoded(*_decode_union(parts, order, how.shape, workspace), test_from=None)
 
-    published = Published("Flowers102", "flowers-102", ["jpg", "imagelabels.mat", "setid.mat"], resources, read)
-    return published.source(ImageSpec("flowers", how.shape, tuple(Flowers102.classes)),
-                            Files(root, download, keep_raw, cache), how=str(how))
+    published = Published(
+        "Flowers102", "flowers-102", ["jpg", "imagelabels.mat", "setid.mat"], resources, read
+    )
+    return published.source(
+        ImageSpec("flowers", how.shape, tuple(Flowers102.classes)),
+        Files(root, download, keep_raw, cache),
+        how=str(how),
+    )
 
 
-def celeba(*, side: int, attribute: str | None, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
+def celeba(
+    *, side: int, attribute: str | None, root: str, download: bool, keep_raw: bool, cache: str
+) -> ImageSource:
     """CelebA (Liu et al. 2015): 202,599 aligned faces, the centred 148x148 pixels resized to `side`.
 
     From `root`/celeba. attribute: one of the 40, such as Smiling; there are then two classes, without it and with it.
     """
-    require(attribute in (None, *CELEBA_ATTRIBUTES), "attribute", attribute,
-            f"null or one of {', '.join(CELEBA_ATTRIBUTES)}")
+    require(
+        attribute in (None, *CELEBA_ATTRIBUTES),
+        "attribute",
+        attribute,
+        f"null or one of {', '.join(CELEBA_ATTRIBUTES)}",
+    )
     how = _squares(side, 3)
 
     def resources(dataset: Any) -> list[Resource]:
-        return [Resource(name, [GOOGLE_DRIVE.format(number)], md5) for number, md5, name in dataset.file_list]
+        return [
+            Resource(name, [GOOGLE_DRIVE.format(number)], md5)
+            for number, md5, name in dataset.file_list
+        ]
 
     def face(image: Any) -> np.ndarray:
         left, top = (image.width - CELEBA_CROP) // 2, (image.height - CELEBA_CROP) // 2
@@ -139,20 +239,40 @@ def celeba(*, side: int, attribute: str | None, root: str, download: bool, keep_
         return int(attributes[CELEBA_ATTRIBUTES.index(attribute)]) if attribute else -1
 
     def read(dataset: Any, root: str, workspace: Path) -> Decoded:
-        parts = [dataset(root, split=part, transform=face, target_transform=label)
-                 for part in ("train", "valid", "test")]
+        parts = [
+            dataset(root, split=part, transform=face, target_transform=label)
+            for part in ("train", "valid", "test")
+        ]
         images, labels = _decode_union(parts, range(sum(map(len, parts))), how.shape, workspace)
         return Decoded(images, labels, test_from=len(parts[0]) + len(parts[1]))
 
-    needs = ["img_align_celeba", "list_attr_celeba.txt", "identity_CelebA.txt", "list_bbox_celeba.txt",
-             "list_landmarks_align_celeba.txt", "list_eval_partition.txt"]
+    needs = [
+        "img_align_celeba",
+        "list_attr_celeba.txt",
+        "identity_CelebA.txt",
+        "list_bbox_celeba.txt",
+        "list_landmarks_align_celeba.txt",
+        "list_eval_partition.txt",
+    ]
     classes = () if attribute is None else (f"not {attribute}", attribute)
     return Published("CelebA", "celeba", needs, resources, read).source(
-        ImageSpec("celeba", how.shape, classes), Files(root, download, keep_raw, cache), how=f"{how} {attribute}")
+        ImageSpec("celeba", how.shape, classes),
+        Files(root, download, keep_raw, cache),
+        how=f"{how} {attribute}",
+    )
 
 
-def folder(*, root: str, name: str, side: int, channels: int | None, labelled: bool | None, background: str,
-           max_unreadable: float, cache: str) -> ImageSource:
+def folder(
+    *,
+    root: str,
+    name: str,
+    side: int,
+    channels: int | None,
+    labelled: bool | None,
+    background: str,
+    max_unreadable: float,
+    cache: str,
+) -> ImageSource:
     """Any folder of pictures, each cut to its centred square and resized to `side`.
 
     name: what these pictures are called in names of runs. channels: 1, 3, or None: 1 if no picture has a colour.
@@ -162,18 +282,26 @@ def folder(*, root: str, name: str, side: int, channels: int | None, labelled: b
     require(channels in (None, 1, 3), "channels", channels, "1, 3 or null")
     require(0 <= max_unreadable < 1, "max_unreadable", max_unreadable, "a share >= 0 and < 1")
     if not Path(root).is_dir():
-        raise ValueError(f"dataset.root={root}: no such folder. Give the one that holds your pictures: "
-                         "dataset.root=DIR")
+        raise ValueError(
+            f"dataset.root={root}: no such folder. Give the one that holds your pictures: "
+            "dataset.root=DIR"
+        )
     colour = _colour(background)
     _squares(side, 3)
     listing = folders.find(Path(root), labelled)
     contents, gray = folders.known_contents(listing, Path(cache))
     how = _squares(side, channels or (1 if gray else 3), colour)
-    source = ImageSource(ImageSpec(name, how.shape, tuple(listing.classes)), lambda workspace: decode(workspace),
-                         Path(cache), origin=f"{contents} {how} {listing.classes}")
+    source = ImageSource(
+        ImageSpec(name, how.shape, tuple(listing.classes)),
+        lambda workspace: decode(workspace),
+        Path(cache),
+        origin=f"{contents} {how} {listing.classes}",
+    )
 
     def decode(workspace: Path) -> Decoded:
-        return folders.decode(listing, how, max_unreadable, workspace, notes=source.path.with_suffix(".txt"))
+        return folders.decode(
+            listing, how, max_unreadable, workspace, notes=source.path.with_suffix(".txt")
+        )
 
     return source
 
@@ -184,53 +312,86 @@ def open_source(settings: Mapping[str, Any], root: str, cache: str) -> ImageSour
     Only functions of this module are called: settings may come from a stranger's file. Raises ValueError for others.
     """
     target = str(settings.get("dataset._target_"))
-    functions = {f"{__name__}.{name}": value for name, value in globals().items() if inspect.isfunction(value)
-                 and value.__module__ == __name__ and not name.startswith("_") and value is not open_source}
+    functions = {
+        f"{__name__}.{name}": value
+        for name, value in globals().items()
+        if inspect.isfunction(value)
+        and value.__module__ == __name__
+        and not name.startswith("_")
+        and value is not open_source
+    }
     if target not in functions:
         raise ValueError(f"dataset._target_={target}: no data set of this project")
     if functions[target] is folder and Path(root) == DEFAULT_ROOT:
-        root = str(DEFAULT_ROOT / "pictures")       # their place there, as in conf/dataset/folder.yaml
-    arguments = {key.removeprefix("dataset."): value for key, value in settings.items() if key.startswith("dataset.")}
+        root = str(DEFAULT_ROOT / "pictures")  # their place there, as in conf/dataset/folder.yaml
+    arguments = {
+        key.removeprefix("dataset."): value
+        for key, value in settings.items()
+        if key.startswith("dataset.")
+    }
     here = {"root": root, "cache": cache, "download": False, "keep_raw": False}
-    named = {name: here[name] for name in inspect.signature(functions[target]).parameters if name in here}
-    return functions[target](**{key: value for key, value in arguments.items() if key != "_target_"} | named)
+    named = {
+        name: here[name] for name in inspect.signature(functions[target]).parameters if name in here
+    }
+    return functions[target](
+        **{key: value for key, value in arguments.items() if key != "_target_"} | named
+    )
 
 
 def _decode_digits(_: Path) -> Decoded:
-    from sklearn.datasets import load_digits  # slow to import, and not needed once the cache is there
+    from sklearn.datasets import (
+        load_digits,
+    )  # slow to import, and not needed once the cache is there
+
     bunch = load_digits()
-    images = torch.from_numpy(bunch.images).float()[:, None] / 16                           # (1797, 1, 8, 8)
+    images = torch.from_numpy(bunch.images).float()[:, None] / 16  # (1797, 1, 8, 8)
     images = F.interpolate(images, size=(20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
-    images = F.pad(torch.sigmoid((images - 0.45) * 12), (4, 4, 4, 4))                       # bold strokes on black
+    images = F.pad(torch.sigmoid((images - 0.45) * 12), (4, 4, 4, 4))  # bold strokes on black
     return Decoded(to_uint8(images), torch.from_numpy(bunch.target).long(), test_from=None)
 
 
 def _idx_set(name: str, spec: ImageSpec, where: Files) -> ImageSource:
     def resources(dataset: Any) -> list[Resource]:
-        return [Resource(file, [mirror + file for mirror in dataset.mirrors], md5) for file, md5 in dataset.resources]
+        return [
+            Resource(file, [mirror + file for mirror in dataset.mirrors], md5)
+            for file, md5 in dataset.resources
+        ]
 
-    published = Published(name, f"{name}/raw", _idx_names("train", "t10k"), resources,
-                          lambda dataset, root, _: _read_idx(dataset, root))
+    published = Published(
+        name,
+        f"{name}/raw",
+        _idx_names("train", "t10k"),
+        resources,
+        lambda dataset, root, _: _read_idx(dataset, root),
+    )
     return published.source(spec, where)
 
 
 def _idx_names(train: str, test: str) -> list[str]:
-    return [f"{part}-{kind}-ubyte" for part in (train, test) for kind in ("images-idx3", "labels-idx1")]
+    return [
+        f"{part}-{kind}-ubyte" for part in (train, test) for kind in ("images-idx3", "labels-idx1")
+    ]
 
 
 def _read_idx(dataset: Any, root: str, **options: str) -> Decoded:
     train, test = (dataset(root, train=part, **options) for part in (True, False))
-    return Decoded(torch.cat([train.data, test.data])[:, None], torch.cat([train.targets, test.targets]),
-                   test_from=len(train))
+    return Decoded(
+        torch.cat([train.data, test.data])[:, None],
+        torch.cat([train.targets, test.targets]),
+        test_from=len(train),
+    )
 
 
-def _squares(side: int, channels: int, background: tuple[int, int, int] = (255, 255, 255)) -> pictures.Squares:
+def _squares(
+    side: int, channels: int, background: tuple[int, int, int] = (255, 255, 255)
+) -> pictures.Squares:
     require(8 <= side <= 1024, "side", side, "an integer >= 8 and <= 1024 (pixels)")
     return pictures.Squares(side, channels, background)
 
 
-def _decode_union(parts: Sequence[Any], order: Sequence[int], shape: tuple[int, int, int],
-                  workspace: Path) -> tuple[Tensor, Tensor]:
+def _decode_union(
+    parts: Sequence[Any], order: Sequence[int], shape: tuple[int, int, int], workspace: Path
+) -> tuple[Tensor, Tensor]:
     """Images and labels of data sets whose items are (image (C, H, W) uint8, label), taken as one, in an order."""
     union: ConcatDataset = ConcatDataset(parts)
     labels = torch.empty(len(order), dtype=torch.long)
@@ -243,7 +404,9 @@ def _decode_union(parts: Sequence[Any], order: Sequence[int], shape: tuple[int, 
     images, problems = pictures.decode(range(len(order)), reader, shape, workspace)
     if problems:
         first, reason = next(iter(problems.items()))
-        raise ValueError(f"{len(problems)} pictures cannot be read; number {order[first]}: {reason}")
+        raise ValueError(
+            f"{len(problems)} pictures cannot be read; number {order[first]}: {reason}"
+        )
     return images, labels
 
 

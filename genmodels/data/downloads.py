@@ -19,14 +19,19 @@ from genmodels.files import naming
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 30.0              # seconds in which a server may send nothing
-ATTEMPTS = 4                # at each address
-PAUSE = 1.0                 # seconds before the second attempt; doubled before each further one
-MAX_BYTES = 8 * 2**30       # of one file
+TIMEOUT = 30.0  # seconds in which a server may send nothing
+ATTEMPTS = 4  # at each address
+PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
+MAX_BYTES = 8 * 2**30  # of one file
 CHUNK = 2**18
 
-NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError,
-                  ssl.SSLError)
+NETWORK_ERRORS = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    TimeoutError,
+    ConnectionError,
+    ssl.SSLError,
+)
 
 
 class DownloadError(ValueError):
@@ -38,11 +43,13 @@ class Resource:
     """A file that a data set is published as."""
 
     name: str
-    urls: Sequence[str]     # mirrors, tried in this order
-    md5: str                # what its publisher says; the data sets state no stronger checksum
+    urls: Sequence[str]  # mirrors, tried in this order
+    md5: str  # what its publisher says; the data sets state no stronger checksum
 
 
-def provide(resources: Sequence[Resource], home: Path, workspace: Path, download: bool) -> list[Path]:
+def provide(
+    resources: Sequence[Resource], home: Path, workspace: Path, download: bool
+) -> list[Path]:
     """Each resource as a verified file: the user's own in `home`, or one in `workspace`, downloaded if need be.
 
     Raises ValueError, saying where to put which file by hand, where one is missing and cannot be had, or is another
@@ -53,21 +60,29 @@ def provide(resources: Sequence[Resource], home: Path, workspace: Path, download
         own = home / resource.name
         if own.is_file():
             if (md5 := checksum(own)) != resource.md5:
-                raise ValueError(f"{own}: not the published file, or damaged (md5 {md5} instead of {resource.md5})")
+                raise ValueError(
+                    f"{own}: not the published file, or damaged (md5 {md5} instead of {resource.md5})"
+                )
             found[resource.name] = own
         elif _verified(workspace / resource.name, resource):
             found[resource.name] = workspace / resource.name
         else:
             missing.append(resource)
-    by_hand = f"Put into {home} by hand: " + ", ".join(f"{each.name} (md5 {each.md5})" for each in missing)
+    by_hand = f"Put into {home} by hand: " + ", ".join(
+        f"{each.name} (md5 {each.md5})" for each in missing
+    )
     if missing and not download:
-        raise ValueError(f"{', '.join(each.name for each in missing)}: not there. {by_hand}, or let train.py fetch "
-                         "them: dataset.download=true")
+        raise ValueError(
+            f"{', '.join(each.name for each in missing)}: not there. {by_hand}, or let train.py fetch "
+            "them: dataset.download=true"
+        )
     for resource in missing:
         try:
             found[resource.name] = fetch(resource, workspace)
         except DownloadError as error:
-            raise ValueError(f"{error}. {by_hand}. The same command again goes on where this one stopped") from None
+            raise ValueError(
+                f"{error}. {by_hand}. The same command again goes on where this one stopped"
+            ) from None
     return [found[resource.name] for resource in resources]
 
 
@@ -89,12 +104,18 @@ def fetch(resource: Resource, folder: Path) -> Path:
                     _go_on(url, partial)
             except NETWORK_ERRORS as error:
                 failure = f"{url}: {_reason(error)}"
-                if isinstance(error, urllib.error.HTTPError) and error.code != 416 and 400 <= error.code < 500:
+                if (
+                    isinstance(error, urllib.error.HTTPError)
+                    and error.code != 416
+                    and 400 <= error.code < 500
+                ):
                     break
-                if isinstance(error, urllib.error.HTTPError) and error.code == 416:     # there is no such remainder
+                if (
+                    isinstance(error, urllib.error.HTTPError) and error.code == 416
+                ):  # there is no such remainder
                     partial.unlink(missing_ok=True)
                 log.info("%s (attempt %d of %d)", failure, attempt + 1, ATTEMPTS)
-                time.sleep(PAUSE * 2 ** attempt if attempt + 1 < ATTEMPTS else 0)
+                time.sleep(PAUSE * 2**attempt if attempt + 1 < ATTEMPTS else 0)
                 continue
             except DownloadError as error:
                 failure = f"{url}: {error}"
@@ -106,9 +127,11 @@ def fetch(resource: Resource, folder: Path) -> Path:
             if _verified(partial, resource):
                 os.replace(partial, path)
                 return path
-            failure = f"{url}: sends another file (md5 {checksum(partial)} instead of {resource.md5})"
+            failure = (
+                f"{url}: sends another file (md5 {checksum(partial)} instead of {resource.md5})"
+            )
             partial.unlink()
-            if not begun:       # else its beginning may have been another server's
+            if not begun:  # else its beginning may have been another server's
                 break
         failures.append(failure)
     raise DownloadError(f"{resource.name} cannot be fetched ({'; '.join(failures)})")
@@ -127,14 +150,29 @@ def _verified(path: Path, resource: Resource) -> bool:
 def _go_on(url: str, partial: Path) -> None:
     """Append to the file what it lacks, or write it anew where the server sends all of it."""
     done = partial.stat().st_size if partial.exists() else 0
-    headers = {"User-Agent": f"genmodels/{__version__}"} | ({"Range": f"bytes={done}-"} if done else {})
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+    headers = {"User-Agent": f"genmodels/{__version__}"} | (
+        {"Range": f"bytes={done}-"} if done else {}
+    )
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers=headers), timeout=TIMEOUT
+    ) as response:
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(
+            f"bytes {done}-"
+        ):
             done = 0
         length = response.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else None
-        with (open(partial, "ab" if done else "wb") as file,
-              tqdm(desc=partial.stem, initial=done, total=total, unit="B", unit_scale=True, disable=None) as bar):
+        with (
+            open(partial, "ab" if done else "wb") as file,
+            tqdm(
+                desc=partial.stem,
+                initial=done,
+                total=total,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+            ) as bar,
+        ):
             while chunk := response.read1(CHUNK):
                 with naming(partial):
                     file.write(chunk)

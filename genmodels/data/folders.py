@@ -17,9 +17,9 @@ from genmodels.data.sources import Decoded
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 256 * 2**20     # of one file
-SHOWN = 8                   # names in a refusal
-LISTED = 20                 # names in a warning; all are in the file that it names
+MAX_BYTES = 256 * 2**20  # of one file
+SHOWN = 8  # names in a refusal
+LISTED = 20  # names in a warning; all are in the file that it names
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,18 @@ class Listing:
     """The pictures of a folder, by name, and what else is there."""
 
     root: Path
-    names: Sequence[str]                    # relative paths with "/", sorted
-    stamps: Sequence[tuple[int, int]]       # size in bytes and time of change in ns of each
-    labels: Sequence[int]                   # of each; -1 where there are no classes
-    classes: Sequence[str]                  # sub-folders with pictures, sorted; empty where there are no labels
-    passed_over: Sequence[str]              # what is not taken for a picture, and why
+    names: Sequence[str]  # relative paths with "/", sorted
+    stamps: Sequence[tuple[int, int]]  # size in bytes and time of change in ns of each
+    labels: Sequence[int]  # of each; -1 where there are no classes
+    classes: Sequence[str]  # sub-folders with pictures, sorted; empty where there are no labels
+    passed_over: Sequence[str]  # what is not taken for a picture, and why
 
     @property
     def key(self) -> str:
         """Changes with every name, size and time: while it is the same, the contents are taken to be."""
-        return hashlib.sha256(repr((self.names, self.stamps)).encode(errors="surrogateescape")).hexdigest()
+        return hashlib.sha256(
+            repr((self.names, self.stamps)).encode(errors="surrogateescape")
+        ).hexdigest()
 
 
 def find(root: Path, labelled: bool | None) -> Listing:
@@ -52,19 +54,35 @@ def find(root: Path, labelled: bool | None) -> Listing:
     if labelled is None:
         labelled = len(folders) > 1 and all("/" in name for name in names)
     if labelled:
-        passed_over += [f"{pictures.printable(name)} (in no class folder)" for name in names if "/" not in name]
-        empty = sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)
-                       and not _hidden(entry.name) and entry.name not in folders)
-        passed_over += [f"{pictures.printable(name)} (a class folder without pictures)" for name in empty]
+        passed_over += [
+            f"{pictures.printable(name)} (in no class folder)" for name in names if "/" not in name
+        ]
+        empty = sorted(
+            entry.name
+            for entry in os.scandir(root)
+            if entry.is_dir(follow_symlinks=False)
+            and not _hidden(entry.name)
+            and entry.name not in folders
+        )
+        passed_over += [
+            f"{pictures.printable(name)} (a class folder without pictures)" for name in empty
+        ]
         names = [name for name in names if "/" in name]
     if not names:
         others = f". Passed over: {'; '.join(few(passed_over))}" if passed_over else ""
-        raise ValueError(f"dataset.root={root}: holds no pictures"
-                         f"{' in class folders' if labelled else ''} ({', '.join(pictures.SUFFIXES)}){others}")
+        raise ValueError(
+            f"dataset.root={root}: holds no pictures"
+            f"{' in class folders' if labelled else ''} ({', '.join(pictures.SUFFIXES)}){others}"
+        )
     label = {folder: index for index, folder in enumerate(folders)} if labelled else {}
-    return Listing(root, names, [found[name] for name in names],
-                   [label.get(name.partition("/")[0], -1) for name in names],
-                   tuple(map(pictures.printable, folders)) if labelled else (), passed_over)
+    return Listing(
+        root,
+        names,
+        [found[name] for name in names],
+        [label.get(name.partition("/")[0], -1) for name in names],
+        tuple(map(pictures.printable, folders)) if labelled else (),
+        passed_over,
+    )
 
 
 def known_contents(listing: Listing, cache: Path) -> tuple[str, bool]:
@@ -79,15 +97,20 @@ def known_contents(listing: Listing, cache: Path) -> tuple[str, bool]:
         known = json.loads(path.read_text(encoding="utf-8"))
         if known["listing"] == listing.key:
             return known["contents"], known["gray"]
-    except (OSError, ValueError, KeyError, TypeError):      # none yet, or not whole: made again
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not whole: made again
         pass
-    known = {"listing": listing.key, "contents": _digest(listing),
-             "gray": pictures.all_gray(listing.root / name for name in listing.names)}
+    known = {
+        "listing": listing.key,
+        "contents": _digest(listing),
+        "gray": pictures.all_gray(listing.root / name for name in listing.names),
+    }
     files.write_json(path, known)
     return known["contents"], known["gray"]
 
 
-def decode(listing: Listing, how: pictures.Squares, max_unreadable: float, workspace: Path, notes: Path) -> Decoded:
+def decode(
+    listing: Listing, how: pictures.Squares, max_unreadable: float, workspace: Path, notes: Path
+) -> Decoded:
     """All pictures that can be read, with their labels, shuffled. Writes what was left out to `notes`, and logs it.
 
     Raises ValueError where more than the share `max_unreadable` cannot be read, a class has none left, or fewer than
@@ -96,22 +119,38 @@ def decode(listing: Listing, how: pictures.Squares, max_unreadable: float, works
     root = listing.root
     order = pictures.shuffled(len(listing.names))
     names = [listing.names[index] for index in order]
-    images, problems = pictures.decode(names, lambda name: how.read(root / name), how.shape, workspace)
-    unreadable = sorted(f"{pictures.printable(names[index])} ({reason})" for index, reason in problems.items())
-    lines = [f"passed over: {line}" for line in listing.passed_over] + [f"unreadable: {line}" for line in unreadable]
+    images, problems = pictures.decode(
+        names, lambda name: how.read(root / name), how.shape, workspace
+    )
+    unreadable = sorted(
+        f"{pictures.printable(names[index])} ({reason})" for index, reason in problems.items()
+    )
+    lines = [f"passed over: {line}" for line in listing.passed_over] + [
+        f"unreadable: {line}" for line in unreadable
+    ]
     if lines:
         files.write_text(notes, "\n".join(lines) + "\n")
-        log.warning("left out of %s (%s has all):\n  %s", root, notes, "\n  ".join(few(lines, LISTED)))
+        log.warning(
+            "left out of %s (%s has all):\n  %s", root, notes, "\n  ".join(few(lines, LISTED))
+        )
     if len(problems) > max_unreadable * len(listing.names):
-        raise ValueError(f"dataset.root={root}: {len(problems):,} of {len(listing.names):,} pictures cannot be read, "
-                         f"more than dataset.max_unreadable={max_unreadable:g} allows: {'; '.join(few(unreadable))}")
+        raise ValueError(
+            f"dataset.root={root}: {len(problems):,} of {len(listing.names):,} pictures cannot be read, "
+            f"more than dataset.max_unreadable={max_unreadable:g} allows: {'; '.join(few(unreadable))}"
+        )
     if len(images) < 10:
-        raise ValueError(f"dataset.root={root}: {len(images)} pictures are too few: at least 10 are needed")
-    labels = torch.tensor([listing.labels[row] for index, row in enumerate(order) if index not in problems])
+        raise ValueError(
+            f"dataset.root={root}: {len(images)} pictures are too few: at least 10 are needed"
+        )
+    labels = torch.tensor(
+        [listing.labels[row] for index, row in enumerate(order) if index not in problems]
+    )
     for label, name in enumerate(listing.classes):
         if not (labels == label).any():
-            raise ValueError(f"dataset.root={root}: no picture of the class {name} can be read. Mend them, or move "
-                             "that folder away")
+            raise ValueError(
+                f"dataset.root={root}: no picture of the class {name} can be read. Mend them, or move "
+                "that folder away"
+            )
     return Decoded(images, labels, test_from=None)
 
 

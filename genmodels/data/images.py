@@ -14,7 +14,7 @@ from genmodels import hardware
 from genmodels.errors import require
 from genmodels.randomness import generator
 
-DEVICE_SHARE = 0.5      # of an accelerator's free memory: a larger data set stays in main memory
+DEVICE_SHARE = 0.5  # of an accelerator's free memory: a larger data set stays in main memory
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -37,15 +37,21 @@ def drop_labels(labels: Tensor, share: float) -> Tensor:
 
     So a conditional model learns to do without. A share of 0 draws no random numbers.
     """
-    return labels.where(torch.rand(labels.shape, device=labels.device) >= share, -1) if share else labels
+    return (
+        labels.where(torch.rand(labels.shape, device=labels.device) >= share, -1)
+        if share
+        else labels
+    )
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes that leave an image what it is, drawn anew for each image of each batch."""
 
-    flip: bool = False      # left and right exchanged, for every other image
-    crop: int = 0           # moved by up to so many pixels each way; the edges are repeated where nothing was
+    flip: bool = False  # left and right exchanged, for every other image
+    crop: int = (
+        0  # moved by up to so many pixels each way; the edges are repeated where nothing was
+    )
 
     def __post_init__(self) -> None:
         require(self.crop >= 0, "crop", self.crop, "an integer >= 0 (pixels)")
@@ -90,13 +96,19 @@ class DiffAugment:
     "Differentiable augmentation for data-efficient GAN training").
     """
 
-    colour: bool                # brightness, saturation and contrast
-    translation: float | None   # moved by up to this share of the side, edges repeated; None: 0.125 of colour images
-    cutout: float               # side of a gray square somewhere, as a share of the image's
+    colour: bool  # brightness, saturation and contrast
+    translation: (
+        float | None
+    )  # moved by up to this share of the side, edges repeated; None: 0.125 of colour images
+    cutout: float  # side of a gray square somewhere, as a share of the image's
 
     def __post_init__(self) -> None:
-        require(self.translation is None or 0 <= self.translation <= 1, "translation", self.translation,
-                "a number in [0, 1], or null")
+        require(
+            self.translation is None or 0 <= self.translation <= 1,
+            "translation",
+            self.translation,
+            "a number in [0, 1], or null",
+        )
         require(0 <= self.cutout <= 1, "cutout", self.cutout, "a number in [0, 1]")
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -124,8 +136,10 @@ def translated(images: Tensor, share: float) -> Tensor:
     """Each image moved by up to this share of its height and width."""
     batch, _, height, width = images.shape
     most = [round(share * side) for side in (height, width)]
-    rows, columns = (moved(side, torch.randint(-far, far + 1, (batch, 1)))
-                     for side, far in zip((height, width), most, strict=True))
+    rows, columns = (
+        moved(side, torch.randint(-far, far + 1, (batch, 1)))
+        for side, far in zip((height, width), most, strict=True)
+    )
     return rearranged(images, rows, columns)
 
 
@@ -137,7 +151,7 @@ def blotted(images: Tensor, share: float) -> Tensor:
         long = round(share * side)
         start = torch.randint(-(long // 2), side - long // 2 + (1 - long % 2), (batch, 1))
         place = torch.arange(side)
-        inside.append((place >= start) & (place < start + long))        # (B, side)
+        inside.append((place >= start) & (place < start + long))  # (B, side)
     blot = (inside[0][:, None, :, None] & inside[1][:, None, None, :]).to(images.device)
     return images.masked_fill(blot, 0.5)
 
@@ -147,8 +161,10 @@ class ImageSpec:
     """What is known of a data set before it is read: all that a model needs."""
 
     name: str
-    image_shape: tuple[int, int, int]   # (C, H, W)
-    classes: tuple[str, ...] = ()       # names in the order of the labels; empty where there are no labels
+    image_shape: tuple[int, int, int]  # (C, H, W)
+    classes: tuple[
+        str, ...
+    ] = ()  # names in the order of the labels; empty where there are no labels
 
     @property
     def num_classes(self) -> int:
@@ -167,10 +183,10 @@ class Batch(NamedTuple):
 class ImageSet:
     """One part (train, validation or test) of a data set: rows of a shared uint8 tensor."""
 
-    images: Tensor                          # (all, C, H, W) uint8, shared by the parts
-    labels: Tensor                          # (all,) int64
-    rows: Tensor                            # (N,) int64, those of this part
-    device: torch.device | None = None      # where batches go to, if not to where the images are
+    images: Tensor  # (all, C, H, W) uint8, shared by the parts
+    labels: Tensor  # (all,) int64
+    rows: Tensor  # (N,) int64, those of this part
+    device: torch.device | None = None  # where batches go to, if not to where the images are
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -201,7 +217,9 @@ class ImageData:
     train: ImageSet
     validation: ImageSet
     test: ImageSet
-    checksum: str = ""      # of images, labels and parts, in hex: the same for the same data on any machine
+    checksum: str = (
+        ""  # of images, labels and parts, in hex: the same for the same data on any machine
+    )
 
     @property
     def parts(self) -> dict[str, ImageSet]:
@@ -230,26 +248,37 @@ class BatchStream:
     every image comes once an epoch and every batch is full, also where there are fewer images than `batch_size`.
     """
 
-    def __init__(self, part: ImageSet, batch_size: int, seed: int,
-                 augment: Augmentation = NO_AUGMENTATION) -> None:
+    def __init__(
+        self, part: ImageSet, batch_size: int, seed: int, augment: Augmentation = NO_AUGMENTATION
+    ) -> None:
         self.part = part
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
-        self._orders: dict[int, Tensor] = {}    # epoch -> permutation, of the epochs in the current batch only
+        self._orders: dict[
+            int, Tensor
+        ] = {}  # epoch -> permutation, of the epochs in the current batch only
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`, from 0."""
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
         size = len(self.part)
         epochs = range(positions[0] // size, positions[-1] // size + 1)
-        self._orders = {epoch: self._orders[epoch] if epoch in self._orders else self._shuffle(epoch)
-                        for epoch in epochs}
-        indices = [self._orders[epoch][max(positions.start - epoch * size, 0):positions.stop - epoch * size]
-                   for epoch in epochs]
+        self._orders = {
+            epoch: self._orders[epoch] if epoch in self._orders else self._shuffle(epoch)
+            for epoch in epochs
+        }
+        indices = [
+            self._orders[epoch][
+                max(positions.start - epoch * size, 0) : positions.stop - epoch * size
+            ]
+            for epoch in epochs
+        ]
         batch = self.part.batch(torch.cat(indices))
         if self.augment.active:
-            return batch._replace(images=self.augment(batch.images, generator(self.seed, "augmentation", step)))
+            return batch._replace(
+                images=self.augment(batch.images, generator(self.seed, "augmentation", step))
+            )
         return batch
 
     def _shuffle(self, epoch: int) -> Tensor:

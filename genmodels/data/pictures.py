@@ -25,13 +25,39 @@ from genmodels.randomness import CONSTANT_SEED, generator
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2",
-            ".ppm", ".pgm", ".pbm", ".pnm")
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")     # none that runs other programs
-MAX_PIXELS = 64_000_000     # of one picture: 8,000 x 8,000
-GRAY_TOLERANCE = 12         # levels by which the channels of a gray picture may differ, after JPEG
-DRAFT = 4                   # JPEGs are decoded smaller, but still so many times larger than needed
-BLOCK = 512                 # pictures given to the threads at once
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".avif",
+    ".jp2",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+)
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "AVIF",
+    "JPEG2000",
+    "PPM",
+)  # none that runs other programs
+MAX_PIXELS = 64_000_000  # of one picture: 8,000 x 8,000
+GRAY_TOLERANCE = 12  # levels by which the channels of a gray picture may differ, after JPEG
+DRAFT = 4  # JPEGs are decoded smaller, but still so many times larger than needed
+BLOCK = 512  # pictures given to the threads at once
 
 
 class PictureError(ValueError):
@@ -42,9 +68,9 @@ class PictureError(ValueError):
 class Squares:
     """How pictures become the images of a data set."""
 
-    side: int                                               # in pixels
-    channels: int                                           # 1 or 3
-    background: tuple[int, int, int] = (255, 255, 255)      # shows through transparent pixels
+    side: int  # in pixels
+    channels: int  # 1 or 3
+    background: tuple[int, int, int] = (255, 255, 255)  # shows through transparent pixels
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,13 +111,18 @@ def all_gray(paths: Iterable[Path]) -> bool:
     return not any(_has_colour(path) for path in paths)
 
 
-def decode(items: Sequence[Item], reader: Callable[[Item], np.ndarray], shape: tuple[int, int, int],
-           workspace: Path) -> tuple[Tensor, dict[int, str]]:
+def decode(
+    items: Sequence[Item],
+    reader: Callable[[Item], np.ndarray],
+    shape: tuple[int, int, int],
+    workspace: Path,
+) -> tuple[Tensor, dict[int, str]]:
     """Decode many pictures in threads, with a progress bar, into one tensor that takes no memory.
 
     Returns the images (N, *shape) uint8, memory-mapped from a nameless file in the workspace, and why which items could
     not be read; these have no row. Raises OSError, naming the workspace, where there is no space for it.
     """
+
     def attempt(item: Item) -> np.ndarray | PictureError:
         try:
             return reader(item)
@@ -100,8 +131,11 @@ def decode(items: Sequence[Item], reader: Callable[[Item], np.ndarray], shape: t
 
     workspace.mkdir(parents=True, exist_ok=True)
     problems = {}
-    with (naming(workspace), tempfile.TemporaryFile(dir=workspace) as file,
-          warnings.catch_warnings(action="ignore")):    # PIL's, on odd metadata
+    with (
+        naming(workspace),
+        tempfile.TemporaryFile(dir=workspace) as file,
+        warnings.catch_warnings(action="ignore"),
+    ):  # PIL's, on odd metadata
         for index, result in enumerate(parallel(attempt, items, "decoding pictures")):
             if isinstance(result, PictureError):
                 problems[index] = str(result)
@@ -110,7 +144,9 @@ def decode(items: Sequence[Item], reader: Callable[[Item], np.ndarray], shape: t
         file.flush()
         if len(problems) == len(items):
             return torch.empty(0, *shape, dtype=torch.uint8), problems
-        return torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=(len(items) - len(problems), *shape))), problems
+        return torch.from_numpy(
+            np.memmap(file, np.uint8, "r+", shape=(len(items) - len(problems), *shape))
+        ), problems
 
 
 def shuffled(count: int) -> list[int]:
@@ -118,14 +154,18 @@ def shuffled(count: int) -> list[int]:
     return torch.randperm(count, generator=generator(CONSTANT_SEED, "order of pictures")).tolist()
 
 
-def parallel(function: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
+def parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], title: str
+) -> Iterator[Result]:
     """The results in order, from as many threads as there are processors: PIL decodes without the interpreter's lock.
 
     The progress bar comes after a second.
     """
     iterator = iter(items)
-    with (ThreadPoolExecutor(hardware.cores()) as pool,
-          tqdm(desc=title, total=len(items), unit="file", disable=None, delay=1) as bar):
+    with (
+        ThreadPoolExecutor(hardware.cores()) as pool,
+        tqdm(desc=title, total=len(items), unit="file", disable=None, delay=1) as bar,
+    ):
         while block := list(itertools.islice(iterator, BLOCK)):
             for result in pool.map(function, block):
                 bar.update()
@@ -135,7 +175,9 @@ def parallel(function: Callable[[Item], Result], items: Sequence[Item], title: s
 def printable(name: str) -> str:
     """A file's name as it can be printed: no control characters, no bytes that are no text."""
     text = os.fsencode(name).decode(errors="replace")
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def _open(path: Path) -> Image.Image:
@@ -153,12 +195,16 @@ def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65_535:
             raise PictureError("whole numbers beyond 16 bits, whose range is not known")
-        return Image.fromarray(((values.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8))
+        return Image.fromarray(
+            ((values.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
+        )
     if image.mode == "F":
         raise PictureError("floating-point numbers, whose range is not known")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
+        return Image.alpha_composite(
+            Image.new("RGBA", image.size, (*background, 255)), image
+        ).convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
@@ -168,7 +214,7 @@ def _has_colour(path: Path) -> bool:
         if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
             return False
         image.draft(None, (256, 256))
-        channels = np.asarray(image.convert("RGB"), np.int16)           # (H, W, 3)
+        channels = np.asarray(image.convert("RGB"), np.int16)  # (H, W, 3)
         return bool((channels.max(2) - channels.min(2)).max() > GRAY_TOLERANCE)
-    except Exception:       # named when it is decoded
+    except Exception:  # named when it is decoded
         return False

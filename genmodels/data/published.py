@@ -14,29 +14,31 @@ from genmodels.data.sources import Decoded, ImageSource
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ROOT = Path("data")     # the project's own folder, the only root that need not be there
+DEFAULT_ROOT = Path("data")  # the project's own folder, the only root that need not be there
 
 
 @dataclass(frozen=True)
 class Files:
     """Where the files of a published data set are, and what may be done about them."""
 
-    root: str           # the user's folder; files there are read where they lie, and never removed
-    download: bool      # fetch what is missing
-    keep_raw: bool      # move what was downloaded to `root` once it is read, instead of removing it
-    cache: str          # where decoded data sets are kept
+    root: str  # the user's folder; files there are read where they lie, and never removed
+    download: bool  # fetch what is missing
+    keep_raw: bool  # move what was downloaded to `root` once it is read, instead of removing it
+    cache: str  # where decoded data sets are kept
 
 
 @dataclass(frozen=True)
 class Published:
     """What a data set is published as, where torchvision looks for it, and how it is read."""
 
-    name: str                                               # of torchvision's class
-    place: str                                              # where that class looks, below its root
-    needs: Sequence[str]                                    # what it looks for there
-    resources: Callable[[Any], list[Resource]]              # from the class: what to download
-    read: Callable[[Any, str, Path], Decoded]               # from the class, its root, and a folder for large tensors
-    wanted: str = "*"                                       # the members of the archives to unpack
+    name: str  # of torchvision's class
+    place: str  # where that class looks, below its root
+    needs: Sequence[str]  # what it looks for there
+    resources: Callable[[Any], list[Resource]]  # from the class: what to download
+    read: Callable[
+        [Any, str, Path], Decoded
+    ]  # from the class, its root, and a folder for large tensors
+    wanted: str = "*"  # the members of the archives to unpack
 
     def source(self, spec: ImageSpec, where: Files, how: str = "") -> ImageSource:
         """The data set as a source. how: what the images depend on besides the files.
@@ -58,10 +60,16 @@ class Published:
             stats = [(name, (home / name).stat()) for name in self.needs if (home / name).exists()]
             return " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
 
-        source = ImageSource(spec, decode, Path(where.cache), origin=f"{home.resolve()} {how}".strip(), state=state)
-        if not (Path(where.root).is_dir() or Path(where.root) == DEFAULT_ROOT or source.path.exists()):
-            raise ValueError(f"dataset.root={where.root}: no {self.name} files in {home}. Put them there, or let "
-                             f"train.py fetch them: dataset.root={DEFAULT_ROOT} dataset.download=true")
+        source = ImageSource(
+            spec, decode, Path(where.cache), origin=f"{home.resolve()} {how}".strip(), state=state
+        )
+        if not (
+            Path(where.root).is_dir() or Path(where.root) == DEFAULT_ROOT or source.path.exists()
+        ):
+            raise ValueError(
+                f"dataset.root={where.root}: no {self.name} files in {home}. Put them there, or let "
+                f"train.py fetch them: dataset.root={DEFAULT_ROOT} dataset.download=true"
+            )
         return source
 
     def _lay_out(self, home: Path, workspace: Path, where: Files) -> None:
@@ -79,18 +87,23 @@ class Published:
                     place.mkdir(parents=True, exist_ok=True)
                     shutil.copy(path, place)
         except ValueError as error:
-            raise ValueError(f"dataset.root={where.root}: no {self.name} files in {home}: {error}") from None
+            raise ValueError(
+                f"dataset.root={where.root}: no {self.name} files in {home}: {error}"
+            ) from None
 
     def _read(self, place: Path, torchvision_root: str, root: str, workspace: Path) -> Decoded:
         try:
             return self.read(self._class(), torchvision_root, workspace)
-        except (OSError, ImportError):      # which name their file, or package
+        except (OSError, ImportError):  # which name their file, or package
             raise
-        except Exception as error:          # torchvision's readers raise many kinds on what is damaged
-            raise ValueError(f"dataset.root={root}: no readable {self.name} files in {place} ({error})") from None
+        except Exception as error:  # torchvision's readers raise many kinds on what is damaged
+            raise ValueError(
+                f"dataset.root={root}: no readable {self.name} files in {place} ({error})"
+            ) from None
 
     def _class(self) -> Any:
         import torchvision  # 2 s, and not needed once the cache is there
+
         return getattr(torchvision.datasets, self.name)
 
 

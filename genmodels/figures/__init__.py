@@ -9,7 +9,16 @@ from torch import nn
 
 from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
-from genmodels.figures import confusion, dimensions, grids, latent, lineage, maps, nearest, rate_distortion
+from genmodels.figures import (
+    confusion,
+    dimensions,
+    grids,
+    latent,
+    lineage,
+    maps,
+    nearest,
+    rate_distortion,
+)
 from genmodels.figures.canvas import Request, tile
 from genmodels.figures.labels import in_turn
 from genmodels.models.generative import GenerativeModel
@@ -37,13 +46,17 @@ FIGURES = {
 }
 
 
-def draw(model: nn.Module, names: Iterable[str], request: Request, folder: Path, caption: str) -> list[Path]:
+def draw(
+    model: nn.Module, names: Iterable[str], request: Request, folder: Path, caption: str
+) -> list[Path]:
     """Draw these figures into a folder; returns the paths of the pictures."""
     return [FIGURES[name].call(model, request).save(folder, name, caption) for name in names]
 
 
 @torch.no_grad()
-def snapshots(model: nn.Module, part: ImageSet, n: int = 40) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def snapshots(
+    model: nn.Module, part: ImageSet, n: int = 40
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What a model makes of the same noise, and of the same test images, each time that it is asked; {} if nothing.
 
     For each name a sheet (H', W', C) and the images (n, C, H, W), uint8. Reconstructions lie under their originals.
@@ -52,10 +65,15 @@ def snapshots(model: nn.Module, part: ImageSet, n: int = 40) -> dict[str, tuple[
     columns, made = 10, {}
     if isinstance(model, GenerativeModel):
         z = model.prior(n, generator=generator(CONSTANT_SEED, "snapshots"))
-        images = model.generate(z, in_turn(model, Request(labels=range(model.num_classes)), n).values)
+        images = model.generate(
+            z, in_turn(model, Request(labels=range(model.num_classes)), n).values
+        )
         made["samples"] = (tile(images, columns), to_uint8(images).cpu().numpy())
     if isinstance(model, VAE):
         originals, labels = part.batch(slice(0, columns))
         again = model.reconstruct(originals, labels)
-        made["reconstructions"] = (tile(torch.cat([originals, again]), columns), to_uint8(again).cpu().numpy())
+        made["reconstructions"] = (
+            tile(torch.cat([originals, again]), columns),
+            to_uint8(again).cpu().numpy(),
+        )
     return made

@@ -18,42 +18,78 @@ from genmodels import files
 from genmodels.data.images import ImageSet, to_uint8
 
 STYLE: Any = {
-    "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.titlepad": 8, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "axes.edgecolor": "#888888",
-    "text.parse_math": False,   # names of classes are anybody's
-    "hatch.linewidth": 0.5, "hatch.color": "#777777", "legend.frameon": False,
-    "savefig.dpi": 150, "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#888888",
+    "text.parse_math": False,  # names of classes are anybody's
+    "hatch.linewidth": 0.5,
+    "hatch.color": "#777777",
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "figure.facecolor": "white",
     # Okabe & Ito 2008: told apart with any colour vision
-    "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
-                                     "#999999"]),
+    "axes.prop_cycle": cycler(
+        color=[
+            "#0072b2",
+            "#d55e00",
+            "#009e73",
+            "#cc79a7",
+            "#e69f00",
+            "#56b4e9",
+            "#000000",
+            "#999999",
+        ]
+    ),
 }
 # Petroff 2021 (arXiv:2107.02270), with black for his second gray: ten for classes, told apart with any colour vision
-CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#222222",
-                 "#92dadd")
-styled = matplotlib.rc_context(STYLE)   # a decorator: what the function draws has the house style
+CLASS_COLOURS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#222222",
+    "#92dadd",
+)
+styled = matplotlib.rc_context(STYLE)  # a decorator: what the function draws has the house style
 CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
 TITLE_LETTERS, CAPTION_LETTERS = 9.5, 15.5  # of a title, of a caption in an inch
-CAPTION_LINE = 0.14     # inches
+CAPTION_LINE = 0.14  # inches
 GAP_PIXELS = 2
-LEVEL = 9               # letters of a column's name; with longer ones, all are slanted
+LEVEL = 9  # letters of a column's name; with longer ones, all are slanted
 
 
 @dataclass(frozen=True)
 class Request:
     """The same few wishes for all figures; each takes what concerns it."""
 
-    n: int = 100                            # how many images, or rows: figures that read better with fewer show fewer
-    seed: int = 0                           # of the noise
-    temperature: float = 1.0                # the prior's variance
-    center: Sequence[float] | None = None   # of a region of the latent space; None: the prior's
-    spread: float = 0.3                     # its standard deviation
-    labels: Sequence[int] | None = None     # classes to make, of models that can choose; None: all, or any
-    part: ImageSet | None = None            # the test part; None where there are no data
-    train: ImageSet | None = None           # the training part, likewise
-    classes: Sequence[str] = ()             # names of the labels
-    run: Path | None = None                 # the run's folder, with what it kept as training went; None: there is none
+    n: int = 100  # how many images, or rows: figures that read better with fewer show fewer
+    seed: int = 0  # of the noise
+    temperature: float = 1.0  # the prior's variance
+    center: Sequence[float] | None = None  # of a region of the latent space; None: the prior's
+    spread: float = 0.3  # its standard deviation
+    labels: Sequence[int] | None = (
+        None  # classes to make, of models that can choose; None: all, or any
+    )
+    part: ImageSet | None = None  # the test part; None where there are no data
+    train: ImageSet | None = None  # the training part, likewise
+    classes: Sequence[str] = ()  # names of the labels
+    run: Path | None = (
+        None  # the run's folder, with what it kept as training went; None: there is none
+    )
 
     def class_name(self, label: int) -> str:
         """A label's name, "" where the data have none."""
@@ -70,7 +106,9 @@ class Picture:
     def save(self, folder: Path, name: str, caption: str) -> Path:
         """Write <name>.png, with the caption under it, and <name>.csv; returns the path of the png."""
         fixed, dot = "\N{NO-BREAK SPACE}", "\N{MIDDLE DOT}"
-        parts = caption.replace(" ", fixed).replace(f"{dot}{fixed}", f"{dot} ")     # a line ends after a dot
+        parts = caption.replace(" ", fixed).replace(
+            f"{dot}{fixed}", f"{dot} "
+        )  # a line ends after a dot
         lines = textwrap.wrap(parts, int(CAPTION_LETTERS * self.figure.get_figwidth()))
         self.figure.set_figheight(self.figure.get_figheight() + CAPTION_LINE * (len(lines) - 1))
         self.figure.supxlabel("\n".join(lines), x=0.01, ha="left", **CAPTION)
@@ -92,19 +130,24 @@ def class_colour(label: int) -> str:
     return CLASS_COLOURS[label % len(CLASS_COLOURS)] if label >= 0 else "#555555"
 
 
-def axes_grid(width: float, height: float, columns: int = 1,
-              widths: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:
+def axes_grid(
+    width: float, height: float, columns: int = 1, widths: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
     """An empty figure of this size in inches, with axes side by side; for functions that are `styled`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(1, columns, squeeze=False, width_ratios=widths)[0])
 
 
-def stacked_axes(width: float, heights: Sequence[float], columns: Sequence[int]) -> tuple[Figure, list[list[Axes]]]:
+def stacked_axes(
+    width: float, heights: Sequence[float], columns: Sequence[int]
+) -> tuple[Figure, list[list[Axes]]]:
     """An empty figure of rows of axes, `columns` of them in each, in inches; for functions that are `styled`."""
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     rows = figure.subfigures(len(columns), 1, squeeze=False, height_ratios=heights)[:, 0]
-    return figure, [list(row.subplots(1, count, squeeze=False)[0]) if count else []
-                    for row, count in zip(rows, columns, strict=True)]
+    return figure, [
+        list(row.subplots(1, count, squeeze=False)[0]) if count else []
+        for row, count in zip(rows, columns, strict=True)
+    ]
 
 
 def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS, group: int = 0) -> np.ndarray:
@@ -112,19 +155,21 @@ def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS, group: int = 0) ->
 
     group: rows that belong together, with a wider gap after them; 0 for all.
     """
-    array = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()                  # (N, H, W, C)
+    array = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
     _, height, width, channels = array.shape
     tops, stride = row_tops(-(-len(array) // columns), height, gap, group), width + gap
     sheet = np.full((tops[-1] + height, columns * stride - gap, channels), 255, np.uint8)
     for index, image in enumerate(array):
         y, x = tops[index // columns], index % columns * stride
-        sheet[y:y + height, x:x + width] = image
+        sheet[y : y + height, x : x + width] = image
     return sheet
 
 
 def row_tops(rows: int, height: int, gap: int, group: int) -> list[int]:
     """Where the rows of a sheet begin, in pixels."""
-    return [row * (height + gap) + (row // group * height // 4 if group else 0) for row in range(rows)]
+    return [
+        row * (height + gap) + (row // group * height // 4 if group else 0) for row in range(rows)
+    ]
 
 
 @styled
@@ -138,13 +183,23 @@ def image_table(images: Tensor, columns: int, title: str, **labels: Any) -> Figu
     text = 0.2 * (len(lines) + sum(map(bool, named))) + (0.9 if slanted(named[0] or ()) else 0.6)
     figure, (axes,) = axes_grid(across, height / width * columns * CELL_INCHES + text)
     show_images(axes, images, columns, "\n".join(lines), **labels)
-    axes.set_anchor("W")    # where there are few images, their title needs the room beside them
+    axes.set_anchor("W")  # where there are few images, their title needs the room beside them
     return figure
 
 
-def show_images(axes: Axes, images: Tensor, columns: int, title: str, *, row_labels: Sequence[str] = (),
-                column_labels: Sequence[str] = (), x_label: str = "", y_label: str = "",
-                gap: int = GAP_PIXELS, group: int = 0) -> None:
+def show_images(
+    axes: Axes,
+    images: Tensor,
+    columns: int,
+    title: str,
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    x_label: str = "",
+    y_label: str = "",
+    gap: int = GAP_PIXELS,
+    group: int = 0,
+) -> None:
     """Images (N, C, H, W) in [0, 1] laid out row by row on axes as `tile` does, with names for rows and columns."""
     sheet, height = tile(images, columns, gap, group), images.shape[2]
     axes.imshow(coloured(sheet), interpolation="nearest")
@@ -152,9 +207,14 @@ def show_images(axes: Axes, images: Tensor, columns: int, title: str, *, row_lab
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
-    axes.set_yticks([top + (height - gap) / 2 for top in row_tops(len(row_labels), height, gap, group)], row_labels)
+    axes.set_yticks(
+        [top + (height - gap) / 2 for top in row_tops(len(row_labels), height, gap, group)],
+        row_labels,
+    )
     step_x = (sheet.shape[1] + gap) / columns
-    axes.set_xticks([(column + 0.5) * step_x - gap for column in range(len(column_labels))], column_labels)
+    axes.set_xticks(
+        [(column + 0.5) * step_x - gap for column in range(len(column_labels))], column_labels
+    )
     if slanted(column_labels):
         axes.tick_params(axis="x", labelrotation=30)
         for name in axes.get_xticklabels():

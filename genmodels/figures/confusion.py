@@ -6,9 +6,9 @@ from genmodels.figures.canvas import Picture, Request, axes_grid, styled
 from genmodels.metrics.accuracy import answers
 from genmodels.models.classifier import Classifier
 
-LEAST = 5.0         # percent of mistakes that have the full colour, or more if there are
-NUMBERED = 30       # classes up to which each cell has its number, and each class its name
-CELL, MARGIN, WIDEST = 0.5, 1.6, 10.0       # inches
+LEAST = 5.0  # percent of mistakes that have the full colour, or more if there are
+NUMBERED = 30  # classes up to which each cell has its number, and each class its name
+CELL, MARGIN, WIDEST = 0.5, 1.6, 10.0  # inches
 
 
 @styled
@@ -19,7 +19,7 @@ def confusion(model: Classifier, request: Request) -> Picture:
     """
     assert request.part is not None
     found = answers(model, request.part)
-    counts = found.confusion.numpy()                                        # (K, K)
+    counts = found.confusion.numpy()  # (K, K)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [request.class_name(label) or str(label) for label in range(len(counts))]
     right = np.eye(len(counts), dtype=bool)
@@ -30,24 +30,49 @@ def confusion(model: Classifier, request: Request) -> Picture:
     most = max(LEAST, np.nanmax(mistakes, initial=0))
     axes.imshow(np.where(right, 0.9, 1), cmap="gray", vmin=0, vmax=1)
     image = axes.imshow(mistakes, cmap="OrRd", vmin=0, vmax=most)
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="mistakes (% of the class)")
-    bar.outline.set_visible(False)      # type: ignore[operator]
+    bar = figure.colorbar(
+        image, ax=axes, fraction=0.04, pad=0.02, label="mistakes (% of the class)"
+    )
+    bar.outline.set_visible(False)  # type: ignore[operator]
     if len(counts) <= NUMBERED:
         for (row, column), share in np.ndenumerate(shares):
             if counts[row, column]:
                 dark = row != column and 100 * share > 0.6 * most
-                axes.text(column, row, f"{100 * share:.1f}", ha="center", va="center", fontsize=8,
-                          color="white" if dark else "#222222", weight="bold" if row == column else "normal")
+                axes.text(
+                    column,
+                    row,
+                    f"{100 * share:.1f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if dark else "#222222",
+                    weight="bold" if row == column else "normal",
+                )
         upright = max(map(len, names)) <= 3
-        axes.set_xticks(range(len(names)), names, rotation=0 if upright else 40, ha="center" if upright else "right",
-                        rotation_mode="anchor")
+        axes.set_xticks(
+            range(len(names)),
+            names,
+            rotation=0 if upright else 40,
+            ha="center" if upright else "right",
+            rotation_mode="anchor",
+        )
         axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     numbers = found.numbers()
-    axes.set(title=f"{numbers['accuracy']:.2%} of {numbers['n']:,} test images are recognised",
-             xlabel="the classifier's answer", ylabel="class of the image")
-    table = [{"class": names[row], "answer": names[column], "images": int(count), "share": shares[row, column].item()}
-             for (row, column), count in np.ndenumerate(counts)]
+    axes.set(
+        title=f"{numbers['accuracy']:.2%} of {numbers['n']:,} test images are recognised",
+        xlabel="the classifier's answer",
+        ylabel="class of the image",
+    )
+    table = [
+        {
+            "class": names[row],
+            "answer": names[column],
+            "images": int(count),
+            "share": shares[row, column].item(),
+        }
+        for (row, column), count in np.ndenumerate(counts)
+    ]
     return Picture(figure, table)

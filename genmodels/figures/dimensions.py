@@ -17,10 +17,10 @@ from genmodels.metrics.posterior import Plane, Posteriors, share_in_holes
 from genmodels.models.densities import Density, StandardNormal
 from genmodels.models.vae import VAE
 
-SHOWN, ACROSS = 12, 4       # dimensions with axes of their own, and how many of them side by side
-WIDTHS = {1: 9.0, 2: 10.0, 3: 11.0, 4: 11.0}     # inches, for so many side by side
-NAMED = 40                  # dimensions that are named under their bars
-POINTS = 601                # of a curve
+SHOWN, ACROSS = 12, 4  # dimensions with axes of their own, and how many of them side by side
+WIDTHS = {1: 9.0, 2: 10.0, 3: 11.0, 4: 11.0}  # inches, for so many side by side
+NAMED = 40  # dimensions that are named under their bars
+POINTS = 601  # of a curve
 HOLES: dict[str, Any] = {"color": "#d40000", "alpha": 0.35, "linewidth": 0}
 
 
@@ -34,7 +34,10 @@ def kl_per_dimension(model: VAE, request: Request) -> Picture:
     """
     assert request.part is not None
     table = moments(posterior.posteriors(model, request.part))
-    kl, active = np.array([row["kl_nats"] for row in table]), np.array([row["active"] for row in table])
+    kl, active = (
+        np.array([row["kl_nats"] for row in table]),
+        np.array([row["active"] for row in table]),
+    )
     places = np.arange(len(table))
     figure, (axes,) = axes_grid(9, 3.8)
     axes.bar(places[~active], 1, 1, transform=axes.get_xaxis_transform(), color="#f0f0f0", zorder=0)
@@ -42,11 +45,20 @@ def kl_per_dimension(model: VAE, request: Request) -> Picture:
     if len(kl) <= SHOWN:
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=9)
     _name_dimensions(axes, table)
-    axes.set(title=f"Rate {kl.sum():.2f} nats per image, {active.sum()} of {len(kl)} units active",
-             ylabel="KL (nats)", ylim=(0, 1.25 * max(kl.max(), 0.04)))
+    axes.set(
+        title=f"Rate {kl.sum():.2f} nats per image, {active.sum()} of {len(kl)} units active",
+        ylabel="KL (nats)",
+        ylim=(0, 1.25 * max(kl.max(), 0.04)),
+    )
     used = f"active: variance of E[z|x] over images > {posterior.ACTIVE:g} ({active.sum()})"
-    axes.legend(handles=[Patch(color="C0", label=used), Patch(color="C7", label=f"inactive ({(~active).sum()})")],
-                loc="upper right", ncols=2)
+    axes.legend(
+        handles=[
+            Patch(color="C0", label=used),
+            Patch(color="C7", label=f"inactive ({(~active).sum()})"),
+        ],
+        loc="upper right",
+        ncols=2,
+    )
     return Picture(figure, table)
 
 
@@ -65,11 +77,16 @@ def aggregated_posterior(model: VAE, request: Request) -> Picture:
     found = posterior.posteriors(model, request.part)
     table = moments(found)
     for row in table:
-        row["share_in_holes"] = share_in_holes(found, Plane.along(row["dimension"], len(table)), points=101)
+        row["share_in_holes"] = share_in_holes(
+            found, Plane.along(row["dimension"], len(table)), points=101
+        )
     across = min(ACROSS, len(table))
     lines = -(-min(SHOWN, len(table)) // across)
-    figure, (_, *above, (below,)) = stacked_axes(WIDTHS[across], [0.75, *[2.0 if across > 2 else 2.6] * lines, 2.5],
-                                                 [0, *[across] * lines, 1])
+    figure, (_, *above, (below,)) = stacked_axes(
+        WIDTHS[across],
+        [0.75, *[2.0 if across > 2 else 2.6] * lines, 2.5],
+        [0, *[across] * lines, 1],
+    )
     places = list(itertools.chain(*above))
     for axes, row in itertools.zip_longest(places, table[:SHOWN]):
         if row is None:
@@ -86,18 +103,28 @@ def moments(found: Posteriors) -> list[dict[str, Any]]:
 
     The total variance is that of z: the variance of the means over images, and the mean of the posteriors' own.
     """
-    kl = found.kl.mean(dim=0)                                                           # (D,)
+    kl = found.kl.mean(dim=0)  # (D,)
     means, of_means = found.mean.mean(dim=0), found.mean.var(dim=0, correction=0)
     within = found.stddev.square().mean(dim=0)
-    return [{"dimension": index, "kl_nats": kl[index].item(), "active": bool(of_means[index] > posterior.ACTIVE),
-             "mean": means[index].item(), "variance_of_means": of_means[index].item(),
-             "mean_variance": within[index].item(), "total_variance": (of_means + within)[index].item()}
-            for index in kl.argsort(descending=True, stable=True).tolist()]
+    return [
+        {
+            "dimension": index,
+            "kl_nats": kl[index].item(),
+            "active": bool(of_means[index] > posterior.ACTIVE),
+            "mean": means[index].item(),
+            "variance_of_means": of_means[index].item(),
+            "mean_variance": within[index].item(),
+            "total_variance": (of_means + within)[index].item(),
+        }
+        for index in kl.argsort(descending=True, stable=True).tolist()
+    ]
 
 
 def _in_words(found: Posteriors, table: list[dict[str, Any]]) -> str:
     variances = [row["total_variance"] for row in table]
-    ends = dict.fromkeys(f"{value:.2g}" for value in (min(variances), max(variances)))      # once, where they agree
+    ends = dict.fromkeys(
+        f"{value:.2g}" for value in (min(variances), max(variances))
+    )  # once, where they agree
     most = max(row["share_in_holes"] for row in table)
     lost = f"{most:.0%} of prior samples in holes"
     if len(table) > 1:
@@ -116,16 +143,32 @@ def _draw_marginal(axes: Axes, found: Posteriors, row: dict[str, Any], drawn: De
     axes.plot(axis, data, linewidth=1.8, label="aggregated posterior q")
     axes.plot(axis, prior, label="prior p", **QUIET)
     if not isinstance(drawn, StandardNormal):
-        axes.plot(axis, drawn.marginal(dimension).log_prob(axis[:, None]).exp(), color="C4", linewidth=1.4,
-                  label=drawn.formula())
+        axes.plot(
+            axis,
+            drawn.marginal(dimension).log_prob(axis[:, None]).exp(),
+            color="C4",
+            linewidth=1.4,
+            label=drawn.formula(),
+        )
     hole = (data < posterior.HOLE * prior) & (prior > 1e-3)
     axes.fill_between(axis, prior, where=hole.numpy(), label="hole: q < p / 10", **HOLES)
     axes.set_title(f"z{dimension}: KL {row['kl_nats']:.2f} nats", fontsize=10, pad=4)
-    axes.text(0.01, 0.97, f"mean {round(row['mean'], 2) + 0.0:.2f}\nvariance {row['total_variance']:.3g}\n"
-              f"{row['share_in_holes']:.0%} in holes", transform=axes.transAxes, va="top", fontsize=8.5,
-              color="#444444")
+    axes.text(
+        0.01,
+        0.97,
+        f"mean {round(row['mean'], 2) + 0.0:.2f}\nvariance {row['total_variance']:.3g}\n"
+        f"{row['share_in_holes']:.0%} in holes",
+        transform=axes.transAxes,
+        va="top",
+        fontsize=8.5,
+        color="#444444",
+    )
     axes.spines.left.set_visible(False)
-    axes.set(xlim=(-far, far), ylim=(0, 1.08 * min(max(data.max().item(), prior.max().item()), 3)), yticks=[])
+    axes.set(
+        xlim=(-far, far),
+        ylim=(0, 1.08 * min(max(data.max().item(), prior.max().item()), 3)),
+        yticks=[],
+    )
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
@@ -133,16 +176,37 @@ def _draw_heading(figure: Figure, title: str, example: Axes) -> None:
     """A title over the whole figure, and under it the legend that is the same for all its axes."""
     heading = figure.subfigs[0]
     heading.text(0.01, 0.95, title, va="top", fontsize=12, weight="bold")
-    heading.legend(*example.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.003, 0), ncols=4,
-                   fontsize=9, columnspacing=1.4)
+    heading.legend(
+        *example.get_legend_handles_labels(),
+        loc="lower left",
+        bbox_to_anchor=(0.003, 0),
+        ncols=4,
+        fontsize=9,
+        columnspacing=1.4,
+    )
 
 
 def _draw_variances(axes: Axes, table: list[dict[str, Any]]) -> None:
     """Every dimension's variance, stacked: of the means, within the posteriors."""
-    of_means, within = ([row[name] for row in table] for name in ("variance_of_means", "mean_variance"))
-    axes.bar(range(len(table)), of_means, _bar_width(len(table)), color="C0", label="of the posterior means")
-    axes.bar(range(len(table)), within, _bar_width(len(table)), bottom=of_means, color="C5", alpha=0.6,
-             label="within the posteriors, on average")
+    of_means, within = (
+        [row[name] for row in table] for name in ("variance_of_means", "mean_variance")
+    )
+    axes.bar(
+        range(len(table)),
+        of_means,
+        _bar_width(len(table)),
+        color="C0",
+        label="of the posterior means",
+    )
+    axes.bar(
+        range(len(table)),
+        within,
+        _bar_width(len(table)),
+        bottom=of_means,
+        color="C5",
+        alpha=0.6,
+        label="within the posteriors, on average",
+    )
     axes.axhline(1, label="prior", **QUIET)
     _name_dimensions(axes, table)
     axes.set_title("Variance of each dimension of z", fontsize=10)
@@ -157,9 +221,14 @@ def _bar_width(count: int) -> float:
 def _name_dimensions(axes: Axes, table: list[dict[str, Any]]) -> None:
     """The x axis of bars, one a dimension: named where they are few."""
     few = len(table) <= NAMED
-    axes.set_xticks(range(len(table)) if few else [], [f"z{row['dimension']}" for row in table] if few else [],
-                    fontsize=9 if len(table) <= 20 else 7)
-    room = max(0.6, (6 - len(table)) / 2)       # few bars stay slim
-    axes.set(xlim=(-room, len(table) - 1 + room),
-             xlabel="latent dimension" if few else f"{len(table)} latent dimensions, sorted by KL")
+    axes.set_xticks(
+        range(len(table)) if few else [],
+        [f"z{row['dimension']}" for row in table] if few else [],
+        fontsize=9 if len(table) <= 20 else 7,
+    )
+    room = max(0.6, (6 - len(table)) / 2)  # few bars stay slim
+    axes.set(
+        xlim=(-room, len(table) - 1 + room),
+        xlabel="latent dimension" if few else f"{len(table)} latent dimensions, sorted by KL",
+    )
     axes.grid(axis="x", visible=False)

@@ -13,9 +13,9 @@ from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
-CLASSES = 12            # that a grid shows; of more, some evenly spaced ones, unless others are asked for
-TEMPERATURES = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)     # about equal steps of the standard deviation
-COLUMNS, ROWS = 10, 8   # images of a class, and latents that go through all classes
+CLASSES = 12  # that a grid shows; of more, some evenly spaced ones, unless others are asked for
+TEMPERATURES = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)  # about equal steps of the standard deviation
+COLUMNS, ROWS = 10, 8  # images of a class, and latents that go through all classes
 
 
 @torch.no_grad()
@@ -45,11 +45,20 @@ def temperature(model: GenerativeModel, request: Request) -> Picture:
     knows labels.
     """
     columns = min(request.n, COLUMNS)
-    z = torch.cat([model.prior(columns, each, generator(request.seed, "temperature")) for each in TEMPERATURES])
+    z = torch.cat(
+        [
+            model.prior(columns, each, generator(request.seed, "temperature"))
+            for each in TEMPERATURES
+        ]
+    )
     chosen = in_turn(model, request, columns).repeated(len(TEMPERATURES))
     title = f"The same noise in each column, more of it in each row: z ~ {model.density.formula('T')}{chosen.words}"
-    figure = image_table(model.generate(z, chosen.values), columns, title,
-                         row_labels=[f"T = {each:g}" for each in TEMPERATURES])
+    figure = image_table(
+        model.generate(z, chosen.values),
+        columns,
+        title,
+        row_labels=[f"T = {each:g}" for each in TEMPERATURES],
+    )
     temperatures = [each for each in TEMPERATURES for _ in range(columns)]
     return Picture(figure, latent_table(z, temperature=temperatures, **chosen.column))
 
@@ -60,9 +69,12 @@ def class_grid(model: GenerativeModel, request: Request) -> Picture:
     rows, columns = _classes(model, request), min(request.n, COLUMNS)
     z = model.prior(len(rows) * columns, request.temperature, generator(request.seed, "class grid"))
     values = torch.tensor(rows).repeat_interleave(columns)
-    figure = image_table(model.generate(z, values.to(z.device)), columns,
-                         f"Samples of {_count(rows, model)}, {_drawn(model, request)}",
-                         row_labels=[class_name(request, label) for label in rows])
+    figure = image_table(
+        model.generate(z, values.to(z.device)),
+        columns,
+        f"Samples of {_count(rows, model)}, {_drawn(model, request)}",
+        row_labels=[class_name(request, label) for label in rows],
+    )
     return Picture(figure, latent_table(z, label=values.tolist()))
 
 
@@ -73,12 +85,18 @@ def style_grid(model: GenerativeModel, request: Request) -> Picture:
     Numbers: each image's label and z.
     """
     rows, columns = min(request.n, ROWS), _classes(model, request)
-    z = model.prior(rows, request.temperature, generator(request.seed, "style grid")).repeat_interleave(
-        len(columns), dim=0)
+    z = model.prior(
+        rows, request.temperature, generator(request.seed, "style grid")
+    ).repeat_interleave(len(columns), dim=0)
     values = torch.tensor(columns).repeat(rows)
-    figure = image_table(model.generate(z, values.to(z.device)), len(columns), "The same z in each row",
-                         column_labels=[class_name(request, label) for label in columns],
-                         x_label=f"label ({_count(columns, model)})", y_label=_drawn(model, request))
+    figure = image_table(
+        model.generate(z, values.to(z.device)),
+        len(columns),
+        "The same z in each row",
+        column_labels=[class_name(request, label) for label in columns],
+        x_label=f"label ({_count(columns, model)})",
+        y_label=_drawn(model, request),
+    )
     return Picture(figure, latent_table(z, label=values.tolist()))
 
 
@@ -95,20 +113,39 @@ def reconstructions(model: VAE, request: Request) -> Picture:
     again = model.reconstruct(images, labels)
     reseed(CONSTANT_SEED, "reconstructions")
     terms = elbo_terms(model, images, labels)
-    pairs = [padded(strip[start:start + columns], columns) for start in range(0, count, columns)
-             for strip in (images, again)]
-    table = [{"test_image": index, "class": request.class_name(int(labels[index])), "elbo": terms.elbo[index].item(),
-              "distortion": terms.distortion[index].item(), "kl": terms.kl[index].sum().item(),
-              "squared_error": (images[index] - again[index]).square().sum().item()} for index in range(count)]
-    figure = image_table(torch.cat(pairs), columns, "Test images above their reconstructions",
-                         row_labels=["original", "reconstruction"] * (len(pairs) // 2))
+    pairs = [
+        padded(strip[start : start + columns], columns)
+        for start in range(0, count, columns)
+        for strip in (images, again)
+    ]
+    table = [
+        {
+            "test_image": index,
+            "class": request.class_name(int(labels[index])),
+            "elbo": terms.elbo[index].item(),
+            "distortion": terms.distortion[index].item(),
+            "kl": terms.kl[index].sum().item(),
+            "squared_error": (images[index] - again[index]).square().sum().item(),
+        }
+        for index in range(count)
+    ]
+    figure = image_table(
+        torch.cat(pairs),
+        columns,
+        "Test images above their reconstructions",
+        row_labels=["original", "reconstruction"] * (len(pairs) // 2),
+    )
     return Picture(figure, table)
 
 
 def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
     """One row for each vector of z (N, D), after further columns of N values."""
-    return [{name: values[index] for name, values in columns.items()} | {"image": index}
-            | {f"z{dimension}": value for dimension, value in enumerate(row)} for index, row in enumerate(z.tolist())]
+    return [
+        {name: values[index] for name, values in columns.items()}
+        | {"image": index}
+        | {f"z{dimension}": value for dimension, value in enumerate(row)}
+        for index, row in enumerate(z.tolist())
+    ]
 
 
 def _drawn(model: GenerativeModel, request: Request) -> str:
@@ -117,7 +154,12 @@ def _drawn(model: GenerativeModel, request: Request) -> str:
 
 def _classes(model: GenerativeModel, request: Request) -> list[int]:
     """The classes asked for, else all of them, or some evenly spaced ones of many."""
-    spaced = torch.linspace(0, model.num_classes - 1, min(model.num_classes, CLASSES)).round().long().tolist()
+    spaced = (
+        torch.linspace(0, model.num_classes - 1, min(model.num_classes, CLASSES))
+        .round()
+        .long()
+        .tolist()
+    )
     return asked(model, request) or spaced
 
 

@@ -8,15 +8,15 @@ from torch import Tensor
 from genmodels.figures.canvas import Request
 from genmodels.models.generative import GenerativeModel
 
-NAMED = 4       # classes that a title names; of more it says how many they are
+NAMED = 4  # classes that a title names; of more it says how many they are
 
 
 @dataclass(frozen=True)
 class Labels:
     """The labels that a figure makes its images with, and how it says so; nothing for a model without classes."""
 
-    values: Tensor | None = None    # (n,) int64, -1 for no label
-    words: str = ""                 # for the end of a title
+    values: Tensor | None = None  # (n,) int64, -1 for no label
+    words: str = ""  # for the end of a title
 
     @property
     def column(self) -> dict[str, list[int]]:
@@ -33,7 +33,9 @@ def in_turn(model: GenerativeModel, request: Request, n: int, most: int | None =
 
     Where none is asked for, no label; all classes in turn if the model cannot do without.
     """
-    classes = (asked(model, request) or ([] if model.label_dropout else list(range(model.num_classes))))[:most]
+    classes = (
+        asked(model, request) or ([] if model.label_dropout else list(range(model.num_classes)))
+    )[:most]
     if not model.num_classes:
         return Labels()
     if not classes:
@@ -42,7 +44,10 @@ def in_turn(model: GenerativeModel, request: Request, n: int, most: int | None =
     if len(classes) == 1:
         return Labels(values, f", class {class_name(request, classes[0])}")
     names = ", ".join(class_name(request, label) for label in classes)
-    return Labels(values, f", {f'classes {names}' if len(classes) <= NAMED else f'{len(classes)} classes'} in turn")
+    return Labels(
+        values,
+        f", {f'classes {names}' if len(classes) <= NAMED else f'{len(classes)} classes'} in turn",
+    )
 
 
 def asked(model: GenerativeModel, request: Request) -> list[int]:

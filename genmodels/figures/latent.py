@@ -12,8 +12,8 @@ from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
 STEPS = 11
-PAIRS = 5               # that are interpolated
-LEAST_SINE = 1e-3       # of an angle that float32 cosines still tell from 0
+PAIRS = 5  # that are interpolated
+LEAST_SINE = 1e-3  # of an angle that float32 cosines still tell from 0
 
 
 @torch.no_grad()
@@ -28,18 +28,35 @@ def interpolation(model: GenerativeModel, request: Request) -> Picture:
     pairs = min(request.n, PAIRS)
     ends = model.prior(2 * pairs, request.temperature, generator(request.seed, "interpolation"))
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
-    ways = torch.stack([way(ends[:pairs], ends[pairs:], fractions) for way in WAYS.values()], dim=1)    # (P, 2, S, D)
+    ways = torch.stack(
+        [way(ends[:pairs], ends[pairs:], fractions) for way in WAYS.values()], dim=1
+    )  # (P, 2, S, D)
     z = ways.flatten(0, 2)
     chosen = in_turn(model, request, len(z), most=1)
     norms = ways[:, :, STEPS // 2].norm(dim=2).mean(dim=0).tolist()
     middles = " or ".join(f"{norm:.1f} ({kind})" for kind, norm in zip(WAYS, norms, strict=True))
-    title = (f"Between {pairs} pairs of samples, z ~ {model.density.formula(request.temperature)}{chosen.words}: "
-             f"mean |z| {ends.norm(dim=1).mean():.1f}, half way {middles}")
-    figure = image_table(model.generate(z, chosen.values), STEPS, title, row_labels=[*WAYS] * pairs, group=len(WAYS),
-                         column_labels=[f"{fraction:.1f}" for fraction in fractions.tolist()],
-                         x_label="way from the left sample to the right one")
-    places = [(pair, kind, fraction) for pair in range(pairs) for kind in WAYS for fraction in fractions.tolist()]
-    columns = dict(zip(("pair", "kind", "fraction"), map(list, zip(*places, strict=True)), strict=True))
+    title = (
+        f"Between {pairs} pairs of samples, z ~ {model.density.formula(request.temperature)}{chosen.words}: "
+        f"mean |z| {ends.norm(dim=1).mean():.1f}, half way {middles}"
+    )
+    figure = image_table(
+        model.generate(z, chosen.values),
+        STEPS,
+        title,
+        row_labels=[*WAYS] * pairs,
+        group=len(WAYS),
+        column_labels=[f"{fraction:.1f}" for fraction in fractions.tolist()],
+        x_label="way from the left sample to the right one",
+    )
+    places = [
+        (pair, kind, fraction)
+        for pair in range(pairs)
+        for kind in WAYS
+        for fraction in fractions.tolist()
+    ]
+    columns = dict(
+        zip(("pair", "kind", "fraction"), map(list, zip(*places, strict=True)), strict=True)
+    )
     return Picture(figure, latent_table(z, **chosen.column, **columns))
 
 
@@ -56,11 +73,11 @@ def slerp(start: Tensor, end: Tensor, fractions: Tensor) -> Tensor:
     (S,): (P, S, D). Between ends of one norm it is an arc of that norm at constant speed. Straight where there is no
     one arc: between parallel and opposite vectors, and from or to 0.
     """
-    cosine = (start * end).sum(dim=1) / (start.norm(dim=1) * end.norm(dim=1))       # NaN from or to 0
-    angle = cosine.clamp(-1, 1).acos()[:, None, None]                               # (P, 1, 1)
+    cosine = (start * end).sum(dim=1) / (start.norm(dim=1) * end.norm(dim=1))  # NaN from or to 0
+    angle = cosine.clamp(-1, 1).acos()[:, None, None]  # (P, 1, 1)
     t, sine = fractions[:, None], angle.sin()
     arc = ((1 - t) * angle).sin() / sine * start[:, None] + (t * angle).sin() / sine * end[:, None]
-    return torch.where(sine > LEAST_SINE, arc, lerp(start, end, fractions))     # no NaN is larger
+    return torch.where(sine > LEAST_SINE, arc, lerp(start, end, fractions))  # no NaN is larger
 
 
 WAYS = {"linear": lerp, "spherical": slerp}
@@ -74,21 +91,31 @@ def traversals(model: VAE, request: Request) -> Picture:
     Numbers: every dimension's KL and where the test image lies.
     """
     assert request.part is not None
-    kl = posteriors(model, request.part).kl.mean(dim=0)                 # (D,)
+    kl = posteriors(model, request.part).kl.mean(dim=0)  # (D,)
     order = kl.argsort(descending=True, stable=True)
-    shown = order[:min(len(order), 10, request.n)].tolist()
+    shown = order[: min(len(order), 10, request.n)].tolist()
     image, label = request.part.batch(slice(0, 1))
-    mean = model.encode(image, label).mean                              # (1, D)
+    mean = model.encode(image, label).mean  # (1, D)
     values = torch.linspace(-3, 3, STEPS)
     z = mean.repeat(len(shown) * STEPS, 1)
     for row, dimension in enumerate(shown):
-        z[row * STEPS:(row + 1) * STEPS, dimension] = values.to(z)
+        z[row * STEPS : (row + 1) * STEPS, dimension] = values.to(z)
     kind = f", class {class_name(request, int(label))}" if model.num_classes else ""
-    figure = image_table(model.generate(z, label.repeat(len(z))), STEPS,
-                         f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL{kind}",
-                         row_labels=[f"z{dimension}  {kl[dimension]:.2f} nats" for dimension in shown],
-                         column_labels=[f"{round(value, 1) + 0.0:+.1f}" for value in values.tolist()],
-                         x_label="value of this dimension, in standard deviations of the prior")
-    table = [{"dimension": dimension, "kl_nats": kl[dimension].item(), "test_image_mean": mean[0, dimension].item(),
-              "shown": dimension in shown} for dimension in order.tolist()]
+    figure = image_table(
+        model.generate(z, label.repeat(len(z))),
+        STEPS,
+        f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL{kind}",
+        row_labels=[f"z{dimension}  {kl[dimension]:.2f} nats" for dimension in shown],
+        column_labels=[f"{round(value, 1) + 0.0:+.1f}" for value in values.tolist()],
+        x_label="value of this dimension, in standard deviations of the prior",
+    )
+    table = [
+        {
+            "dimension": dimension,
+            "kl_nats": kl[dimension].item(),
+            "test_image_mean": mean[0, dimension].item(),
+            "shown": dimension in shown,
+        }
+        for dimension in order.tolist()
+    ]
     return Picture(figure, table)

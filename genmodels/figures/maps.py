@@ -13,16 +13,24 @@ from genmodels.figures import latent_plane
 from genmodels.figures.canvas import Picture, Request, axes_grid, image_table, show_images, styled
 from genmodels.figures.grids import latent_table
 from genmodels.figures.labels import in_turn
-from genmodels.metrics.posterior import HOLE, Plane, Posteriors, density, posteriors, prior_density, share_in_holes
+from genmodels.metrics.posterior import (
+    HOLE,
+    Plane,
+    Posteriors,
+    density,
+    posteriors,
+    prior_density,
+    share_in_holes,
+)
 from genmodels.models.densities import StandardNormal
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
-GRID = 20               # images along each side of a grid
-STRIP = 30              # images of a one-dimensional latent space
-CELLS = 121             # points along each side at which densities are computed
-REACH = 3.3             # how far the atlas goes, in standard deviations of the prior
+GRID = 20  # images along each side of a grid
+STRIP = 30  # images of a one-dimensional latent space
+CELLS = 121  # points along each side at which densities are computed
+REACH = 3.3  # how far the atlas goes, in standard deviations of the prior
 
 
 @torch.no_grad()
@@ -38,19 +46,32 @@ def latent_grid(model: VAE, request: Request) -> Picture:
     labels: dict[str, Any] = {"column_labels": [], "row_labels": []}
     points = values[:, None]
     if flat:
-        points = torch.cartesian_prod(values.flip(0), values).flip(1)       # row by row, the largest y at the top
-        marks = [f"{value:.1f}" if index % 3 == 1 else "" for index, value in enumerate(values.tolist())]
-        labels = {"column_labels": marks, "row_labels": marks[::-1], "x_label": plane.names[0],
-                  "y_label": plane.names[1]}
+        points = torch.cartesian_prod(values.flip(0), values).flip(
+            1
+        )  # row by row, the largest y at the top
+        marks = [
+            f"{value:.1f}" if index % 3 == 1 else "" for index, value in enumerate(values.tolist())
+        ]
+        labels = {
+            "column_labels": marks,
+            "row_labels": marks[::-1],
+            "x_label": plane.names[0],
+            "y_label": plane.names[1],
+        }
     else:
         labels["x_label"] = f"z0 from {values[0]:.1f} to {values[-1]:.1f}, row by row"
     chosen = in_turn(model, request, len(points), most=1)
     title = f"The latent {'plane' if flat else 'line'} at equal steps of probability{chosen.words}"
     images = latent_plane.decoded(model, plane, points, request)
     figure = image_table(images, GRID if flat else 10, title, gap=0, **labels)
-    return Picture(figure, [{name: values[index] for name, values in chosen.column.items()}
-                            | {"image": index, **dict(zip(plane.keys, point, strict=True))}
-                            for index, point in enumerate(points.tolist())])
+    return Picture(
+        figure,
+        [
+            {name: values[index] for name, values in chosen.column.items()}
+            | {"image": index, **dict(zip(plane.keys, point, strict=True))}
+            for index, point in enumerate(points.tolist())
+        ],
+    )
 
 
 @torch.no_grad()
@@ -74,8 +95,16 @@ def latent_scatter(model: VAE, request: Request) -> Picture:
         latent_plane.frame(axes, found, plane)
         latent_plane.draw_classes(axes, table, plane)
         cross = Line2D([], [], marker="x", color="black", linestyle="", label="mean of the means")
-        ellipse = Line2D([], [], marker="o", color="black", linestyle="", markersize=9, fillstyle="none",
-                         label="mean standard deviation")
+        ellipse = Line2D(
+            [],
+            [],
+            marker="o",
+            color="black",
+            linestyle="",
+            markersize=9,
+            fillstyle="none",
+            label="mean standard deviation",
+        )
         latent_plane.draw_legend(axes, table, "1 and 2 sigma of the prior", cross, ellipse)
     axes.set_title(f"Posterior means of {len(found.mean):,} test images")
     return Picture(figure, table)
@@ -100,14 +129,23 @@ def latent_atlas(model: VAE, request: Request) -> Picture:
         figure = latent_plane.draw_line_atlas(model, plane, request, axis, data, prior, holes)
     else:
         table = class_table(found, plane, request.classes)
-        figure = latent_plane.draw_plane_atlas(model, found, plane, request, table, axis, data, holes)
+        figure = latent_plane.draw_plane_atlas(
+            model, found, plane, request, table, axis, data, holes
+        )
     share = share_in_holes(found, plane)
-    figure.axes[0].set_title(f"Where data and samples lie: {share:.0%} of the prior's samples come from holes "
-                             "(hatched)")
+    figure.axes[0].set_title(
+        f"Where data and samples lie: {share:.0%} of the prior's samples come from holes (hatched)"
+    )
     shape = (len(axis),) * len(plane.keys)
-    table = [dict(zip(plane.keys, (axis[i].item() for i in index), strict=True))
-             | {"aggregated_posterior": data[index].item(), "prior": prior[index].item(), "hole": bool(holes[index])}
-             for index in np.ndindex(*shape)]
+    table = [
+        dict(zip(plane.keys, (axis[i].item() for i in index), strict=True))
+        | {
+            "aggregated_posterior": data[index].item(),
+            "prior": prior[index].item(),
+            "hole": bool(holes[index]),
+        }
+        for index in np.ndindex(*shape)
+    ]
     return Picture(figure, table)
 
 
@@ -118,15 +156,31 @@ def region(model: GenerativeModel, request: Request) -> Picture:
 
     Of a VAE, whose encoder tells where images lie, it is a place to be chosen; a GAN has none. Numbers: each image's z.
     """
-    center = [0.0] * model.latent_dim if request.center is None else [float(value) for value in request.center]
-    require(len(center) == model.latent_dim, "center", center, f"{model.latent_dim} numbers, one for each dimension")
+    center = (
+        [0.0] * model.latent_dim
+        if request.center is None
+        else [float(value) for value in request.center]
+    )
+    require(
+        len(center) == model.latent_dim,
+        "center",
+        center,
+        f"{model.latent_dim} numbers, one for each dimension",
+    )
     count = min(request.n, 60)
-    noise = StandardNormal(model.latent_dim).sample(count, generator=generator(request.seed, "region"))
+    noise = StandardNormal(model.latent_dim).sample(
+        count, generator=generator(request.seed, "region")
+    )
     z = torch.tensor(center) + request.spread * noise
-    shown = f"({', '.join(f'{value:g}' for value in center[:4])}{', ...' if len(center) > 4 else ''})"
+    shown = (
+        f"({', '.join(f'{value:g}' for value in center[:4])}{', ...' if len(center) > 4 else ''})"
+    )
     chosen = in_turn(model, request, count, most=1)
     title = f"{count} samples around {shown}, spread {request.spread:g}{chosen.words}"
-    images, table = model.generate(z.to(model.device), chosen.values), latent_table(z, **chosen.column)
+    images, table = (
+        model.generate(z.to(model.device), chosen.values),
+        latent_table(z, **chosen.column),
+    )
     if model.latent_dim > 2:
         return Picture(image_table(images, min(10, count), title), table)
     rows = -(-count // 10)
@@ -146,20 +200,32 @@ def region(model: GenerativeModel, request: Request) -> Picture:
 
 def quantiles(count: int) -> Tensor:
     """The standard normal's quantiles at (i + 1/2) / count, (count,) float64, rising."""
-    return torch.distributions.Normal(0, 1).icdf((torch.arange(count, dtype=torch.float64) + 0.5) / count)
+    return torch.distributions.Normal(0, 1).icdf(
+        (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    )
 
 
 def class_table(found: Posteriors, plane: Plane, classes: Any) -> list[dict[str, Any]]:
     """For each class, and for all: how many images, the mean of their posterior means, the mean of their standard
     deviations, in the coordinates of the plane."""
     labels = [label for label in range(len(classes)) if (found.labels == label).any()]
-    groups = [(label, classes[label], found.of_class(label)) for label in labels] + [(-1, "all", found)]
+    groups = [(label, classes[label], found.of_class(label)) for label in labels] + [
+        (-1, "all", found)
+    ]
     rows = []
     for label, name, group in groups:
-        means, spreads = plane.project(group.mean).mean(dim=0), plane.spread(group.stddev).mean(dim=0)
-        rows.append({"class": name, "label": label, "images": len(group.mean)}
-                    | {f"mean_{key}": value for key, value in zip(plane.keys, means.tolist(), strict=True)}
-                    | {f"stddev_{key}": value for key, value in zip(plane.keys, spreads.tolist(), strict=True)})
+        means, spreads = (
+            plane.project(group.mean).mean(dim=0),
+            plane.spread(group.stddev).mean(dim=0),
+        )
+        rows.append(
+            {"class": name, "label": label, "images": len(group.mean)}
+            | {f"mean_{key}": value for key, value in zip(plane.keys, means.tolist(), strict=True)}
+            | {
+                f"stddev_{key}": value
+                for key, value in zip(plane.keys, spreads.tolist(), strict=True)
+            }
+        )
     return rows
 
 

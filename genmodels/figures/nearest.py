@@ -14,12 +14,12 @@ from genmodels.figures.grids import noise
 from genmodels.metrics.neighbours import Neighbours, neighbours
 from genmodels.models.generative import GenerativeModel
 
-MOST = 1000             # samples, and test images, that are compared
-COLUMNS = 8             # of them that are shown
-FOUND, SHOWN = 10, 4    # neighbours of each that are looked for, and that are shown
+MOST = 1000  # samples, and test images, that are compared
+COLUMNS = 8  # of them that are shown
+FOUND, SHOWN = 10, 4  # neighbours of each that are looked for, and that are shown
 STYLES: dict[str, Any] = {"sample": {"color": "C1", "zorder": 3}, "test image": {"color": "C7"}}
 RANKS = ("nearest", "2nd", "3rd", "4th")
-WIDTH, TEXT = 14, 1.2   # inches: of the figure; above and below the images
+WIDTH, TEXT = 14, 1.2  # inches: of the figure; above and below the images
 TINY = torch.finfo(torch.float64).tiny
 
 
@@ -42,25 +42,47 @@ def nearest(model: GenerativeModel, request: Request) -> Picture:
     made = model.generate(z, chosen.values)[:MOST].cpu()
     real = request.part.batch(slice(0, len(made))).images.cpu()
     found = neighbours(torch.cat([made, real]), request.train, FOUND)
-    kinds = {"sample": found[:len(made)], "test image": found[len(made):]}
+    kinds = {"sample": found[: len(made)], "test image": found[len(made) :]}
 
     ranks, (_, height, width) = min(SHOWN, len(request.train)), model.image_shape
-    figure, (left, middle, right) = axes_grid(WIDTH, (1 + ranks) * height / (COLUMNS * width) * 0.31 * WIDTH + TEXT,
-                                              columns=3, widths=[1, 1, 0.75])
-    _draw_neighbours(left, made, kinds["sample"], request.train, "sample", "Samples above the nearest training images")
-    _draw_neighbours(middle, real, kinds["test image"], request.train, "test image", "Test images above theirs")
+    figure, (left, middle, right) = axes_grid(
+        WIDTH,
+        (1 + ranks) * height / (COLUMNS * width) * 0.31 * WIDTH + TEXT,
+        columns=3,
+        widths=[1, 1, 0.75],
+    )
+    _draw_neighbours(
+        left,
+        made,
+        kinds["sample"],
+        request.train,
+        "sample",
+        "Samples above the nearest training images",
+    )
+    _draw_neighbours(
+        middle, real, kinds["test image"], request.train, "test image", "Test images above theirs"
+    )
     _draw_distances(right, kinds)
     return Picture(figure, list(_rows(kinds)))
 
 
-def _draw_neighbours(axes: Axes, images: Tensor, near: Neighbours, train: ImageSet, kind: str, title: str) -> None:
+def _draw_neighbours(
+    axes: Axes, images: Tensor, near: Neighbours, train: ImageSet, kind: str, title: str
+) -> None:
     """The first images in a row, below each its neighbours, and at the foot how far the nearest is."""
     shown = near[:COLUMNS]
-    rows = [images[:COLUMNS]] + [train.batch(index.to(train.rows.device)).images.cpu()
-                                 for index in shown.index.T[:SHOWN]]
-    show_images(axes, torch.cat([padded(row, COLUMNS) for row in rows]), COLUMNS, title,
-                row_labels=[kind, *RANKS[:len(rows) - 1]], x_label="squared distance of the nearest",
-                column_labels=[f"{distance:.3g}" for distance in shown.distance[:, 0].tolist()])
+    rows = [images[:COLUMNS]] + [
+        train.batch(index.to(train.rows.device)).images.cpu() for index in shown.index.T[:SHOWN]
+    ]
+    show_images(
+        axes,
+        torch.cat([padded(row, COLUMNS) for row in rows]),
+        COLUMNS,
+        title,
+        row_labels=[kind, *RANKS[: len(rows) - 1]],
+        x_label="squared distance of the nearest",
+        column_labels=[f"{distance:.3g}" for distance in shown.distance[:, 0].tolist()],
+    )
 
 
 def _draw_distances(axes: Axes, kinds: Mapping[str, Neighbours]) -> None:
@@ -68,16 +90,36 @@ def _draw_distances(axes: Axes, kinds: Mapping[str, Neighbours]) -> None:
     for kind, near in kinds.items():
         first, last = near.distance[:, 0], near.distance[:, -1]
         share = first / last.clamp(min=TINY)
-        axes.scatter(first, share, s=14, alpha=0.7, linewidths=0, **STYLES[kind],
-                     label=f"{kind}s, medians {first.median():.3g} and {share.median():.0%}")
-    axes.set(xlim=(0, None), ylim=(0, 1.02), xlabel="squared distance of the nearest",
-             ylabel=f"divided by that of neighbour {near.distance.shape[1]}", title="Copies lie at the bottom")
+        axes.scatter(
+            first,
+            share,
+            s=14,
+            alpha=0.7,
+            linewidths=0,
+            **STYLES[kind],
+            label=f"{kind}s, medians {first.median():.3g} and {share.median():.0%}",
+        )
+    axes.set(
+        xlim=(0, None),
+        ylim=(0, 1.02),
+        xlabel="squared distance of the nearest",
+        ylabel=f"divided by that of neighbour {near.distance.shape[1]}",
+        title="Copies lie at the bottom",
+    )
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend(loc="lower right", fontsize=9, handletextpad=0.2)
 
 
 def _rows(kinds: Mapping[str, Neighbours]) -> Iterator[dict[str, Any]]:
     for kind, near in kinds.items():
-        for image, (places, distances) in enumerate(zip(near.index.tolist(), near.distance.tolist(), strict=True)):
+        for image, (places, distances) in enumerate(
+            zip(near.index.tolist(), near.distance.tolist(), strict=True)
+        ):
             for rank, (place, distance) in enumerate(zip(places, distances, strict=True), start=1):
-                yield {"kind": kind, "image": image, "rank": rank, "train_image": place, "distance": distance}
+                yield {
+                    "kind": kind,
+                    "image": image,
+                    "rank": rank,
+                    "train_image": place,
+                    "distance": distance,
+                }

@@ -15,13 +15,15 @@ from torch import Tensor
 from genmodels.errors import require
 from genmodels.schedules import falling
 
-PENALTY_PER_PIXEL = 0.0006      # weight of R1 and R2 for each pixel of an image: 0.5 at 28x28, 2.5 at 64x64
+PENALTY_PER_PIXEL = (
+    0.0006  # weight of R1 and R2 for each pixel of an image: 0.5 at 28x28, 2.5 at 64x64
+)
 
 
 class AdversarialLoss(Protocol):
     """What a trainer asks of a loss."""
 
-    relative: bool      # G's loss looks at the real images' logits too
+    relative: bool  # G's loss looks at the real images' logits too
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """D's loss (B,) from its logits (B,)."""
@@ -153,8 +155,12 @@ class Penalty:
     def __post_init__(self) -> None:
         for name in ("r1", "r2", "gradient"):
             weight = getattr(self, name)
-            require(weight is None or 0 <= weight < math.inf, name, weight,
-                    "a finite number >= 0" + ("" if name == "gradient" else ", or null"))
+            require(
+                weight is None or 0 <= weight < math.inf,
+                name,
+                weight,
+                "a finite number >= 0" + ("" if name == "gradient" else ", or null"),
+            )
         require(self.every >= 1, "every", self.every, "an integer >= 1")
         require(0 <= self.end <= 1, "end", self.end, "a number in [0, 1]")
 
@@ -170,7 +176,10 @@ class Penalty:
     def weights(self, pixels: int, progress: float) -> tuple[float, float]:
         """Those of R1 and R2 at this progress of the run, for images of so many pixels."""
         left = falling(progress, self.end)
-        r1, r2 = (PENALTY_PER_PIXEL * pixels if weight is None else weight for weight in (self.r1, self.r2))
+        r1, r2 = (
+            PENALTY_PER_PIXEL * pixels if weight is None else weight
+            for weight in (self.r1, self.r2)
+        )
         return r1 * left, r2 * left
 
 
@@ -179,7 +188,7 @@ def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
 
     A quarter of that in [0, 1]. Can be differentiated again. Each logit must depend on its own image alone.
     """
-    gradient, = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return 0.25 * gradient.square().flatten(1).sum(dim=1)
 
 

@@ -11,10 +11,10 @@ from genmodels.models.vae import VAE
 class ELBOTerms(NamedTuple):
     """The two terms of the bound, still per image and per latent dimension, and what they were computed from."""
 
-    distortion: Tensor              # (B,) -log p(x|z) in nats, z ~ q(z|x), summed over pixels
-    kl: Tensor                      # (B, D) KL(q(z_d|x) || p(z_d)) in nats
-    posterior: DiagonalGaussian     # q(z|x)
-    z: Tensor                       # (B, D)
+    distortion: Tensor  # (B,) -log p(x|z) in nats, z ~ q(z|x), summed over pixels
+    kl: Tensor  # (B, D) KL(q(z_d|x) || p(z_d)) in nats
+    posterior: DiagonalGaussian  # q(z|x)
+    z: Tensor  # (B, D)
 
     @property
     def elbo(self) -> Tensor:
@@ -30,4 +30,6 @@ def elbo_terms(model: VAE, images: Tensor, labels: Tensor | None = None) -> ELBO
     """One reparameterised sample of z for each image (B, C, H, W) in [0, 1], and the terms that it gives."""
     posterior = model.encode(images, labels)
     z = posterior.rsample()
-    return ELBOTerms(-model.decode(z, labels).log_prob(images), posterior.kl_to_standard_normal(), posterior, z)
+    return ELBOTerms(
+        -model.decode(z, labels).log_prob(images), posterior.kl_to_standard_normal(), posterior, z
+    )

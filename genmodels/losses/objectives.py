@@ -17,7 +17,9 @@ from genmodels.errors import require
 class Objective(nn.Module):
     """A loss, what of it changes by plan, and the multipliers that it moves after each step, kept in its buffers."""
 
-    finds_weight = False    # whether it finds the KL weight itself: it is then called with None for it
+    finds_weight = (
+        False  # whether it finds the KL weight itself: it is then called with None for it
+    )
 
     def plan(self, progress: float) -> dict[str, float]:
         """What changes over time by plan, besides the KL weight: a pure function of the progress in [0, 1]."""
@@ -51,7 +53,12 @@ class FreeBits(Objective):
 
     def __init__(self, nats_per_dimension: float) -> None:
         super().__init__()
-        require(0 <= nats_per_dimension < math.inf, "nats_per_dimension", nats_per_dimension, "a finite number >= 0")
+        require(
+            0 <= nats_per_dimension < math.inf,
+            "nats_per_dimension",
+            nats_per_dimension,
+            "a finite number >= 0",
+        )
         self.nats_per_dimension = nats_per_dimension
 
     def forward(self, distortion: Tensor, kl: Tensor, weight: float, progress: float) -> Tensor:
@@ -92,10 +99,12 @@ class KLTarget(Objective):
     """
 
     finds_weight = True
-    weight: Tensor          # () of the next step
-    accumulated: Tensor     # () -integral * (sum of e)
+    weight: Tensor  # () of the next step
+    accumulated: Tensor  # () -integral * (sum of e)
 
-    def __init__(self, target: float, proportional: float, integral: float, weight_limits: Sequence[float]) -> None:
+    def __init__(
+        self, target: float, proportional: float, integral: float, weight_limits: Sequence[float]
+    ) -> None:
         """proportional, integral: the two gains, the second one for each step and nat."""
         super().__init__()
         require(0 < target < math.inf, "target", target, "a finite number of nats > 0")
@@ -120,7 +129,9 @@ class KLTarget(Objective):
         """One step of the controller."""
         error = self.target - kl
         self.accumulated.sub_(self.integral * error).clamp_(*self.weight_limits)
-        self.weight.copy_(self.accumulated + self.proportional * torch.sigmoid(-error)).clamp_(*self.weight_limits)
+        self.weight.copy_(self.accumulated + self.proportional * torch.sigmoid(-error)).clamp_(
+            *self.weight_limits
+        )
 
 
 class GECO(Objective):
@@ -135,25 +146,42 @@ class GECO(Objective):
     """
 
     finds_weight = True
-    log_weight: Tensor      # ()
-    average: Tensor         # () of the distortion, nats per image; 0: none seen
-    reference: Tensor       # () nats per image; 0: not measured yet
+    log_weight: Tensor  # ()
+    average: Tensor  # () of the distortion, nats per image; 0: none seen
+    reference: Tensor  # () nats per image; 0: not measured yet
 
-    def __init__(self, distortion: float | None, share: float, measure: float, memory: float, speed: float,
-                 weight_limits: Sequence[float]) -> None:
+    def __init__(
+        self,
+        distortion: float | None,
+        share: float,
+        measure: float,
+        memory: float,
+        speed: float,
+        weight_limits: Sequence[float],
+    ) -> None:
         """distortion: the limit in nats per image, nothing is measured then; None: `share` of the reference.
 
         memory: what the moving average keeps at each step. speed: of log w, for each step.
         """
         super().__init__()
-        require(distortion is None or 0 < abs(distortion) < math.inf, "distortion", distortion,
-                "a finite number of nats other than 0, or null")
+        require(
+            distortion is None or 0 < abs(distortion) < math.inf,
+            "distortion",
+            distortion,
+            "a finite number of nats other than 0, or null",
+        )
         require(0 < share < 1, "share", share, "a number between 0 and 1")
         require(0 < measure < 1, "measure", measure, "a fraction of the run between 0 and 1")
         require(0 <= memory < 1, "memory", memory, "a number >= 0 and below 1")
         require(0 < speed < math.inf, "speed", speed, "a finite number > 0")
         _check_limits(weight_limits, lowest=1e-9)
-        self.distortion, self.share, self.measure, self.memory, self.speed = distortion, share, measure, memory, speed
+        self.distortion, self.share, self.measure, self.memory, self.speed = (
+            distortion,
+            share,
+            measure,
+            memory,
+            speed,
+        )
         self.log_limits = (math.log(weight_limits[0]), math.log(weight_limits[1]))
         self.register_buffer("log_weight", torch.zeros(()).clamp(*self.log_limits))
         self.register_buffer("average", torch.zeros(()))
@@ -165,13 +193,18 @@ class GECO(Objective):
 
     def multipliers(self) -> dict[str, Tensor]:
         """The KL weight: at its upper limit as long as the reference is not known."""
-        return {"kl_weight": torch.where(self.reference == 0, self.log_limits[1], self.log_weight).exp()}
+        return {
+            "kl_weight": torch.where(self.reference == 0, self.log_limits[1], self.log_weight).exp()
+        }
 
     @torch.no_grad()
     def observe(self, distortion: Tensor, kl: Tensor, progress: float) -> None:
         """Follow the distortion; once there is a reference, move the weight."""
-        self.average.copy_(torch.where(self.average == 0, distortion, torch.lerp(distortion, self.average,
-                                                                                 self.memory)))
+        self.average.copy_(
+            torch.where(
+                self.average == 0, distortion, torch.lerp(distortion, self.average, self.memory)
+            )
+        )
         known = self.reference != 0
         limit = self.share * self.reference if self.distortion is None else self.distortion
         constraint = torch.where(known, (self.average - limit) / self.reference, 0.0)
@@ -181,5 +214,9 @@ class GECO(Objective):
 
 
 def _check_limits(limits: Sequence[float], lowest: float) -> None:
-    require(len(limits) == 2 and lowest <= limits[0] < limits[1] < math.inf, "weight_limits", list(limits),
-            f"two finite numbers, a lower one >= {lowest:g} and an upper one")
+    require(
+        len(limits) == 2 and lowest <= limits[0] < limits[1] < math.inf,
+        "weight_limits",
+        list(limits),
+        f"two finite numbers, a lower one >= {lowest:g} and an upper one",
+    )

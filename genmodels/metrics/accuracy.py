@@ -23,8 +23,10 @@ class Answers:
 
     def __init__(self, model: Classifier) -> None:
         self.model = model
-        self.confusion = torch.zeros(model.num_classes, model.num_classes, dtype=torch.long)    # a row a true class
-        self._log_probability = 0.0     # of the true classes, summed over the images
+        self.confusion = torch.zeros(
+            model.num_classes, model.num_classes, dtype=torch.long
+        )  # a row a true class
+        self._log_probability = 0.0  # of the true classes, summed over the images
 
     @torch.no_grad()
     def add(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -32,7 +34,9 @@ class Answers:
         features = self.model.features(images)
         answer = self.model.classify(features)
         pairs = labels * self.model.num_classes + answer.logits.argmax(dim=1)
-        self.confusion += torch.bincount(pairs.cpu(), minlength=self.confusion.numel()).view_as(self.confusion)
+        self.confusion += torch.bincount(pairs.cpu(), minlength=self.confusion.numel()).view_as(
+            self.confusion
+        )
         self._log_probability += answer.log_prob(labels).double().sum().item()
         return features
 
@@ -41,8 +45,12 @@ class Answers:
         in nats per image; the number `n` of images."""
         n = int(self.confusion.sum())
         share = int(self.confusion.diagonal().sum()) / n
-        return {"accuracy": share, "accuracy_standard_error": (share * (1 - share) / n) ** 0.5,
-                "nll": -self._log_probability / n, "n": n}
+        return {
+            "accuracy": share,
+            "accuracy_standard_error": (share * (1 - share) / n) ** 0.5,
+            "nll": -self._log_probability / n,
+            "n": n,
+        }
 
     def by_class(self) -> Tensor:
         """The share of right answers for each true class, (K,) float64; NaN where there is no image of it."""
@@ -57,13 +65,13 @@ class Spread:
 
     def __init__(self, classes: int) -> None:
         self._count = torch.zeros(classes, dtype=torch.float64)
-        self._square = torch.zeros(classes, dtype=torch.float64)        # sums of |x|^2
-        self._total: Tensor | float = 0.0                               # sums of x, (K, F)
+        self._square = torch.zeros(classes, dtype=torch.float64)  # sums of |x|^2
+        self._total: Tensor | float = 0.0  # sums of x, (K, F)
 
     def add(self, values: Tensor, labels: Tensor) -> None:
         """Add members (B, ...) of classes (B,)."""
-        values = values.flatten(1).cpu().double()                       # (B, F)
-        member = F.one_hot(labels.cpu(), len(self._count)).double()     # (B, K)
+        values = values.flatten(1).cpu().double()  # (B, F)
+        member = F.one_hot(labels.cpu(), len(self._count)).double()  # (B, K)
         self._count += member.sum(dim=0)
         self._square += member.T @ values.square().sum(dim=1)
         self._total = self._total + member.T @ values
@@ -72,7 +80,9 @@ class Spread:
         """(K,); NaN for a class of fewer than two."""
         mean = self._total / self._count[:, None]
         variance = (self._square / self._count - mean.square().sum(dim=1)).clamp(min=0)
-        return torch.where(self._count > 1, 2 * self._count / (self._count - 1) * variance, torch.nan).sqrt()
+        return torch.where(
+            self._count > 1, 2 * self._count / (self._count - 1) * variance, torch.nan
+        ).sqrt()
 
 
 def evaluate(model: Classifier, part: ImageSet) -> dict[str, float]:

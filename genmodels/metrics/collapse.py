@@ -23,14 +23,14 @@ from genmodels.models.vae import VAE
 class Diagnosis:
     """What is known of a model's latent space; nats per image, tensors float64 by dimension."""
 
-    bound: dict[str, float]         # elbo, distortion, rate, ...: as `likelihood.evaluate` has them
-    kl: Tensor                      # (D,) KL(q(z_d|x) || p(z_d)), averaged over the images
-    active: Tensor                  # (D,) bool: Var_x(E[z_d|x]) > ACTIVE (Burda et al. 2015, section 5)
-    mean: Tensor                    # (D,) of the aggregated posterior q(z) = E_x q(z|x); 0 where it is the prior
-    variance: Tensor                # (D,) of the same, Var_x(E[z_d|x]) + E_x Var(z_d|x); 1 where it is the prior
-    mutual_information: float       # I_q(x; z), estimated: too low where it is near its ceiling
-    ceiling: float                  # log of the number of images that it was estimated with
-    shuffled_z: float               # D(x, z of another image) - D(x, z): 0 if the decoder does not listen
+    bound: dict[str, float]  # elbo, distortion, rate, ...: as `likelihood.evaluate` has them
+    kl: Tensor  # (D,) KL(q(z_d|x) || p(z_d)), averaged over the images
+    active: Tensor  # (D,) bool: Var_x(E[z_d|x]) > ACTIVE (Burda et al. 2015, section 5)
+    mean: Tensor  # (D,) of the aggregated posterior q(z) = E_x q(z|x); 0 where it is the prior
+    variance: Tensor  # (D,) of the same, Var_x(E[z_d|x]) + E_x Var(z_d|x); 1 where it is the prior
+    mutual_information: float  # I_q(x; z), estimated: too low where it is near its ceiling
+    ceiling: float  # log of the number of images that it was estimated with
+    shuffled_z: float  # D(x, z of another image) - D(x, z): 0 if the decoder does not listen
 
     @property
     def misfit(self) -> Tensor:
@@ -45,13 +45,21 @@ class Diagnosis:
 
     def numbers(self) -> dict[str, Any]:
         """The bound and the active units, and all else under "latent"."""
-        return {**self.bound, "active_units": int(self.active.sum()), "latent": {
-            "kl_per_dimension": [round(value, 6) for value in self.kl.tolist()],
-            "mutual_information": self.mutual_information, "mutual_information_ceiling": self.ceiling,
-            "aggregated_kl": self.aggregated_kl, "aggregated_kl_at_least": self.misfit.sum().item(),
-            "aggregated_mean_largest": self.mean.abs().max().item(),
-            "aggregated_variance_smallest": self.variance.min().item(),
-            "aggregated_variance_largest": self.variance.max().item(), "shuffled_z": self.shuffled_z}}
+        return {
+            **self.bound,
+            "active_units": int(self.active.sum()),
+            "latent": {
+                "kl_per_dimension": [round(value, 6) for value in self.kl.tolist()],
+                "mutual_information": self.mutual_information,
+                "mutual_information_ceiling": self.ceiling,
+                "aggregated_kl": self.aggregated_kl,
+                "aggregated_kl_at_least": self.misfit.sum().item(),
+                "aggregated_mean_largest": self.mean.abs().max().item(),
+                "aggregated_variance_smallest": self.variance.min().item(),
+                "aggregated_variance_largest": self.variance.max().item(),
+                "shuffled_z": self.shuffled_z,
+            },
+        }
 
 
 def diagnose(model: VAE, part: ImageSet, *, pairs: int = 10_000, swap: int = 10_000) -> Diagnosis:
@@ -60,11 +68,16 @@ def diagnose(model: VAE, part: ImageSet, *, pairs: int = 10_000, swap: int = 10_
     seen = observe(model, part, swap=swap)
     mean, stddev = seen.mean, seen.stddev
     spread = mean.var(dim=0, correction=0)
-    return Diagnosis(bound(model, seen), seen.kl.mean(dim=0), spread > ACTIVE, mean.mean(dim=0),
-                     spread + stddev.square().mean(dim=0),
-                     mutual_information(mean[:pairs], stddev[:pairs], seen.z[:pairs]),
-                     math.log(min(pairs, len(mean))),
-                     (seen.swapped - seen.distortion[:len(seen.swapped)]).mean().item())
+    return Diagnosis(
+        bound(model, seen),
+        seen.kl.mean(dim=0),
+        spread > ACTIVE,
+        mean.mean(dim=0),
+        spread + stddev.square().mean(dim=0),
+        mutual_information(mean[:pairs], stddev[:pairs], seen.z[:pairs]),
+        math.log(min(pairs, len(mean))),
+        (seen.swapped - seen.distortion[: len(seen.swapped)]).mean().item(),
+    )
 
 
 def glance(model: VAE, part: ImageSet) -> dict[str, Any]:
@@ -76,9 +89,16 @@ def collapse(model: VAE, evidence: Evidence) -> dict[str, Any]:
     """A thorough diagnosis on the test images, with what the training images have to say: see `spectrum`."""
     train = evidence.data.train
     found, rest = spectrum(model, train), unexplained(model, train)
-    data = {} if found is None else {
-        "largest_useful_kl_weight": found.eigenvalues[0].item(), "eigenvalues": found.eigenvalues[:20].tolist(),
-        "mean_image_distortion": found.distortion(model, evidence.data.test), "unexplained_eigenvalue": rest}
+    data = (
+        {}
+        if found is None
+        else {
+            "largest_useful_kl_weight": found.eigenvalues[0].item(),
+            "eigenvalues": found.eigenvalues[:20].tolist(),
+            "mean_image_distortion": found.distortion(model, evidence.data.test),
+            "unexplained_eigenvalue": rest,
+        }
+    )
     return diagnose(model, evidence.data.test).numbers() | data
 
 
@@ -88,10 +108,14 @@ def mutual_information(mean: Tensor, stddev: Tensor, z: Tensor, chunk: int = 500
     E log q(z|x) - log q(z), with the mixture of the M posteriors as q(z): Hoffman & Johnson 2016, "ELBO surgery". It is
     at most log M, and a lower bound in expectation. M^2 D operations, `chunk` x M numbers at a time.
     """
-    precision = stddev.square().reciprocal()                                            # (M, D)
-    scale = stddev.log().sum(dim=1)                                                     # (M,)
+    precision = stddev.square().reciprocal()  # (M, D)
+    scale = stddev.log().sum(dim=1)  # (M,)
     constant = -0.5 * (mean.square() * precision).sum(dim=1) - scale
-    own = -0.5 * ((z - mean) / stddev).square().sum(dim=1) - scale                      # log q(z_i|x_i) + D/2 log 2 pi
-    mixture = [torch.logsumexp(some @ (mean * precision).T - 0.5 * some.square() @ precision.T + constant, dim=1)
-               for some in z.split(chunk)]
+    own = -0.5 * ((z - mean) / stddev).square().sum(dim=1) - scale  # log q(z_i|x_i) + D/2 log 2 pi
+    mixture = [
+        torch.logsumexp(
+            some @ (mean * precision).T - 0.5 * some.square() @ precision.T + constant, dim=1
+        )
+        for some in z.split(chunk)
+    ]
     return (own - torch.cat(mixture)).mean().item() + math.log(len(z))

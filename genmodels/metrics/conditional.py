@@ -10,8 +10,8 @@ from genmodels.metrics.posterior import Posteriors, posteriors
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
-PROBED = 10_000     # training images, drawn at random, that the probe learns from
-BOUNDS = 20_000     # that a classification computes at most, one for each image and class
+PROBED = 10_000  # training images, drawn at random, that the probe learns from
+BOUNDS = 20_000  # that a classification computes at most, one for each image and class
 
 
 def leakage(model: VAE, evidence: Evidence) -> dict[str, float]:
@@ -33,10 +33,14 @@ def probe(train: Posteriors, test: Posteriors) -> dict[str, float]:
     from sklearn.linear_model import LogisticRegression  # slow to import
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     found = classifier.fit(train.mean.numpy(), train.labels.numpy()).predict(test.mean.numpy())
-    return {"accuracy": (torch.from_numpy(found) == test.labels).double().mean().item(),
-            "chance": (test.labels == train.labels.mode().values).double().mean().item(), "n": len(test.labels)}
+    return {
+        "accuracy": (torch.from_numpy(found) == test.labels).double().mean().item(),
+        "chance": (test.labels == train.labels.mode().values).double().mean().item(),
+        "n": len(test.labels),
+    }
 
 
 def elbo_classification(model: VAE, evidence: Evidence) -> dict[str, float]:
@@ -47,9 +51,15 @@ def elbo_classification(model: VAE, evidence: Evidence) -> dict[str, float]:
     """
     count = min(evidence.n, BOUNDS // model.num_classes)
     part = evidence.data.test.drawn(count, generator(CONSTANT_SEED, "drawn"))
-    right = [class_elbos(model, images, index).argmax(dim=1) == labels
-             for index, (images, labels) in enumerate(part.batches(500))]
-    return {"accuracy": torch.cat(right).double().mean().item(), "chance": 1 / model.num_classes, "n": len(part)}
+    right = [
+        class_elbos(model, images, index).argmax(dim=1) == labels
+        for index, (images, labels) in enumerate(part.batches(500))
+    ]
+    return {
+        "accuracy": torch.cat(right).double().mean().item(),
+        "chance": 1 / model.num_classes,
+        "n": len(part),
+    }
 
 
 @torch.no_grad()
@@ -61,6 +71,8 @@ def class_elbos(model: VAE, images: Tensor, step: int = 0) -> Tensor:
     bounds = []
     for label in range(model.num_classes):
         reseed(CONSTANT_SEED, "class elbos", step)
-        terms = elbo_terms(model, observed(model, images), torch.full((len(images),), label, device=images.device))
+        terms = elbo_terms(
+            model, observed(model, images), torch.full((len(images),), label, device=images.device)
+        )
         bounds.append(terms.elbo)
     return torch.stack(bounds, dim=1)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from genmodels.errors import TooFewError
 
-NEIGHBOURS = 5          # k of precision, recall, density and coverage (Naeem et al. 2020, section 5)
-SUBSETS = 100           # of which KID is the mean
-SUBSET = 1000           # images in each, but at most half of them, so that subsets differ
-COMPARED = 8_000_000    # distances that are held at once
+NEIGHBOURS = 5  # k of precision, recall, density and coverage (Naeem et al. 2020, section 5)
+SUBSETS = 100  # of which KID is the mean
+SUBSET = 1000  # images in each, but at most half of them, so that subsets differ
+COMPARED = 8_000_000  # distances that are held at once
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -24,12 +24,16 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Raises TooFewError where a covariance has no full rank.
     """
     for features in (a, b):
-        enough(features, features.shape[1], "a Frechet distance in as many features; kid takes fewer")
+        enough(
+            features, features.shape[1], "a Frechet distance in as many features; kid takes fewer"
+        )
     difference = a.mean(dim=0) - b.mean(dim=0)
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
     values, vectors = torch.linalg.eigh(cov_a)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T                     # C_a^(1/2)
-    cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()    # tr (C_a C_b)^(1/2)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T  # C_a^(1/2)
+    cross = (
+        torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    )  # tr (C_a C_b)^(1/2)
     return (difference.square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross).item()
 
 
@@ -43,15 +47,22 @@ def kernel_distance(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[f
     for features in (a, b):
         enough(features, 3, "kid")
     size = min(len(a) // 2, len(b) // 2, SUBSET)
-    found = torch.tensor([squared_discrepancy(*(some[torch.randperm(len(some), generator=generator)[:size]]
-                                                for some in (a, b))) for _ in range(SUBSETS)], dtype=torch.float64)
+    found = torch.tensor(
+        [
+            squared_discrepancy(
+                *(some[torch.randperm(len(some), generator=generator)[:size]] for some in (a, b))
+            )
+            for _ in range(SUBSETS)
+        ],
+        dtype=torch.float64,
+    )
     return found.mean().item(), found.std().item()
 
 
 def squared_discrepancy(a: Tensor, b: Tensor) -> float:
     """The unbiased estimate of MMD^2 from two sets of the same size m: means over pairs of different members."""
     m, units = a.shape
-    aa, bb, ab = ((x @ y.T / units + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))      # (m, m)
+    aa, bb, ab = ((x @ y.T / units + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))  # (m, m)
     within = (aa.sum() - aa.trace() + bb.sum() - bb.trace()) / (m * (m - 1))
     return (within - 2 * ab.mean()).item()
 
@@ -70,24 +81,34 @@ def coverage_scores(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> dict[str
     reach_real, reach_fake = radii(real, k), radii(fake, k)
     inside, nearest, recalled = torch.zeros(len(fake)), [], []
     for some, distance in _distances(real, fake):
-        within = distance <= reach_real[some, None]                 # in the ball of this real image
+        within = distance <= reach_real[some, None]  # in the ball of this real image
         inside += within.sum(dim=0)
         nearest.append(within.any(dim=1))
         recalled.append((distance <= reach_fake).any(dim=1))
-    return {"precision": (inside > 0).double().mean().item(), "recall": torch.cat(recalled).double().mean().item(),
-            "density": inside.double().mean().item() / k, "coverage": torch.cat(nearest).double().mean().item()}
+    return {
+        "precision": (inside > 0).double().mean().item(),
+        "recall": torch.cat(recalled).double().mean().item(),
+        "density": inside.double().mean().item() / k,
+        "coverage": torch.cat(nearest).double().mean().item(),
+    }
 
 
 def radii(features: Tensor, k: int) -> Tensor:
     """The squared distance of each to its k-th nearest among the others, (N,)."""
-    return torch.cat([distance.topk(k + 1, dim=1, largest=False).values[:, -1]      # one is its own nearest
-                      for _, distance in _distances(features, features)])
+    return torch.cat(
+        [
+            distance.topk(k + 1, dim=1, largest=False).values[:, -1]  # one is its own nearest
+            for _, distance in _distances(features, features)
+        ]
+    )
 
 
 def enough(features: Tensor, number: int, purpose: str) -> None:
     """Raise TooFewError unless there are more images than this number."""
     if len(features) <= number:
-        raise TooFewError(f"samples={len(features)}: must be more than {number}, of real images too, for {purpose}")
+        raise TooFewError(
+            f"samples={len(features)}: must be more than {number}, of real images too, for {purpose}"
+        )
 
 
 def _distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

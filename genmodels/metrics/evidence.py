@@ -20,14 +20,20 @@ class Evidence:
     """The data of a run, and how thoroughly to look. A model's samples are made once, and kept till another asks."""
 
     data: ImageData
-    kl_weight: float | None = None  # what a nat of code cost in training, if its objective says so; 1 is the ELBO
-    k: int = 500                    # importance samples for each image
-    n: int = 2000                   # test images, drawn at random, for metrics that are too slow for all of them
-    samples: int = 10_000           # images that the model generates, at temperature 1
-    seed: int = 0                   # of the noise, where a metric has any to choose
-    judge: Callable[[], Classifier | None] = lambda: None   # a classifier trained on these data, if there is one
-    features: Callable[[], FeatureSpace] | None = None      # in which sets of images are compared
-    school: Callable[[ImageSet], Classifier] | None = None  # trains a classifier like the judge on other images
+    kl_weight: float | None = (
+        None  # what a nat of code cost in training, if its objective says so; 1 is the ELBO
+    )
+    k: int = 500  # importance samples for each image
+    n: int = 2000  # test images, drawn at random, for metrics that are too slow for all of them
+    samples: int = 10_000  # images that the model generates, at temperature 1
+    seed: int = 0  # of the noise, where a metric has any to choose
+    judge: Callable[[], Classifier | None] = lambda: (
+        None
+    )  # a classifier trained on these data, if there is one
+    features: Callable[[], FeatureSpace] | None = None  # in which sets of images are compared
+    school: Callable[[ImageSet], Classifier] | None = (
+        None  # trains a classifier like the judge on other images
+    )
     _kept: dict[str, Any] = field(default_factory=dict, init=False, compare=False)
 
     def once(self, model: nn.Module, what: str, make: Callable[[], Any]) -> Any:
@@ -42,7 +48,11 @@ class Evidence:
     def sampled(self, model: GenerativeModel) -> ImageSet:
         """`samples` images that the model makes, of all classes in turn if it knows any, always of the same noise for
         the same seed. In 256 levels, as real images are."""
-        return self.once(model, "samples", lambda: sample(model, self.samples, self.seed, len(self.data.spec.classes)))
+        return self.once(
+            model,
+            "samples",
+            lambda: sample(model, self.samples, self.seed, len(self.data.spec.classes)),
+        )
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
 
 log = logging.getLogger(__name__)
 
-MOST = 20_000       # training images whose codes are fitted; more take longer
+MOST = 20_000  # training images whose codes are fitted; more take longer
 
 
 def prior(model: GenerativeModel, data: ImageData | None, components: int) -> Density:
@@ -33,18 +33,34 @@ def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
     """
     start = time.perf_counter()
     count = min(len(data.train), MOST)
-    require(components <= count, "components", components, f"at most {count}, the number of training images")
+    require(
+        components <= count,
+        "components",
+        components,
+        f"at most {count}, the number of training images",
+    )
     fitted, held_out = codes(model, data.train, count), codes(model, data.test, len(data.test))
     mixture = GaussianMixture.fit(fitted, components, derive_seed(CONSTANT_SEED, "mixture"))
     normal = StandardNormal(model.latent_dim)
     density, before = (of_z.log_prob(held_out).mean().item() for of_z in (mixture, normal))
-    log.info("z ~ %s: %s images, %.1f s; log density of test codes %.2f nats (of training codes %.2f), under %s %.2f",
-             mixture.formula(), f"{count:,}", time.perf_counter() - start, density, mixture.log_prob(fitted).mean(),
-             normal.formula(), before)
+    log.info(
+        "z ~ %s: %s images, %.1f s; log density of test codes %.2f nats (of training codes %.2f), under %s %.2f",
+        mixture.formula(),
+        f"{count:,}",
+        time.perf_counter() - start,
+        density,
+        mixture.log_prob(fitted).mean(),
+        normal.formula(),
+        before,
+    )
     if density < before:
-        log.warning("components=%d: new codes are less probable under the mixture than under the prior; %s codes of %d "
-                    "dimensions are not enough for so many. Try fewer, or density=prior", components, f"{count:,}",
-                    model.latent_dim)
+        log.warning(
+            "components=%d: new codes are less probable under the mixture than under the prior; %s codes of %d "
+            "dimensions are not enough for so many. Try fewer, or density=prior",
+            components,
+            f"{count:,}",
+            model.latent_dim,
+        )
     return mixture
 
 

@@ -14,8 +14,8 @@ from genmodels.metrics.accuracy import BATCH, evaluate
 from genmodels.models.classifier import Classifier
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
 
-COMPONENTS = 64     # principal components of pixels
-FITTED = 5000       # training images that they are fitted to
+COMPONENTS = 64  # principal components of pixels
+FITTED = 5000  # training images that they are fitted to
 INCEPTION = "2048"  # torch-fidelity's name of the last pooling layer, of which the published FID is
 
 
@@ -24,10 +24,10 @@ class FeatureSpace:
     """A map of images to features, and the real images' places in it."""
 
     name: str
-    checksum: str                                   # of what the map is made of
-    extract: Callable[[Tensor], Tensor]             # images (B, C, H, W) in [0, 1] -> (B, F)
+    checksum: str  # of what the map is made of
+    extract: Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> (B, F)
     data: ImageData
-    facts: dict[str, Any] = field(default_factory=dict)     # what else is to be stated with each score
+    facts: dict[str, Any] = field(default_factory=dict)  # what else is to be stated with each score
     _kept: dict[Any, Any] = field(default_factory=dict, init=False, compare=False)
 
     def once(self, what: Any, make: Callable[[], Any]) -> Any:
@@ -39,7 +39,9 @@ class FeatureSpace:
     def of(self, part: ImageSet) -> Tensor:
         """Features (N, F) of a part's images, float64 on the CPU."""
         with torch.no_grad():
-            return torch.cat([self.extract(images).cpu().double() for images, _ in part.batches(BATCH)])
+            return torch.cat(
+                [self.extract(images).cpu().double() for images, _ in part.batches(BATCH)]
+            )
 
     @property
     def test(self) -> Tensor:
@@ -63,20 +65,35 @@ class FeatureSpace:
 
 def of_classifier(classifier: Classifier, data: ImageData) -> FeatureSpace:
     """The penultimate layer of a classifier of the same data."""
-    return FeatureSpace("classifier", checksum_of(classifier.state_dict()), classifier.features, data,
-                        {"accuracy": evaluate(classifier, data.test)["accuracy"]})
+    return FeatureSpace(
+        "classifier",
+        checksum_of(classifier.state_dict()),
+        classifier.features,
+        data,
+        {"accuracy": evaluate(classifier, data.test)["accuracy"]},
+    )
 
 
 def of_pixels(data: ImageData) -> FeatureSpace:
     """The first principal components of the training images' pixels: a baseline that knows no shapes."""
     from sklearn.decomposition import PCA  # slow to import
+
     part = data.train.drawn(FITTED, generator(CONSTANT_SEED, "drawn"))
-    pixels = torch.cat([images.flatten(1).cpu() for images, _ in part.batches(BATCH)])          # (N, P)
-    found = PCA(min(COMPONENTS, *pixels.shape), random_state=derive_seed(CONSTANT_SEED, "components")).fit(pixels)
-    components, mean = torch.from_numpy(found.components_).double(), torch.from_numpy(found.mean_).double()
-    return FeatureSpace("pixels", checksum_of({"components": components, "mean": mean}),
-                        lambda images: (images.flatten(1).cpu().double() - mean) @ components.T, data,
-                        {"explained_variance": float(found.explained_variance_ratio_.sum())})
+    pixels = torch.cat([images.flatten(1).cpu() for images, _ in part.batches(BATCH)])  # (N, P)
+    found = PCA(
+        min(COMPONENTS, *pixels.shape), random_state=derive_seed(CONSTANT_SEED, "components")
+    ).fit(pixels)
+    components, mean = (
+        torch.from_numpy(found.components_).double(),
+        torch.from_numpy(found.mean_).double(),
+    )
+    return FeatureSpace(
+        "pixels",
+        checksum_of({"components": components, "mean": mean}),
+        lambda images: (images.flatten(1).cpu().double() - mean) @ components.T,
+        data,
+        {"explained_variance": float(found.explained_variance_ratio_.sum())},
+    )
 
 
 def of_inception(data: ImageData) -> FeatureSpace:
@@ -85,15 +102,28 @@ def of_inception(data: ImageData) -> FeatureSpace:
     Raises ValueError where that package or its weights, which it fetches once, cannot be had.
     """
     try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # an extra
-        network = FeatureExtractorInceptionV3("inception", [INCEPTION]).to(data.train.images.device).eval()
+        from torch_fidelity.feature_extractor_inceptionv3 import (
+            FeatureExtractorInceptionV3,
+        )  # an extra
+
+        network = (
+            FeatureExtractorInceptionV3("inception", [INCEPTION])
+            .to(data.train.images.device)
+            .eval()
+        )
     except ImportError:
-        raise ValueError("features=inception: needs torch-fidelity: uv sync --extra inception, or pip install "
-                         "torch-fidelity") from None
+        raise ValueError(
+            "features=inception: needs torch-fidelity: uv sync --extra inception, or pip install "
+            "torch-fidelity"
+        ) from None
     except OSError as error:
         raise ValueError(f"features=inception: its weights cannot be fetched ({error})") from None
-    return FeatureSpace("inception", checksum_of(network.state_dict()), lambda images: network(to_uint8(
-        images.expand(-1, 3, -1, -1)))[0], data)
+    return FeatureSpace(
+        "inception",
+        checksum_of(network.state_dict()),
+        lambda images: network(to_uint8(images.expand(-1, 3, -1, -1)))[0],
+        data,
+    )
 
 
 def usual(classes: Sequence[str]) -> str:

@@ -19,12 +19,14 @@ from genmodels.randomness import CONSTANT_SEED, generator
 
 COLLAPSED, PARTLY, OVERFITS, WINS = "MODE COLLAPSE", "partial mode collapse", "D overfits", "D wins"
 
-LOOKED_AT = 1000    # samples, and as many real images
-SPREAD = 0.3        # of the real images' spread: with less there is hardly more than one image
-TWIN = 0.25         # of the usual distance of a real image to its nearest: closer ones are twins
-TWINS = 0.5         # of the samples have a twin: a few images over and over
-TOLD = 0.95         # of pairs in which D puts the real image above the generated one: it is hardly ever wrong
-MEMORY = 0.1        # more of them on training images than on others: it knows those by heart
+LOOKED_AT = 1000  # samples, and as many real images
+SPREAD = 0.3  # of the real images' spread: with less there is hardly more than one image
+TWIN = 0.25  # of the usual distance of a real image to its nearest: closer ones are twins
+TWINS = 0.5  # of the samples have a twin: a few images over and over
+TOLD = (
+    0.95  # of pairs in which D puts the real image above the generated one: it is hardly ever wrong
+)
+MEMORY = 0.1  # more of them on training images than on others: it knows those by heart
 
 PENALTIES = "a stronger penalty (penalty.r1, penalty.r2)"
 
@@ -33,14 +35,20 @@ PENALTIES = "a stronger penalty (penalty.r1, penalty.r2)"
 class Case:
     """All that a verdict goes by; shares in [0, 1]. None, or empty: not known, and left out."""
 
-    spread: float                                   # of samples, over that of real images; in pixels
-    twins: float                                    # the share of samples of which there is another one almost alike
-    missing: Mapping[str, tuple[float, float]] = field(default_factory=dict)    # class -> share of samples, of test
-    held_out: float | None = None                   # pairs in which D puts an unseen real image above a generated one
-    trained: float | None = None                    # the same of training images
+    spread: float  # of samples, over that of real images; in pixels
+    twins: float  # the share of samples of which there is another one almost alike
+    missing: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # class -> share of samples, of test
+    held_out: float | None = (
+        None  # pairs in which D puts an unseen real image above a generated one
+    )
+    trained: float | None = None  # the same of training images
 
 
-def glance(model: GenerativeModel, part: ImageSet, discriminator: Discriminator | None = None) -> dict[str, float]:
+def glance(
+    model: GenerativeModel, part: ImageSet, discriminator: Discriminator | None = None
+) -> dict[str, float]:
     """What a run logs as it trains: `spread`, `twins`, and `real_above_fake` if there is a discriminator.
 
     From LOOKED_AT samples at most, the same noise each time, and as many images of a part, in its order.
@@ -53,19 +61,26 @@ def glance(model: GenerativeModel, part: ImageSet, discriminator: Discriminator 
     return numbers | {"n": len(real)}
 
 
-def examine(model: GenerativeModel, evidence: Evidence, discriminator: Discriminator | None = None) -> Case:
+def examine(
+    model: GenerativeModel, evidence: Evidence, discriminator: Discriminator | None = None
+) -> Case:
     """Look at a generator's samples beside test images; at its discriminator's opinion of training images, if it is
     there; and ask the judge which classes are missing, if there is one."""
     numbers = glance(model, evidence.data.test, discriminator)
     missing, trained = {}, None
     if evidence.judge() is not None:
         shares = class_shares(model, evidence)["classes"]
-        missing = {name: (share["samples"], share["test"]) for name, share in shares.items()
-                   if share["samples"] < MISSING * share["test"]}
+        missing = {
+            name: (share["samples"], share["test"])
+            for name, share in shares.items()
+            if share["samples"] < MISSING * share["test"]
+        }
     if discriminator is not None:
         real, labels = evidence.data.train.batch(slice(0, LOOKED_AT))
         trained = real_above_fake(discriminator, real, made(model, labels), labels)
-    return Case(numbers["spread"], numbers["twins"], missing, numbers.get("real_above_fake"), trained)
+    return Case(
+        numbers["spread"], numbers["twins"], missing, numbers.get("real_above_fake"), trained
+    )
 
 
 @verdict.register
@@ -80,30 +95,65 @@ def judge(case: Case) -> Verdict:
     collapse: classes have less than MISSING of their share. D overfits: it tells training images from generated ones
     by MEMORY better than unseen ones. D wins: it tells unseen ones too in more than TOLD of pairs. Else healthy.
     """
-    variety = (f"Samples differ from each other {case.spread:.2f} times as much as real images do, and "
-               f"{case.twins:.1%} of them have a twin.")
+    variety = (
+        f"Samples differ from each other {case.spread:.2f} times as much as real images do, and "
+        f"{case.twins:.1%} of them have a twin."
+    )
     if case.spread < SPREAD or case.twins > TWINS:
-        return Verdict(COLLAPSED, [f"It makes hardly more than a few images. {variety}",
-                                   f"Try more steps, {PENALTIES}, adversarial_loss=relativistic, a smaller lr, "
-                                   "another seed."])
+        return Verdict(
+            COLLAPSED,
+            [
+                f"It makes hardly more than a few images. {variety}",
+                f"Try more steps, {PENALTIES}, adversarial_loss=relativistic, a smaller lr, "
+                "another seed.",
+            ],
+        )
     if case.missing:
-        named = ", ".join(f"{name} ({found:.1%} of the samples, {real:.1%} of the images)"
-                          for name, (found, real) in case.missing.items())
-        return Verdict(PARTLY, [f"Classes are missing: {named}.", variety,
-                                f"Try more steps, adversarial_loss=relativistic, {PENALTIES}, a larger batch_size."])
+        named = ", ".join(
+            f"{name} ({found:.1%} of the samples, {real:.1%} of the images)"
+            for name, (found, real) in case.missing.items()
+        )
+        return Verdict(
+            PARTLY,
+            [
+                f"Classes are missing: {named}.",
+                variety,
+                f"Try more steps, adversarial_loss=relativistic, {PENALTIES}, a larger batch_size.",
+            ],
+        )
     if case.held_out is None or case.trained is None:
-        return Verdict(HEALTHY, [variety, "Of the game nothing can be said without its discriminator: see the verdict "
-                                          "in the run's summary.json."])
-    told = (f"D puts training images above generated ones in {case.trained:.1%} of pairs, images that it was not "
-            f"trained on in {case.held_out:.1%} (50 %: it cannot tell).")
+        return Verdict(
+            HEALTHY,
+            [
+                variety,
+                "Of the game nothing can be said without its discriminator: see the verdict "
+                "in the run's summary.json.",
+            ],
+        )
+    told = (
+        f"D puts training images above generated ones in {case.trained:.1%} of pairs, images that it was not "
+        f"trained on in {case.held_out:.1%} (50 %: it cannot tell)."
+    )
     if case.trained - case.held_out > MEMORY:
-        return Verdict(OVERFITS, [f"{told} It knows training images by heart, and teaches G those.", variety,
-                                  "Try stronger augmentation (diff_augment, augment.flip), fewer epochs, a smaller "
-                                  f"model.discriminator_width, {PENALTIES}."])
+        return Verdict(
+            OVERFITS,
+            [
+                f"{told} It knows training images by heart, and teaches G those.",
+                variety,
+                "Try stronger augmentation (diff_augment, augment.flip), fewer epochs, a smaller "
+                f"model.discriminator_width, {PENALTIES}.",
+            ],
+        )
     if case.held_out > TOLD:
-        return Verdict(WINS, [f"{told} It is hardly ever wrong, and G learns little from that.", variety,
-                              f"Try a smaller trainer.discriminator_lr, {PENALTIES}, a larger model.generator_width, "
-                              "more steps."])
+        return Verdict(
+            WINS,
+            [
+                f"{told} It is hardly ever wrong, and G learns little from that.",
+                variety,
+                f"Try a smaller trainer.discriminator_lr, {PENALTIES}, a larger model.generator_width, "
+                "more steps.",
+            ],
+        )
     return Verdict(HEALTHY, [variety, told])
 
 
@@ -111,7 +161,12 @@ def judge(case: Case) -> Verdict:
 def made(model: GenerativeModel, labels: Tensor) -> Tensor:
     """A sample for each label (N,), always of the same noise, (N, C, H, W)."""
     noise = generator(CONSTANT_SEED, "health")
-    return torch.cat([model.generate(model.prior(len(some), generator=noise), some) for some in labels.split(250)])
+    return torch.cat(
+        [
+            model.generate(model.prior(len(some), generator=noise), some)
+            for some in labels.split(250)
+        ]
+    )
 
 
 def spread(fake: Tensor, real: Tensor) -> float:
@@ -133,16 +188,29 @@ def twins(fake: Tensor, real: Tensor) -> float:
 
 def nearest_other(images: Tensor) -> Tensor:
     """The distance in pixels of each image (N, C, H, W) to its nearest among the others, (N,) float64."""
-    flat = images.flatten(1).cpu().double()     # in which matrix products, 28 times as fast, are exact to 1e-5
+    flat = (
+        images.flatten(1).cpu().double()
+    )  # in which matrix products, 28 times as fast, are exact to 1e-5
     distances = torch.cdist(flat, flat, compute_mode="use_mm_for_euclid_dist")
     return distances.fill_diagonal_(torch.inf).amin(dim=1)
 
 
 @torch.no_grad()
-def real_above_fake(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> float:
+def real_above_fake(
+    discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor
+) -> float:
     """The share of all pairs of a real and a generated image in which D gives the real one the higher logit: 0.5 where
     it cannot tell them, 1 where it is never wrong (the area under its ROC curve)."""
-    real_logits, fake_logits = (torch.cat([discriminator(some, of) for some, of in zip(
-        images.split(250), labels.split(250), strict=True)]) for images in (real, fake))
-    above = (real_logits[:, None] > fake_logits).double() + 0.5 * (real_logits[:, None] == fake_logits).double()
+    real_logits, fake_logits = (
+        torch.cat(
+            [
+                discriminator(some, of)
+                for some, of in zip(images.split(250), labels.split(250), strict=True)
+            ]
+        )
+        for images in (real, fake)
+    )
+    above = (real_logits[:, None] > fake_logits).double() + 0.5 * (
+        real_logits[:, None] == fake_logits
+    ).double()
     return above.mean().item()

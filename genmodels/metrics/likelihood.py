@@ -13,18 +13,18 @@ from genmodels.metrics.evidence import Evidence
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
-DECODED = 800_000   # pixel values that are decoded at once: measured best on a CPU, and little memory anywhere
+DECODED = 800_000  # pixel values that are decoded at once: measured best on a CPU, and little memory anywhere
 
 
 class Observations(NamedTuple):
     """What one pass of a model over a part of the data gives, in its order; float64 on the CPU."""
 
-    distortion: Tensor      # (N,) nats
-    kl: Tensor              # (N, D) nats
-    mean: Tensor            # (N, D) of q(z|x)
-    stddev: Tensor          # (N, D) of q(z|x)
-    z: Tensor               # (N, D) drawn from q(z|x)
-    swapped: Tensor         # (S,) distortion of the first S images at the z of another image
+    distortion: Tensor  # (N,) nats
+    kl: Tensor  # (N, D) nats
+    mean: Tensor  # (N, D) of q(z|x)
+    stddev: Tensor  # (N, D) of q(z|x)
+    z: Tensor  # (N, D) drawn from q(z|x)
+    swapped: Tensor  # (S,) distortion of the first S images at the z of another image
 
     @property
     def elbo(self) -> Tensor:
@@ -46,8 +46,12 @@ def observe(model: VAE, part: ImageSet, *, swap: int = 0, batch_size: int = 500)
         images = observed(model, images)
         terms = elbo_terms(model, images, labels)
         posterior = terms.posterior
-        seen.append([value.cpu().double() for value in (terms.distortion, terms.kl, posterior.mean, posterior.stddev,
-                                                        terms.z)])
+        seen.append(
+            [
+                value.cpu().double()
+                for value in (terms.distortion, terms.kl, posterior.mean, posterior.stddev, terms.z)
+            ]
+        )
         if index * batch_size < swap:
             z = terms.z[_others(len(images), index)]
             swapped.append(-model.decode(z, labels).log_prob(images).cpu().double())
@@ -66,10 +70,16 @@ def bound(model: VAE, seen: Observations) -> dict[str, float]:
     [0, 1].
     """
     elbo = seen.elbo
-    numbers = {"elbo": elbo.mean().item(), "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
-               "distortion": seen.distortion.mean().item(), "rate": seen.kl.sum(dim=1).mean().item()}
+    numbers = {
+        "elbo": elbo.mean().item(),
+        "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
+        "distortion": seen.distortion.mean().item(),
+        "rate": seen.kl.sum(dim=1).mean().item(),
+    }
     if model.binary or model.likelihood.quantised:
-        numbers["bits_per_dimension"] = -numbers["elbo"] / (math.prod(model.image_shape) * math.log(2))
+        numbers["bits_per_dimension"] = -numbers["elbo"] / (
+            math.prod(model.image_shape) * math.log(2)
+        )
     if (stddev := model.likelihood.fitted_stddev) is not None:
         numbers["likelihood_stddev"] = stddev
     return numbers | {"n": len(elbo)}
@@ -89,8 +99,10 @@ def elbo(model: VAE, evidence: Evidence) -> dict[str, float]:
 def reconstruction(model: VAE, evidence: Evidence, batch_size: int = 500) -> dict[str, float]:
     """How far reconstructions (the mean image at the posterior's mean) are from their test images, in brightness from 0
     to 1: `mse`, the mean squared error of a value, and its peak signal-to-noise ratio `psnr` in dB."""
-    errors = [(model.reconstruct(images, labels) - images).double().square().mean(dim=(1, 2, 3)).cpu()
-              for images, labels in evidence.data.test.batches(batch_size)]
+    errors = [
+        (model.reconstruct(images, labels) - images).double().square().mean(dim=(1, 2, 3)).cpu()
+        for images, labels in evidence.data.test.batches(batch_size)
+    ]
     mse = torch.cat(errors).mean().item()
     return {"mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12)), "n": len(evidence.data.test)}
 
@@ -111,15 +123,22 @@ def iwae(model: VAE, evidence: Evidence, batch_size: int = 100) -> dict[str, flo
         reseed(CONSTANT_SEED, "importance-weighted images", index)
         images = observed(model, images)
         reseed(evidence.seed, "importance samples", index)
-        weights = torch.cat(list(log_weights(model, images, labels, k)), dim=1)     # (B, k)
+        weights = torch.cat(list(log_weights(model, images, labels, k)), dim=1)  # (B, k)
         bounds.append(weights.logsumexp(dim=1) - math.log(k))
         singles.append(weights.mean(dim=1))
         effective.append((2 * weights.logsumexp(dim=1) - (2 * weights).logsumexp(dim=1)).exp())
-    tight, single = torch.cat(bounds), torch.cat(singles)                           # (n,) L_k and L_1
+    tight, single = torch.cat(bounds), torch.cat(singles)  # (n,) L_k and L_1
     gap, root = tight - single, len(tight) ** 0.5
-    return {"iwae": tight.mean().item(), "iwae_standard_error": tight.std().item() / root,
-            "elbo": single.mean().item(), "gap": gap.mean().item(), "gap_standard_error": gap.std().item() / root,
-            "effective_samples": torch.cat(effective).mean().item(), "k": k, "n": len(tight)}
+    return {
+        "iwae": tight.mean().item(),
+        "iwae_standard_error": tight.std().item() / root,
+        "elbo": single.mean().item(),
+        "gap": gap.mean().item(),
+        "gap_standard_error": gap.std().item() / root,
+        "effective_samples": torch.cat(effective).mean().item(),
+        "k": k,
+        "n": len(tight),
+    }
 
 
 def log_weights(model: VAE, images: Tensor, labels: Tensor, k: int) -> Iterator[Tensor]:
@@ -128,15 +147,17 @@ def log_weights(model: VAE, images: Tensor, labels: Tensor, k: int) -> Iterator[
     Each (B, draws) float64 on the CPU, nats. The encoder runs once; of the two Gaussians the constants cancel.
     """
     posterior = model.encode(images, labels)
-    stddev = posterior.stddev[:, None]                                              # (B, 1, D)
+    stddev = posterior.stddev[:, None]  # (B, 1, D)
     draws = max(1, min(k, DECODED // images.numel()))
     for start in range(0, k, draws):
         now = min(draws, k - start)
         noise = torch.randn(len(images), now, stddev.shape[-1], device=stddev.device)
-        z = posterior.mean[:, None] + stddev * noise                                # (B, draws, D)
+        z = posterior.mean[:, None] + stddev * noise  # (B, draws, D)
         likelihood = model.decode(z.flatten(0, 1), labels.repeat_interleave(now))
         log_prob = likelihood.log_prob(images.repeat_interleave(now, dim=0)).view(len(images), now)
-        ratio = (0.5 * (noise.square() - z.square()) + stddev.log()).sum(dim=2)     # log p(z) - log q(z|x)
+        ratio = (0.5 * (noise.square() - z.square()) + stddev.log()).sum(
+            dim=2
+        )  # log p(z) - log q(z|x)
         yield (log_prob + ratio).cpu().double()
 
 

@@ -7,15 +7,15 @@ from torch import Tensor
 
 from genmodels.data.images import ImageSet
 
-COMPARED = 4_000_000    # float64 numbers that are held at once: pixel values of a part, or distances
+COMPARED = 4_000_000  # float64 numbers that are held at once: pixel values of a part, or distances
 
 
 @dataclass(frozen=True)
 class Neighbours:
     """For each of N images the K nearest of a part, the nearest first; on the CPU."""
 
-    distance: Tensor    # (N, K) float64: squared, summed over the pixels, which are in [0, 1]
-    index: Tensor       # (N, K) int64: the position in the part
+    distance: Tensor  # (N, K) float64: squared, summed over the pixels, which are in [0, 1]
+    index: Tensor  # (N, K) int64: the position in the part
 
     def __getitem__(self, images: slice) -> "Neighbours":
         return Neighbours(self.distance[images], self.index[images])
@@ -34,13 +34,15 @@ def neighbours(images: Tensor, part: ImageSet, count: int) -> Neighbours:
     Exact: all pairs are compared, as |a|^2 + |b|^2 - 2 ab in float64, on the CPU whatever the model's device. The part
     is read once, batch by batch, and no more than a batch of it is held.
     """
-    a = images.flatten(1).cpu().double()                                                        # (N, P)
+    a = images.flatten(1).cpu().double()  # (N, P)
     found = Neighbours(a.new_empty(len(a), 0), torch.empty(len(a), 0, dtype=torch.int64))
     start = 0
     for batch in part.batches(max(COMPARED // max(a.shape), 1)):
-        b = batch.images.flatten(1).cpu().double()                                              # (B, P)
-        distance = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T         # (N, B)
-        distance = distance.clamp(min=0).round(decimals=6)      # a copy's is 0; one level of one pixel is 1.5e-5
+        b = batch.images.flatten(1).cpu().double()  # (B, P)
+        distance = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T  # (N, B)
+        distance = distance.clamp(min=0).round(
+            decimals=6
+        )  # a copy's is 0; one level of one pixel is 1.5e-5
         kept, places = distance.topk(min(count, len(b)), largest=False)
         found = found.joined(Neighbours(kept, start + places), count)
         start += len(b)

@@ -10,18 +10,20 @@ from genmodels.metrics.likelihood import observed
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, reseed
 
-HOLE = 0.1          # of the prior's density: where the aggregated posterior has less, samples land and data do not
-ACTIVE = 0.01       # variance of a dimension's posterior mean over images, above which it is in use
-RESOLUTION = 0.1    # standard deviations of the prior: closer than that, between two images, there is no hole
+HOLE = 0.1  # of the prior's density: where the aggregated posterior has less, samples land and data do not
+ACTIVE = 0.01  # variance of a dimension's posterior mean over images, above which it is in use
+RESOLUTION = (
+    0.1  # standard deviations of the prior: closer than that, between two images, there is no hole
+)
 
 
 @dataclass(frozen=True)
 class Posteriors:
     """q(z|x) of many images, float64 on the CPU."""
 
-    mean: Tensor        # (N, D)
-    stddev: Tensor      # (N, D)
-    labels: Tensor      # (N,) int64, -1 where there are none
+    mean: Tensor  # (N, D)
+    stddev: Tensor  # (N, D)
+    labels: Tensor  # (N,) int64, -1 where there are none
 
     def of_class(self, label: int) -> "Posteriors":
         """Those of one class."""
@@ -36,7 +38,9 @@ class Posteriors:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One z ~ q(z|x) for each image, (N, D)."""
-        return self.mean + self.stddev * torch.randn(self.mean.shape, generator=generator, dtype=torch.float64)
+        return self.mean + self.stddev * torch.randn(
+            self.mean.shape, generator=generator, dtype=torch.float64
+        )
 
 
 @torch.no_grad()
@@ -57,10 +61,10 @@ class Plane:
     Coordinates are z projected on the directions, which are orthonormal: under the prior N(0, I) they are N(0, I) too.
     """
 
-    directions: Tensor      # (P, D) orthonormal rows, P = 1 or 2
-    through: Tensor         # (D,) a point of the plane: what is not seen of z is held there
+    directions: Tensor  # (P, D) orthonormal rows, P = 1 or 2
+    through: Tensor  # (D,) a point of the plane: what is not seen of z is held there
     names: tuple[str, ...]  # of the coordinates, for axes
-    keys: tuple[str, ...]   # and for tables
+    keys: tuple[str, ...]  # and for tables
 
     @classmethod
     def of(cls, found: Posteriors) -> "Plane":
@@ -72,23 +76,33 @@ class Plane:
         _, values, directions = torch.linalg.svd(found.mean - centre, full_matrices=False)
         share = values.square() / values.square().sum().clamp(min=1e-300)
         signs = directions[:2].gather(1, directions[:2].abs().argmax(1, keepdim=True)).sign()
-        names = tuple(f"principal component {index + 1} of {dimensions}, {share[index]:.0%} of the means' variance"
-                      for index in range(2))
+        names = tuple(
+            f"principal component {index + 1} of {dimensions}, {share[index]:.0%} of the means' variance"
+            for index in range(2)
+        )
         return cls(directions[:2] * signs, centre, names, ("pc1", "pc2"))
 
     @classmethod
     def whole(cls, dimensions: int) -> "Plane":
         """The latent space itself, of one or two dimensions."""
         names = tuple(f"z{index}" for index in range(dimensions))
-        return cls(torch.eye(dimensions, dtype=torch.float64), torch.zeros(dimensions, dtype=torch.float64), names,
-                   names)
+        return cls(
+            torch.eye(dimensions, dtype=torch.float64),
+            torch.zeros(dimensions, dtype=torch.float64),
+            names,
+            names,
+        )
 
     @classmethod
     def along(cls, dimension: int, dimensions: int) -> "Plane":
         """One dimension of the latent space, which has so many."""
         names = (f"z{dimension}",)
-        return cls(torch.eye(dimensions, dtype=torch.float64)[[dimension]],
-                   torch.zeros(dimensions, dtype=torch.float64), names, names)
+        return cls(
+            torch.eye(dimensions, dtype=torch.float64)[[dimension]],
+            torch.zeros(dimensions, dtype=torch.float64),
+            names,
+            names,
+        )
 
     def project(self, z: Tensor) -> Tensor:
         """(N, D) -> coordinates (N, P)."""
@@ -113,8 +127,10 @@ def density(found: Posteriors, plane: Plane, axes: list[Tensor], chunk: int = 20
     spreads = (plane.spread(found.stddev).square() + RESOLUTION**2).sqrt()
     total = torch.zeros([len(axis) for axis in axes], dtype=torch.float64)
     for mean, spread in zip(means.split(chunk), spreads.split(chunk), strict=True):
-        along = [torch.distributions.Normal(mean[:, [index]], spread[:, [index]]).log_prob(axis).exp()
-                 for index, axis in enumerate(axes)]                                    # (chunk, len(axis)) each
+        along = [
+            torch.distributions.Normal(mean[:, [index]], spread[:, [index]]).log_prob(axis).exp()
+            for index, axis in enumerate(axes)
+        ]  # (chunk, len(axis)) each
         total += along[0].T @ along[1] if len(axes) == 2 else along[0].sum(dim=0)
     return total / len(means)
 

@@ -20,19 +20,28 @@ from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import CONSTANT_SEED, generator
 
-GLANCED = 2000      # samples that training looks at
-MISSING = 0.1       # of its share in the test part: a class with less is missing
-COPY = 0.25         # of the usual distance of a test image to its nearest training image: a nearer sample is a copy
+GLANCED = 2000  # samples that training looks at
+MISSING = 0.1  # of its share in the test part: a class with less is missing
+COPY = 0.25  # of the usual distance of a test image to its nearest training image: a nearer sample is a copy
 
-Seen = tuple[Answers, tuple[Spread, Spread]]    # by a judge: its answers; spreads of the classes in features and pixels
+Seen = tuple[
+    Answers, tuple[Spread, Spread]
+]  # by a judge: its answers; spreads of the classes in features and pixels
 
 
 def fd(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     """The Frechet distance, lower is better, in squared units of the features: comparable for equal features and equal
     numbers of samples only."""
     space, fake = _seen(model, evidence)
-    floor = space.once(("fd", len(fake)), lambda: frechet_distance(space.train(len(fake)), space.test))
-    return {"fd": frechet_distance(fake, space.test), "floor": floor, **_counts(fake, space.test), **space.label()}
+    floor = space.once(
+        ("fd", len(fake)), lambda: frechet_distance(space.train(len(fake)), space.test)
+    )
+    return {
+        "fd": frechet_distance(fake, space.test),
+        "floor": floor,
+        **_counts(fake, space.test),
+        **space.label(),
+    }
 
 
 def kid(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
@@ -41,7 +50,13 @@ def kid(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     space, fake = _seen(model, evidence)
     found, spread = _kid(fake, space.test)
     floor, _ = space.once(("kid", len(fake)), lambda: _kid(space.train(len(fake)), space.test))
-    return {"kid": found, "kid_spread": spread, "floor": floor, **_counts(fake, space.test), **space.label()}
+    return {
+        "kid": found,
+        "kid_spread": spread,
+        "floor": floor,
+        **_counts(fake, space.test),
+        **space.label(),
+    }
 
 
 def prdc(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
@@ -72,10 +87,15 @@ def memorisation(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     to_test = neighbours(made, data.test.drawn(size, noise), 1).distance[:, 0]
     share = ((to_train < to_test).double() + 0.5 * (to_train == to_test).double()).mean().item()
     to_any, usual = (neighbours(images, data.train, 1).distance[:, 0] for images in (made, real))
-    near = COPY ** 2 * usual.median()       # of squared distances
-    return {"nearer_to_train": share, "standard_error": (0.25 / len(made)) ** 0.5,
-            "copies": (to_any < near).double().mean().item(), "test_copies": (usual < near).double().mean().item(),
-            "n": len(made), "compared": size}
+    near = COPY**2 * usual.median()  # of squared distances
+    return {
+        "nearer_to_train": share,
+        "standard_error": (0.25 / len(made)) ** 0.5,
+        "copies": (to_any < near).double().mean().item(),
+        "test_copies": (usual < near).double().mean().item(),
+        "n": len(made),
+        "compared": size,
+    }
 
 
 def class_accuracy(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
@@ -91,14 +111,26 @@ def class_accuracy(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]
     judge, classes = _judge(evidence), evidence.data.spec.classes
     made, made_spreads = _made(judge, model, evidence)
     real, real_spreads = _answers(judge, evidence.data.test)
-    ratios = [mine.distance() / theirs.distance() for mine, theirs in zip(made_spreads, real_spreads, strict=True)]
-    columns = dict(zip(("accuracy", "diversity", "pixel_diversity"), (made.by_class(), *ratios), strict=True))
+    ratios = [
+        mine.distance() / theirs.distance()
+        for mine, theirs in zip(made_spreads, real_spreads, strict=True)
+    ]
+    columns = dict(
+        zip(("accuracy", "diversity", "pixel_diversity"), (made.by_class(), *ratios), strict=True)
+    )
     numbers = made.numbers()
-    return {name: numbers[name] for name in ("accuracy", "accuracy_standard_error", "n")} | {
-        name: columns[name].nanmean().item() for name in ("diversity", "pixel_diversity")} | {
-        "judge_accuracy": real.numbers()["accuracy"], "judge_crc32": checksum_of(judge.state_dict()),
-        "classes": {name: {column: values[index].item() for column, values in columns.items()}
-                    for index, name in enumerate(classes)}}
+    return (
+        {name: numbers[name] for name in ("accuracy", "accuracy_standard_error", "n")}
+        | {name: columns[name].nanmean().item() for name in ("diversity", "pixel_diversity")}
+        | {
+            "judge_accuracy": real.numbers()["accuracy"],
+            "judge_crc32": checksum_of(judge.state_dict()),
+            "classes": {
+                name: {column: values[index].item() for column, values in columns.items()}
+                for index, name in enumerate(classes)
+            },
+        }
+    )
 
 
 def class_shares(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
@@ -110,14 +142,22 @@ def class_shares(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     """
     judge, classes, test = _judge(evidence), evidence.data.spec.classes, evidence.data.test
     made, _ = _made(judge, model, evidence)
-    found = made.confusion.sum(dim=0).double() / evidence.samples                                           # (K,)
-    expected = torch.bincount(test.labels[test.rows].cpu(), minlength=len(classes)).double() / len(test)    # (K,)
-    return {"entropy": _entropy(found), "test_entropy": _entropy(expected),
-            "kl_to_test": -_entropy(found) - torch.xlogy(found, expected).sum().item(),
-            "coverage": (found >= MISSING * expected).double().mean().item(), "n": evidence.samples,
-            "judge_crc32": checksum_of(judge.state_dict()),
-            "classes": {name: {"samples": found[index].item(), "test": expected[index].item()}
-                        for index, name in enumerate(classes)}}
+    found = made.confusion.sum(dim=0).double() / evidence.samples  # (K,)
+    expected = torch.bincount(test.labels[test.rows].cpu(), minlength=len(classes)).double() / len(
+        test
+    )  # (K,)
+    return {
+        "entropy": _entropy(found),
+        "test_entropy": _entropy(expected),
+        "kl_to_test": -_entropy(found) - torch.xlogy(found, expected).sum().item(),
+        "coverage": (found >= MISSING * expected).double().mean().item(),
+        "n": evidence.samples,
+        "judge_crc32": checksum_of(judge.state_dict()),
+        "classes": {
+            name: {"samples": found[index].item(), "test": expected[index].item()}
+            for index, name in enumerate(classes)
+        },
+    }
 
 
 def gan_train(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
@@ -128,8 +168,12 @@ def gan_train(model: GenerativeModel, evidence: Evidence) -> dict[str, Any]:
     """
     made = evidence.sampled(model)
     real = evidence.data.train.drawn(len(made), generator(CONSTANT_SEED, "drawn"))
-    return {"accuracy": _accuracy(evidence, made), "real_accuracy": _accuracy(evidence, real), "n": len(made),
-            "n_real": len(real)}
+    return {
+        "accuracy": _accuracy(evidence, made),
+        "real_accuracy": _accuracy(evidence, real),
+        "n": len(made),
+        "n_real": len(real),
+    }
 
 
 def _accuracy(evidence: Evidence, part: ImageSet) -> float:

@@ -18,21 +18,21 @@ from genmodels.metrics.likelihood import observed
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
-EXACT = 1024        # pixel values of an image, up to which all eigenvalues are computed
-IMAGES = 60_000     # training images that are looked at, drawn at random
-VALUES = 40_000_000     # pixel values that are held at once, where it takes that
-LEADING = 50        # eigenvalues that are computed of larger images
-QUIETEST = 0.03     # of the largest variance, which the others are given at least: else the few images in which a pixel
+EXACT = 1024  # pixel values of an image, up to which all eigenvalues are computed
+IMAGES = 60_000  # training images that are looked at, drawn at random
+VALUES = 40_000_000  # pixel values that are held at once, where it takes that
+LEADING = 50  # eigenvalues that are computed of larger images
+QUIETEST = 0.03  # of the largest variance, which the others are given at least: else the few images in which a pixel
 #                     is ever lit look like directions of their own
-EDGE = 1e-4         # a mean image's distance from black and white at least
+EDGE = 1e-4  # a mean image's distance from black and white at least
 
 
 @dataclass(frozen=True)
 class Spectrum:
     """Of the training images around the best image that a decoder can make without z."""
 
-    eigenvalues: Tensor     # float64, falling; of large images the first LEADING
-    means: Tensor           # (1 or classes + 1, C, H, W): the mean image, and of each class if the model is told it
+    eigenvalues: Tensor  # float64, falling; of large images the first LEADING
+    means: Tensor  # (1 or classes + 1, C, H, W): the mean image, and of each class if the model is told it
 
     def paying(self, weight: float) -> int:
         """How many directions pay at a KL weight."""
@@ -72,7 +72,7 @@ def spectrum(model: VAE, train: ImageSet) -> Spectrum | None:
     likelihood = around(model.likelihood, means.to(next(model.parameters())))
     if likelihood is None:
         return None
-    variance = shares @ flat_variance(likelihood, means).cpu().double()                     # (C H W,)
+    variance = shares @ flat_variance(likelihood, means).cpu().double()  # (C H W,)
     scale, noise, centred = whitening(variance).float(), torch.zeros(size), []
     for images, labels in part.batches(2000):
         images, labels = images.cpu(), labels.cpu()
@@ -81,7 +81,11 @@ def spectrum(model: VAE, train: ImageSet) -> Spectrum | None:
     extra = (noise * scale.square()).double() if model.binary else torch.zeros(size).double()
     if size > EXACT:
         reseed(CONSTANT_SEED, "spectrum")
-        values = torch.svd_lowrank(torch.cat(centred), q=min(LEADING, len(part)), niter=4)[1].double().square()
+        values = (
+            torch.svd_lowrank(torch.cat(centred), q=min(LEADING, len(part)), niter=4)[1]
+            .double()
+            .square()
+        )
         return Spectrum(values / len(part) + extra.mean(), means)
     covariance = torch.diag(extra)
     for rows in centred:
@@ -111,8 +115,10 @@ def unexplained(model: VAE, train: ImageSet) -> float | None:
     rest = torch.cat(rests) * whitening(torch.stack(variances).mean(dim=0)).float()
     rest -= rest.mean(dim=0)
     halves = rest[0::2], rest[1::2]
-    return sum((other @ torch.svd_lowrank(half, q=8, niter=8)[2][:, 0]).square().mean().item() / 2
-               for half, other in (halves, halves[::-1]))
+    return sum(
+        (other @ torch.svd_lowrank(half, q=8, niter=8)[2][:, 0]).square().mean().item() / 2
+        for half, other in (halves, halves[::-1])
+    )
 
 
 def around(likelihood: Likelihood, mean: Tensor) -> ImageDistribution | None:
@@ -124,7 +130,11 @@ def around(likelihood: Likelihood, mean: Tensor) -> ImageDistribution | None:
         return None
     mean = mean.clamp(EDGE, 1 - EDGE)
     found = likelihood(torch.logit(mean))
-    return found if hasattr(found, "variance") and torch.allclose(found.mean, mean, atol=1e-3) else None
+    return (
+        found
+        if hasattr(found, "variance") and torch.allclose(found.mean, mean, atol=1e-3)
+        else None
+    )
 
 
 def mean_images(part: ImageSet, classes: int) -> tuple[Tensor, Tensor]:
@@ -137,7 +147,9 @@ def mean_images(part: ImageSet, classes: int) -> tuple[Tensor, Tensor]:
         total.index_add_(0, groups, images.cpu().double())
         counts += torch.bincount(groups, minlength=classes + 1)
     overall = total.sum(dim=0, keepdim=True) / len(part)
-    means = torch.where(counts.view(-1, 1, 1, 1) > 0, total / counts.clamp(min=1).view(-1, 1, 1, 1), overall)
+    means = torch.where(
+        counts.view(-1, 1, 1, 1) > 0, total / counts.clamp(min=1).view(-1, 1, 1, 1), overall
+    )
     means[:1] = overall
     return means.float(), counts / len(part)
 
@@ -149,7 +161,7 @@ def group(labels: Tensor, means: Tensor) -> Tensor:
 
 def flat_variance(likelihood: ImageDistribution, images: Tensor) -> Tensor:
     """A likelihood's variance for each value of these images, (B, C H W)."""
-    variance: Tensor = likelihood.variance      # type: ignore[attr-defined]
+    variance: Tensor = likelihood.variance  # type: ignore[attr-defined]
     return variance.expand_as(images).flatten(1)
 
 

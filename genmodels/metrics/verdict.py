@@ -12,17 +12,26 @@ from genmodels.metrics.evidence import Evidence
 from genmodels.metrics.spectrum import Spectrum, spectrum, unexplained
 from genmodels.models.vae import VAE
 
-HEALTHY, PARTLY, COLLAPSED, STRAY = "healthy", "partly collapsed", "COLLAPSED", "not a generative model"
+HEALTHY, PARTLY, COLLAPSED, STRAY = (
+    "healthy",
+    "partly collapsed",
+    "COLLAPSED",
+    "not a generative model",
+)
 
-RATE = 0.5              # nats per image: a code with less says nothing worth having
-NO_ROOM = 0.1           # nats that the best linear code at this KL weight carries: less is none
-NEAR_MEAN = 0.03        # of the mean image's distortion: a decoder so near to it does not look at z
-DEAF = 0.5              # nats: nor does one to which another image's z makes no more difference than this
-STRAY_DIMENSION = 1.0   # nats between the codes and the prior in one dimension: N(1.4, 1) or N(0, 2.2^2) are so far
-STRAY_TOTAL = 5.0       # nats in all of them: each is near, but a draw from the prior misses the data in most
-WORTH = 2.5             # nats of distortion for a nat of code, which the ELBO buys at 1: between what 8 healthy runs
+RATE = 0.5  # nats per image: a code with less says nothing worth having
+NO_ROOM = 0.1  # nats that the best linear code at this KL weight carries: less is none
+NEAR_MEAN = 0.03  # of the mean image's distortion: a decoder so near to it does not look at z
+DEAF = 0.5  # nats: nor does one to which another image's z makes no more difference than this
+STRAY_DIMENSION = 1.0  # nats between the codes and the prior in one dimension: N(1.4, 1) or N(0, 2.2^2) are so far
+STRAY_TOTAL = (
+    5.0  # nats in all of them: each is near, but a draw from the prior misses the data in most
+)
+WORTH = 2.5  # nats of distortion for a nat of code, which the ELBO buys at 1: between what 8 healthy runs
 #                         on digits and MNIST left (1.4 to 1.9), and those with dimensions to fill (3 and more)
-MARGIN = 1.5            # times the KL weight: a dimension that is worth more than this, training has not found
+MARGIN = (
+    1.5  # times the KL weight: a dimension that is worth more than this, training has not found
+)
 
 ANNEALING = "a longer warm-up (kl_schedule.warmup=0.5, or kl_schedule=cyclical)"
 OTHER_OBJECTIVES = "an objective with another optimum (capacity, kl_target, free_bits, geco)"
@@ -41,10 +50,14 @@ class Case:
     """All that a verdict goes by. None: not known, and left out."""
 
     found: Diagnosis
-    kl_weight: float | None             # what a nat of code costs in training; None: the objective has no such price
+    kl_weight: (
+        float | None
+    )  # what a nat of code costs in training; None: the objective has no such price
     data: Spectrum | None = None
-    mean_image: float | None = None     # distortion of the mean image, nats
-    missed: float | None = None         # what one more dimension would save, in nats of distortion for a nat of code
+    mean_image: float | None = None  # distortion of the mean image, nats
+    missed: float | None = (
+        None  # what one more dimension would save, in nats of distortion for a nat of code
+    )
 
     @property
     def over_mean(self) -> float | None:
@@ -54,7 +67,11 @@ class Case:
     @property
     def unfound(self) -> bool:
         """Whether one more dimension would pay at the price of this training."""
-        return self.kl_weight is not None and self.missed is not None and self.missed > MARGIN * self.kl_weight
+        return (
+            self.kl_weight is not None
+            and self.missed is not None
+            and self.missed > MARGIN * self.kl_weight
+        )
 
 
 @singledispatch
@@ -71,8 +88,13 @@ def _(model: VAE, evidence: Evidence) -> dict[str, Any]:
 def examine(model: VAE, data: ImageData, kl_weight: float | None) -> Case:
     """Diagnose a model on the test images, and ask the training images what they can pay for."""
     found = spectrum(model, data.train)
-    return Case(diagnose(model, data.test), kl_weight, found,
-                None if found is None else found.distortion(model, data.test), unexplained(model, data.train))
+    return Case(
+        diagnose(model, data.test),
+        kl_weight,
+        found,
+        None if found is None else found.distortion(model, data.test),
+        unexplained(model, data.train),
+    )
 
 
 def judge(case: Case) -> Verdict:
@@ -86,17 +108,36 @@ def judge(case: Case) -> Verdict:
     """
     found = case.found
     if signs := _signs_of_collapse(case):
-        return Verdict(COLLAPSED, [f"z says nothing of the image: {', '.join(signs)}.", *_why_collapsed(case)])
+        return Verdict(
+            COLLAPSED, [f"z says nothing of the image: {', '.join(signs)}.", *_why_collapsed(case)]
+        )
     if case.over_mean is not None and case.over_mean > NEAR_MEAN:
-        return Verdict(STRAY, [f"It has not learned the images: {_against_mean(case)}.",
-                               "Try more steps, or another lr.", *_price(case)])
-    if case.kl_weight == 0 or found.misfit.max() > STRAY_DIMENSION or found.misfit.sum() > STRAY_TOTAL:
+        return Verdict(
+            STRAY,
+            [
+                f"It has not learned the images: {_against_mean(case)}.",
+                "Try more steps, or another lr.",
+                *_price(case),
+            ],
+        )
+    if (
+        case.kl_weight == 0
+        or found.misfit.max() > STRAY_DIMENSION
+        or found.misfit.sum() > STRAY_TOTAL
+    ):
         return Verdict(STRAY, _why_stray(case))
     if not found.active.all() and case.missed is not None and case.missed > WORTH:
         return Verdict(PARTLY, [_use(found), *_why_partly(case, case.missed), *_price(case)])
-    return Verdict(HEALTHY, [_use(found), "Prior and aggregated posterior are, by their moments, "
-                             f"{_nats(found.misfit.sum().item())} apart: near enough to sample.",
-                             *_outlook(case), *_price(case)])
+    return Verdict(
+        HEALTHY,
+        [
+            _use(found),
+            "Prior and aggregated posterior are, by their moments, "
+            f"{_nats(found.misfit.sum().item())} apart: near enough to sample.",
+            *_outlook(case),
+            *_price(case),
+        ],
+    )
 
 
 def _signs_of_collapse(case: Case) -> list[str]:
@@ -113,18 +154,26 @@ def _signs_of_collapse(case: Case) -> list[str]:
 
 def _against_mean(case: Case) -> str:
     told = case.data is not None and len(case.data.means) > 1
-    return (f"the distortion is {case.found.bound['distortion']:.1f} nats where that of the mean image"
-            f"{' of each class' if told else ''} is {case.mean_image:.1f}")
+    return (
+        f"the distortion is {case.found.bound['distortion']:.1f} nats where that of the mean image"
+        f"{' of each class' if told else ''} is {case.mean_image:.1f}"
+    )
 
 
 def _why_collapsed(case: Case) -> list[str]:
     weight, data = case.kl_weight, case.data
     if weight is None and case.found.bound["rate"] >= RATE:
-        return [f"The objective has the KL that it asks for, {_nats(case.found.bound['rate'])}, but from one code for "
-                "all images.", "Try a smaller kl_weight, or one that comes later (kl_schedule=late).", *_price(case)]
+        return [
+            f"The objective has the KL that it asks for, {_nats(case.found.bound['rate'])}, but from one code for "
+            "all images.",
+            "Try a smaller kl_weight, or one that comes later (kl_schedule=late).",
+            *_price(case),
+        ]
     if weight is None:
-        return ["Try a target that pays for more: a higher one for the KL, a lower one for the distortion.",
-                *_price(case)]
+        return [
+            "Try a target that pays for more: a higher one for the KL, a lower one for the distortion.",
+            *_price(case),
+        ]
     if data is None:
         return ["Try a smaller kl_weight, a longer warm-up (kl_schedule.warmup=0.5), or free bits."]
     largest, room = data.eigenvalues[0], data.linear_rate(weight)
@@ -132,39 +181,65 @@ def _why_collapsed(case: Case) -> list[str]:
     remedy = f"Try a kl_weight well below {largest:.3g} (1 is the ELBO), or {OTHER_OBJECTIVES}."
     if room < NO_ROOM:
         left = f"leaves room for {_nats(room)} (by a linear decoder)" if room else "pays for none"
-        return [f"{limit}, and {left}. An empty code is the optimum of this objective: no annealing can help.", remedy]
+        return [
+            f"{limit}, and {left}. An empty code is the optimum of this objective: no annealing can help.",
+            remedy,
+        ]
     if room < RATE:
-        return [f"{limit}, and leaves little room: {_nats(room)} by a linear decoder, a network's may find more.",
-                f"{remedy} {ANNEALING[:1].upper()}{ANNEALING[1:]} can find what room there is, not more."]
-    return [f"The KL weight, {weight:g}, is not the reason: at that price the training images pay for "
-            f"{_paying(data, weight)} directions, and for the first up to {largest:.3g}.",
-            f"Try {ANNEALING}, free bits, a smaller lr, more steps."]
+        return [
+            f"{limit}, and leaves little room: {_nats(room)} by a linear decoder, a network's may find more.",
+            f"{remedy} {ANNEALING[:1].upper()}{ANNEALING[1:]} can find what room there is, not more.",
+        ]
+    return [
+        f"The KL weight, {weight:g}, is not the reason: at that price the training images pay for "
+        f"{_paying(data, weight)} directions, and for the first up to {largest:.3g}.",
+        f"Try {ANNEALING}, free bits, a smaller lr, more steps.",
+    ]
 
 
 def _why_stray(case: Case) -> list[str]:
     found, worst = case.found, int(case.found.misfit.argmax())
-    reason = ("at KL weight 0 nothing keeps the codes near the prior" if case.kl_weight == 0
-              else "too little keeps the codes near the prior")
-    remedy = ("a lower target for the KL, a higher one for the distortion" if case.kl_weight is None
-              else "kl_weight=1" if case.kl_weight < 1 else "more steps, a larger kl_weight")
-    return [f"Samples from the prior mean nothing: they do not come from where the data lie, for {reason}.",
-            f"Prior and aggregated posterior are at least {_nats(found.misfit.sum().item())} apart: z{worst} has mean "
-            f"{found.mean[worst]:.2g} and standard deviation {found.variance[worst].sqrt():.2g}, in the prior 0 and 1.",
-            f"It can reconstruct. For samples try {remedy}, or draw z from a density fitted to the codes."]
+    reason = (
+        "at KL weight 0 nothing keeps the codes near the prior"
+        if case.kl_weight == 0
+        else "too little keeps the codes near the prior"
+    )
+    remedy = (
+        "a lower target for the KL, a higher one for the distortion"
+        if case.kl_weight is None
+        else "kl_weight=1"
+        if case.kl_weight < 1
+        else "more steps, a larger kl_weight"
+    )
+    return [
+        f"Samples from the prior mean nothing: they do not come from where the data lie, for {reason}.",
+        f"Prior and aggregated posterior are at least {_nats(found.misfit.sum().item())} apart: z{worst} has mean "
+        f"{found.mean[worst]:.2g} and standard deviation {found.variance[worst].sqrt():.2g}, in the prior 0 and 1.",
+        f"It can reconstruct. For samples try {remedy}, or draw z from a density fitted to the codes.",
+    ]
 
 
 def _why_partly(case: Case, missed: float) -> list[str]:
     saving = f"One more dimension would save {missed:.1f} nats of distortion for a nat of code"
     if case.unfound:
-        return [f"{saving}, which costs {case.kl_weight:g}: the unused ones would pay, and training has not found it.",
-                f"Try more steps, {ANNEALING}, free bits."]
+        return [
+            f"{saving}, which costs {case.kl_weight:g}: the unused ones would pay, and training has not found it.",
+            f"Try more steps, {ANNEALING}, free bits.",
+        ]
     if case.kl_weight is None:
-        return [f"{saving}, but the objective does not ask for more.",
-                "Try a higher target for the KL, or a lower one for the distortion."]
-    asked = "what the objective asks for; annealing cannot help" if missed <= case.kl_weight else (
-        "nearly what the objective asks for, and a longer warm-up may find the rest")
-    return [f"{saving}, which costs {case.kl_weight:g}: this is {asked}.",
-            f"For more, try a smaller kl_weight, or {OTHER_OBJECTIVES}."]
+        return [
+            f"{saving}, but the objective does not ask for more.",
+            "Try a higher target for the KL, or a lower one for the distortion.",
+        ]
+    asked = (
+        "what the objective asks for; annealing cannot help"
+        if missed <= case.kl_weight
+        else ("nearly what the objective asks for, and a longer warm-up may find the rest")
+    )
+    return [
+        f"{saving}, which costs {case.kl_weight:g}: this is {asked}.",
+        f"For more, try a smaller kl_weight, or {OTHER_OBJECTIVES}.",
+    ]
 
 
 def _outlook(case: Case) -> list[str]:
@@ -177,18 +252,26 @@ def _outlook(case: Case) -> list[str]:
         return [f"It could use more: {saving}. Try model.latent_dim={2 * len(case.found.active)}."]
     if weight is None:
         return []
-    return [f"It compresses strongly: {saving}, but that does not pay at KL weight {weight:g}. A smaller one gives "
-            "sharper images."]
+    return [
+        f"It compresses strongly: {saving}, but that does not pay at KL weight {weight:g}. A smaller one gives "
+        "sharper images."
+    ]
 
 
 def _use(found: Diagnosis) -> str:
     """How many dimensions carry how much, and which do not."""
-    count, active, idle = len(found.active), int(found.active.sum()), found.kl[~found.active].sum().item()
+    count, active, idle = (
+        len(found.active),
+        int(found.active.sum()),
+        found.kl[~found.active].sum().item(),
+    )
     if active == count:
         what = "Its one latent dimension is" if count == 1 else f"All {count} latent dimensions are"
         return f"{what} in use, with {found.bound['rate']:.1f} nats per image."
-    return (f"{active} of {count} latent dimensions are in use, with {found.bound['rate'] - idle:.1f} nats per image; "
-            f"the others ({names(~found.active)}) cost {_nats(idle)}.")
+    return (
+        f"{active} of {count} latent dimensions are in use, with {found.bound['rate'] - idle:.1f} nats per image; "
+        f"the others ({names(~found.active)}) cost {_nats(idle)}."
+    )
 
 
 def _price(case: Case) -> list[str]:
@@ -196,9 +279,16 @@ def _price(case: Case) -> list[str]:
     if case.data is None:
         return []
     weight, largest = case.kl_weight, case.data.eigenvalues[0]
-    count = "" if weight is None or weight <= 1 else (
-        f"; at {weight:g} for {_paying(case.data, weight)} directions, at 1 for {_paying(case.data, 1)}")
-    return [f"The training images pay for a latent dimension up to a KL weight of {largest:.3g}{count}."]
+    count = (
+        ""
+        if weight is None or weight <= 1
+        else (
+            f"; at {weight:g} for {_paying(case.data, weight)} directions, at 1 for {_paying(case.data, 1)}"
+        )
+    )
+    return [
+        f"The training images pay for a latent dimension up to a KL weight of {largest:.3g}{count}."
+    ]
 
 
 def _paying(data: Spectrum, weight: float) -> str:
@@ -207,7 +297,13 @@ def _paying(data: Spectrum, weight: float) -> str:
 
 
 def _nats(value: float) -> str:
-    return "under 0.01 nats" if value < 0.01 else f"{value:.2g} nats" if value < 10 else f"{value:.1f} nats"
+    return (
+        "under 0.01 nats"
+        if value < 0.01
+        else f"{value:.2g} nats"
+        if value < 10
+        else f"{value:.1f} nats"
+    )
 
 
 def names(chosen: Tensor, longest: int = 12) -> str:

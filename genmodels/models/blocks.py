@@ -13,8 +13,12 @@ from torch import Tensor, nn
 
 from genmodels.errors import require
 
-ImageShape = Sequence[int]      # (C, H, W)
-NORMS = ("none", "batch", "layer")      # over the batch (Ioffe & Szegedy 2015), or over an image (Ba et al. 2016)
+ImageShape = Sequence[int]  # (C, H, W)
+NORMS = (
+    "none",
+    "batch",
+    "layer",
+)  # over the batch (Ioffe & Szegedy 2015), or over an image (Ba et al. 2016)
 
 
 class ConditionalBias(nn.Module):
@@ -29,7 +33,7 @@ class ConditionalBias(nn.Module):
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
         """features (B, C, ...), embedding (B, label_units) -> (B, C, ...)."""
-        shift = self.shift(embedding)                                               # (B, C)
+        shift = self.shift(embedding)  # (B, C)
         return features + shift.view(*shift.shape, *[1] * (features.dim() - 2))
 
 
@@ -39,26 +43,57 @@ class Conditional(nn.ModuleList):
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
         """features (B, ...), embedding (B, label_units) -> what the last layer makes of them."""
         for layer in self:
-            features = layer(features, embedding) if isinstance(layer, ConditionalBias) else layer(features)
+            features = (
+                layer(features, embedding)
+                if isinstance(layer, ConditionalBias)
+                else layer(features)
+            )
         return features
 
 
-def mlp_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0,
-                norm: str = "none") -> nn.Module:
+def mlp_encoder(
+    image_shape: ImageShape,
+    widths: Sequence[int],
+    outputs: int,
+    label_units: int = 0,
+    norm: str = "none",
+) -> nn.Module:
     """Fully connected: images (B, C, H, W) through hidden layers of these widths to (B, outputs)."""
-    return network([nn.Flatten(), *_dense([math.prod(image_shape), *widths], label_units, norm),
-                    nn.Linear(widths[-1], outputs)], label_units)
+    return network(
+        [
+            nn.Flatten(),
+            *_dense([math.prod(image_shape), *widths], label_units, norm),
+            nn.Linear(widths[-1], outputs),
+        ],
+        label_units,
+    )
 
 
-def mlp_decoder(inputs: int, widths: Sequence[int], image_shape: ImageShape, label_units: int = 0,
-                norm: str = "none") -> nn.Module:
+def mlp_decoder(
+    inputs: int,
+    widths: Sequence[int],
+    image_shape: ImageShape,
+    label_units: int = 0,
+    norm: str = "none",
+) -> nn.Module:
     """Fully connected: (B, inputs) through hidden layers of these widths to (B, C, H, W), unbounded."""
-    return network([*_dense([inputs, *widths], label_units, norm), nn.Linear(widths[-1], math.prod(image_shape)),
-                    nn.Unflatten(1, tuple(image_shape))], label_units)
+    return network(
+        [
+            *_dense([inputs, *widths], label_units, norm),
+            nn.Linear(widths[-1], math.prod(image_shape)),
+            nn.Unflatten(1, tuple(image_shape)),
+        ],
+        label_units,
+    )
 
 
-def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, label_units: int = 0,
-                 norm: str = "none") -> nn.Module:
+def conv_encoder(
+    image_shape: ImageShape,
+    widths: Sequence[int],
+    outputs: int,
+    label_units: int = 0,
+    norm: str = "none",
+) -> nn.Module:
     """Convolutions of these widths, each halving the side (an odd one rounded up), then linear.
 
     Images (B, C, H, W) to (B, outputs). Normalisation made steps a fifth slower (one core, bf16).
@@ -67,22 +102,41 @@ def conv_encoder(image_shape: ImageShape, widths: Sequence[int], outputs: int, l
     sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))
     layers: list[nn.Module] = []
     for (narrow, wide), side in zip(itertools.pairwise([channels, *widths]), sides, strict=False):
-        layers += _hidden(nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), wide, label_units, norm)
-    return network([*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs)], label_units)
+        layers += _hidden(
+            nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), wide, label_units, norm
+        )
+    return network(
+        [*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs)], label_units
+    )
 
 
-def conv_decoder(inputs: int, hidden: int, widths: Sequence[int], image_shape: ImageShape,
-                 label_units: int = 0, norm: str = "none") -> nn.Module:
+def conv_decoder(
+    inputs: int,
+    hidden: int,
+    widths: Sequence[int],
+    image_shape: ImageShape,
+    label_units: int = 0,
+    norm: str = "none",
+) -> nn.Module:
     """Two linear layers, then transposed convolutions, each doubling the side: the way back of `conv_encoder`.
 
     (B, inputs) through (B, hidden) to (B, C, H, W), unbounded; `widths` run from the small side to the large one.
     """
     channels, height, width = image_shape
-    sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))[::-1]
+    sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))[
+        ::-1
+    ]
     first = (widths[0], *sides[0])
-    layers: list[nn.Module] = [*_dense([inputs, hidden, math.prod(first)], label_units, norm), nn.Unflatten(1, first)]
-    stages = [nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
-              for (wide, narrow), side in zip(itertools.pairwise([*widths, channels]), sides[1:], strict=True)]
+    layers: list[nn.Module] = [
+        *_dense([inputs, hidden, math.prod(first)], label_units, norm),
+        nn.Unflatten(1, first),
+    ]
+    stages = [
+        nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
+        for (wide, narrow), side in zip(
+            itertools.pairwise([*widths, channels]), sides[1:], strict=True
+        )
+    ]
     for stage in stages[:-1]:
         layers += _hidden(stage, stage.out_channels, label_units, norm)
     return network([*layers, stages[-1]], label_units)
@@ -98,11 +152,11 @@ class FixedScaleBatchNorm(nn.Module):
     that is all there is, and the bound is gone. Here nothing is added, so that its size makes no difference at all.
     """
 
-    momentum = 0.1      # of the running statistics, which evaluation uses
-    smallest = 1e-20    # variance that is told from 0
+    momentum = 0.1  # of the running statistics, which evaluation uses
+    smallest = 1e-20  # variance that is told from 0
 
-    running_mean: Tensor        # (D,)
-    running_variance: Tensor    # (D,)
+    running_mean: Tensor  # (D,)
+    running_variance: Tensor  # (D,)
 
     def __init__(self, dimensions: int, scale: float) -> None:
         super().__init__()
@@ -141,8 +195,10 @@ def halvings(side: int, times: int) -> list[int]:
     sides = [side]
     for _ in range(times):
         if sides[-1] == 1:
-            raise ValueError(f"widths: {times} stages halve a side of {side} pixels too often: "
-                             f"at most {len(sides) - 1} are possible")
+            raise ValueError(
+                f"widths: {times} stages halve a side of {side} pixels too often: "
+                f"at most {len(sides) - 1} are possible"
+            )
         sides.append((sides[-1] + 1) // 2)
     return sides
 
@@ -153,8 +209,11 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
 
 
 def _dense(sizes: Sequence[int], label_units: int, norm: str) -> list[nn.Module]:
-    return [layer for inputs, outputs in itertools.pairwise(sizes)
-            for layer in _hidden(nn.Linear(inputs, outputs), outputs, label_units, norm)]
+    return [
+        layer
+        for inputs, outputs in itertools.pairwise(sizes)
+        for layer in _hidden(nn.Linear(inputs, outputs), outputs, label_units, norm)
+    ]
 
 
 def _hidden(layer: nn.Module, channels: int, label_units: int, norm: str) -> list[nn.Module]:

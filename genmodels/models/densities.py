@@ -16,7 +16,9 @@ class Density(Protocol):
         """What z is drawn from, as titles say it; the temperature may be a symbol such as T."""
         ...
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """(n, D) float32. The temperature multiplies variances."""
         ...
 
@@ -39,7 +41,9 @@ class StandardNormal:
         """N(0, I), or N(0, 0.5 I)."""
         return f"N(0, {'' if temperature == 1 else f'{_shown(temperature)} '}I)"
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """z ~ N(0, temperature I), (n, D)."""
         return math.sqrt(temperature) * torch.randn(n, self.dimensions, generator=generator)
 
@@ -60,16 +64,24 @@ class GaussianMixture:
     deterministic autoencoders", section 4.
     """
 
-    weights: Tensor         # (K,), sum 1
-    means: Tensor           # (K, D)
-    covariances: Tensor     # (K, D, D)
+    weights: Tensor  # (K,), sum 1
+    means: Tensor  # (K, D)
+    covariances: Tensor  # (K, D, D)
 
     @classmethod
     def fit(cls, z: Tensor, components: int, seed: int) -> "GaussianMixture":
         """By expectation maximisation from a k-means start, to codes (N, D), N >= components."""
         from sklearn.mixture import GaussianMixture as Fit  # slow to import, and rarely needed
-        found = Fit(components, covariance_type="full", max_iter=1000, random_state=seed).fit(z.double().numpy())
-        return cls(*(torch.from_numpy(values) for values in (found.weights_, found.means_, found.covariances_)))
+
+        found = Fit(components, covariance_type="full", max_iter=1000, random_state=seed).fit(
+            z.double().numpy()
+        )
+        return cls(
+            *(
+                torch.from_numpy(values)
+                for values in (found.weights_, found.means_, found.covariances_)
+            )
+        )
 
     def formula(self, temperature: float | str = 1.0) -> str:
         """A mixture of so many Gaussians, and where they are from."""
@@ -77,10 +89,12 @@ class GaussianMixture:
         count = f"mixture of {len(self.weights)} Gaussians" if len(self.weights) > 1 else "Gaussian"
         return f"{count} fitted to the training posteriors{scaled}"
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """z ~ sum_k weight_k N(mean_k, temperature covariance_k), (n, D). The temperature leaves weights and means."""
         noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
-        chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)      # (n,)
+        chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)  # (n,)
         z = torch.empty_like(noise)
         for index, root in enumerate(torch.linalg.cholesky(self.covariances)):
             rows = chosen == index
@@ -89,13 +103,18 @@ class GaussianMixture:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(N, D) -> (N,) float64 nats."""
-        mixture = MixtureSameFamily(Categorical(self.weights), MultivariateNormal(self.means, self.covariances))
+        mixture = MixtureSameFamily(
+            Categorical(self.weights), MultivariateNormal(self.means, self.covariances)
+        )
         return torch.cat([mixture.log_prob(some) for some in z.double().split(1000)])
 
     def marginal(self, dimension: int) -> "GaussianMixture":
         """The mixture of its components' own marginals."""
-        return GaussianMixture(self.weights, self.means[:, [dimension]],
-                               self.covariances[:, [dimension]][:, :, [dimension]])
+        return GaussianMixture(
+            self.weights,
+            self.means[:, [dimension]],
+            self.covariances[:, [dimension]][:, :, [dimension]],
+        )
 
 
 def _shown(temperature: float | str) -> str:

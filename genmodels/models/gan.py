@@ -19,8 +19,8 @@ from genmodels.errors import require
 from genmodels.models.blocks import ConditionalBias, halvings, kernel_size, network
 from genmodels.models.generative import GenerativeModel, label_units
 
-SMALLEST = 4        # pixels: the side is halved until it has at most so many
-LEAK = 0.2          # slope of the discriminator's LeakyReLU below 0
+SMALLEST = 4  # pixels: the side is halved until it has at most so many
+LEAK = 0.2  # slope of the discriminator's LeakyReLU below 0
 GENERATOR_NORMS = ("none", "batch")
 DISCRIMINATOR_NORMS = ("none", "batch", "spectral")
 
@@ -28,25 +28,47 @@ DISCRIMINATOR_NORMS = ("none", "batch", "spectral")
 class Generator(GenerativeModel):
     """G(z): a linear layer, then transposed convolutions that double the side, ReLU, a tanh brought to [0, 1]."""
 
-    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, generator_width: int, generator_norm: str,
-                 num_classes: int = 0, label_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        generator_width: int,
+        generator_norm: str,
+        num_classes: int = 0,
+        label_dropout: float = 0.0,
+    ) -> None:
         """generator_width: channels before the last layer, of which each layer towards the latents has twice as many.
         generator_norm: "none" or "batch" after each hidden layer."""
         super().__init__(image_shape, latent_dim, num_classes, label_dropout)
         require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
-        require(generator_norm in GENERATOR_NORMS, "generator_norm", generator_norm, _any_of(GENERATOR_NORMS))
-        sides = sides_of(image_shape)[::-1]                                     # from the smallest
+        require(
+            generator_norm in GENERATOR_NORMS,
+            "generator_norm",
+            generator_norm,
+            _any_of(GENERATOR_NORMS),
+        )
+        sides = sides_of(image_shape)[::-1]  # from the smallest
         widths = _widths("generator_width", generator_width, sides)[::-1]
 
         def follows(channels: int) -> list[nn.Module]:
-            return [*([nn.BatchNorm2d(channels)] if generator_norm == "batch" else []),
-                    *([ConditionalBias(label_units(num_classes), channels)] if num_classes else []), nn.ReLU()]
+            return [
+                *([nn.BatchNorm2d(channels)] if generator_norm == "batch" else []),
+                *([ConditionalBias(label_units(num_classes), channels)] if num_classes else []),
+                nn.ReLU(),
+            ]
 
         first = (widths[0], *sides[0])
-        layers = [nn.Linear(latent_dim, math.prod(first)), nn.Unflatten(1, first), *follows(widths[0])]
+        layers = [
+            nn.Linear(latent_dim, math.prod(first)),
+            nn.Unflatten(1, first),
+            *follows(widths[0]),
+        ]
         channels = itertools.pairwise([*widths, image_shape[0]])
-        stages = [nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
-                  for (wide, narrow), side in zip(channels, sides[1:], strict=True)]
+        stages = [
+            nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
+            for (wide, narrow), side in zip(channels, sides[1:], strict=True)
+        ]
         for stage in stages[:-1]:
             layers += [stage, *follows(stage.out_channels)]
         self.body = network([*layers, stages[-1]], label_units(num_classes))
@@ -66,27 +88,47 @@ class Generator(GenerativeModel):
 class Discriminator(nn.Module):
     """D(x): convolutions that halve the side, LeakyReLU; a logit, > 0 for "real"."""
 
-    def __init__(self, *, image_shape: Sequence[int], discriminator_width: int, discriminator_norm: str,
-                 num_classes: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        image_shape: Sequence[int],
+        discriminator_width: int,
+        discriminator_norm: str,
+        num_classes: int = 0,
+    ) -> None:
         """discriminator_width: channels of the first layer, of which each later one has twice as many.
         discriminator_norm: "none"; "batch" after all but the first; "spectral" of all weights (Miyato et al. 2018)."""
         super().__init__()
-        require(discriminator_norm in DISCRIMINATOR_NORMS, "discriminator_norm", discriminator_norm,
-                _any_of(DISCRIMINATOR_NORMS))
+        require(
+            discriminator_norm in DISCRIMINATOR_NORMS,
+            "discriminator_norm",
+            discriminator_norm,
+            _any_of(DISCRIMINATOR_NORMS),
+        )
         sides = sides_of(image_shape)
         widths = _widths("discriminator_width", discriminator_width, sides)
         self.num_classes = num_classes
-        self.sees_batch = discriminator_norm == "batch"     # a logit then depends on the other images too
+        self.sees_batch = (
+            discriminator_norm == "batch"
+        )  # a logit then depends on the other images too
         layers: list[nn.Module] = []
-        for (narrow, wide), side in zip(itertools.pairwise([image_shape[0], *widths]), sides, strict=False):
+        for (narrow, wide), side in zip(
+            itertools.pairwise([image_shape[0], *widths]), sides, strict=False
+        ):
             norm = [nn.BatchNorm2d(wide)] if self.sees_batch and layers else []
-            layers += [nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), *norm, nn.LeakyReLU(LEAK)]
+            layers += [
+                nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1),
+                *norm,
+                nn.LeakyReLU(LEAK),
+            ]
         units = widths[-1] * math.prod(sides[-1])
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Linear(units, 1)
         initialise(self, normalised=self.sees_batch)
         if num_classes:
-            self.class_directions = nn.Embedding(num_classes + 1, units)        # the first row is that of no label
+            self.class_directions = nn.Embedding(
+                num_classes + 1, units
+            )  # the first row is that of no label
             nn.init.normal_(self.class_directions.weight, std=1 / units)
         if discriminator_norm == "spectral":
             for layer in list(self.modules()):
@@ -103,24 +145,45 @@ class Discriminator(nn.Module):
         logits = self.head(features).squeeze(1).float()
         if not self.num_classes:
             return logits
-        rows = torch.zeros(len(images), dtype=torch.long, device=images.device) if labels is None else labels + 1
+        rows = (
+            torch.zeros(len(images), dtype=torch.long, device=images.device)
+            if labels is None
+            else labels + 1
+        )
         return logits + (features * self.class_directions(rows)).sum(dim=1, dtype=torch.float32)
 
 
 class GAN(nn.Module):
     """Both players. What a trained one is used for is its generator."""
 
-    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, generator_width: int, discriminator_width: int,
-                 generator_norm: str, discriminator_norm: str, num_classes: int = 0,
-                 label_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        generator_width: int,
+        discriminator_width: int,
+        generator_norm: str,
+        discriminator_norm: str,
+        num_classes: int = 0,
+        label_dropout: float = 0.0,
+    ) -> None:
         """image_shape: (C, H, W), with sides of more than SMALLEST; the rest is Generator's and Discriminator's."""
         super().__init__()
         self.generator = Generator(
-            image_shape=image_shape, latent_dim=latent_dim, generator_width=generator_width,
-            generator_norm=generator_norm, num_classes=num_classes, label_dropout=label_dropout)
+            image_shape=image_shape,
+            latent_dim=latent_dim,
+            generator_width=generator_width,
+            generator_norm=generator_norm,
+            num_classes=num_classes,
+            label_dropout=label_dropout,
+        )
         self.discriminator = Discriminator(
-            image_shape=image_shape, discriminator_width=discriminator_width, discriminator_norm=discriminator_norm,
-            num_classes=num_classes)
+            image_shape=image_shape,
+            discriminator_width=discriminator_width,
+            discriminator_norm=discriminator_norm,
+            num_classes=num_classes,
+        )
 
 
 def sides_of(image_shape: Sequence[int]) -> list[tuple[int, int]]:
@@ -129,7 +192,12 @@ def sides_of(image_shape: Sequence[int]) -> list[tuple[int, int]]:
     Raises ValueError for an image that is not larger.
     """
     _, height, width = image_shape
-    require(min(height, width) > SMALLEST, "image_shape", list(image_shape), f"of sides over {SMALLEST} pixels")
+    require(
+        min(height, width) > SMALLEST,
+        "image_shape",
+        list(image_shape),
+        f"of sides over {SMALLEST} pixels",
+    )
     times = math.ceil(math.log2(min(height, width) / SMALLEST))
     return list(zip(halvings(height, times), halvings(width, times), strict=True))
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from genmodels.errors import require
 from genmodels.models.densities import Density, StandardNormal
 
-LABEL_UNITS = 32        # of a label's embedding
-NAMED = 12              # classes whose names a message lists
+LABEL_UNITS = 32  # of a label's embedding
+NAMED = 12  # classes whose names a message lists
 
 
 def label_units(num_classes: int) -> int:
@@ -26,20 +26,32 @@ class GenerativeModel(nn.Module):
     and look at no labels.
     """
 
-    def __init__(self, image_shape: Sequence[int], latent_dim: int, num_classes: int = 0,
-                 label_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        num_classes: int = 0,
+        label_dropout: float = 0.0,
+    ) -> None:
         """image_shape: (C, H, W)."""
         super().__init__()
         require(num_classes >= 0, "num_classes", num_classes, "an integer >= 0")
         require(0 <= label_dropout < 1, "label_dropout", label_dropout, "a number >= 0 and < 1")
-        require(num_classes > 0 or label_dropout == 0, "label_dropout", label_dropout, "0 for a model without classes")
+        require(
+            num_classes > 0 or label_dropout == 0,
+            "label_dropout",
+            label_dropout,
+            "0 for a model without classes",
+        )
         self.image_shape = tuple(image_shape)
         self.latent_dim = latent_dim
         self.num_classes = num_classes
         self.label_dropout = label_dropout
-        self.density: Density = StandardNormal(latent_dim)      # what z is drawn from
+        self.density: Density = StandardNormal(latent_dim)  # what z is drawn from
         if num_classes:
-            self.label_embedding = nn.Embedding(num_classes + 1, LABEL_UNITS)   # the first row is that of no label
+            self.label_embedding = nn.Embedding(
+                num_classes + 1, LABEL_UNITS
+            )  # the first row is that of no label
             nn.init.normal_(self.label_embedding.weight, std=0.1)
 
     @property
@@ -47,7 +59,9 @@ class GenerativeModel(nn.Module):
         """Where its weights are."""
         return next(self.parameters()).device
 
-    def prior(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def prior(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """z ~ N(0, temperature I), (n, D): the temperature is a variance. Drawn on the CPU, the same on any device.
 
         From another density where one was fitted to the codes: the one place where figures and metrics draw z.
@@ -75,11 +89,23 @@ class GenerativeModel(nn.Module):
 
     def check_classes(self, labels: Sequence[int], names: Sequence[str] = ()) -> None:
         """Raise ValueError, saying which there are, where one of the labels is no class; names: of all classes."""
-        require(self.num_classes > 0 or not labels, "labels", list(labels), "null: this model knows no classes")
-        known = [f"{label} {name}" for label, name in enumerate(names[:NAMED]) if name != str(label)]
+        require(
+            self.num_classes > 0 or not labels,
+            "labels",
+            list(labels),
+            "null: this model knows no classes",
+        )
+        known = [
+            f"{label} {name}" for label, name in enumerate(names[:NAMED]) if name != str(label)
+        ]
         known += ["..."] if len(names) > NAMED else []
-        require(all(0 <= label < self.num_classes for label in labels), "labels", list(labels),
-                f"classes from 0 to {self.num_classes - 1}" + (f" ({', '.join(known)})" if known else ""))
+        require(
+            all(0 <= label < self.num_classes for label in labels),
+            "labels",
+            list(labels),
+            f"classes from 0 to {self.num_classes - 1}"
+            + (f" ({', '.join(known)})" if known else ""),
+        )
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -89,5 +115,14 @@ class GenerativeModel(nn.Module):
     def _check_labels(self, labels: Tensor) -> None:
         lowest = -1 if self.label_dropout else 0
         illegal = labels[(labels < lowest) | (labels >= self.num_classes)].tolist()
-        require(not illegal, "labels", illegal[:1], f"integers from 0 to {self.num_classes - 1}" + (
-            ", or -1 for no label" if self.label_dropout else ": this model was trained without label_dropout"))
+        require(
+            not illegal,
+            "labels",
+            illegal[:1],
+            f"integers from 0 to {self.num_classes - 1}"
+            + (
+                ", or -1 for no label"
+                if self.label_dropout
+                else ": this model was trained without label_dropout"
+            ),
+        )

@@ -22,9 +22,18 @@ from genmodels.models.generative import GenerativeModel, label_units
 class VAE(GenerativeModel):
     """Any encoder network, any decoder network, and the likelihood that reads the decoder's output."""
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, *,
-                 image_shape: Sequence[int], latent_dim: int, num_classes: int = 0,
-                 label_dropout: float = 0.0, mean_batch_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        *,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        num_classes: int = 0,
+        label_dropout: float = 0.0,
+        mean_batch_norm: float | None = None,
+    ) -> None:
         """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads.
 
         Those of a conditional model (num_classes > 0) take the labels' embedding (B, E) too. mean_batch_norm: the
@@ -35,10 +44,17 @@ class VAE(GenerativeModel):
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        require(mean_batch_norm is None or 0 < mean_batch_norm < math.inf, "mean_batch_norm", mean_batch_norm,
-                "a finite number > 0, or null")
-        self.mean_norm = (nn.Identity() if mean_batch_norm is None
-                          else blocks.FixedScaleBatchNorm(latent_dim, mean_batch_norm))
+        require(
+            mean_batch_norm is None or 0 < mean_batch_norm < math.inf,
+            "mean_batch_norm",
+            mean_batch_norm,
+            "a finite number > 0, or null",
+        )
+        self.mean_norm = (
+            nn.Identity()
+            if mean_batch_norm is None
+            else blocks.FixedScaleBatchNorm(latent_dim, mean_batch_norm)
+        )
 
     @property
     def binary(self) -> bool:
@@ -48,7 +64,7 @@ class VAE(GenerativeModel):
     def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
         """q(z|x), or q(z|x, y) given labels (B,), for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D)."""
         output = self.encoder(images, *self.condition(labels, len(images)))
-        mean, log_variance = output.chunk(2, dim=1)     # (B, D) each
+        mean, log_variance = output.chunk(2, dim=1)  # (B, D) each
         return DiagonalGaussian(self.mean_norm(mean), log_variance)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> ImageDistribution:
@@ -67,9 +83,19 @@ class VAE(GenerativeModel):
 class ConvVAE(VAE):
     """Convolutions that halve the side, and ReLU; the decoder goes the same way back."""
 
-    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int], hidden: int,
-                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0,
-                 norm: str = "none", mean_batch_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        widths: Sequence[int],
+        hidden: int,
+        likelihood: Likelihood,
+        num_classes: int = 0,
+        label_dropout: float = 0.0,
+        norm: str = "none",
+        mean_batch_norm: float | None = None,
+    ) -> None:
         """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
 
         hidden: units of the decoder's first layer, from which it makes its smallest feature maps. norm: of all hidden
@@ -78,27 +104,55 @@ class ConvVAE(VAE):
         _check(latent_dim, widths)
         require(hidden >= 1, "hidden", hidden, "an integer >= 1")
         units = label_units(num_classes)
-        super().__init__(blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm),
-                         blocks.conv_decoder(latent_dim, hidden, widths[::-1], _decoder_shape(image_shape, likelihood),
-                                             units, norm),
-                         likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
-                         label_dropout=label_dropout, mean_batch_norm=mean_batch_norm)
+        super().__init__(
+            blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm),
+            blocks.conv_decoder(
+                latent_dim,
+                hidden,
+                widths[::-1],
+                _decoder_shape(image_shape, likelihood),
+                units,
+                norm,
+            ),
+            likelihood,
+            image_shape=image_shape,
+            latent_dim=latent_dim,
+            num_classes=num_classes,
+            label_dropout=label_dropout,
+            mean_batch_norm=mean_batch_norm,
+        )
 
 
 class MLPVAE(VAE):
     """Fully connected layers and ReLU; the decoder mirrors the encoder."""
 
-    def __init__(self, *, image_shape: Sequence[int], latent_dim: int, widths: Sequence[int],
-                 likelihood: Likelihood, num_classes: int = 0, label_dropout: float = 0.0,
-                 norm: str = "none", mean_batch_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        widths: Sequence[int],
+        likelihood: Likelihood,
+        num_classes: int = 0,
+        label_dropout: float = 0.0,
+        norm: str = "none",
+        mean_batch_norm: float | None = None,
+    ) -> None:
         """widths: units of the encoder's hidden layers. norm: of all hidden layers, one of `blocks.NORMS`."""
         _check(latent_dim, widths)
         units = label_units(num_classes)
-        super().__init__(blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm),
-                         blocks.mlp_decoder(latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood), units,
-                                            norm),
-                         likelihood, image_shape=image_shape, latent_dim=latent_dim, num_classes=num_classes,
-                         label_dropout=label_dropout, mean_batch_norm=mean_batch_norm)
+        super().__init__(
+            blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm),
+            blocks.mlp_decoder(
+                latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood), units, norm
+            ),
+            likelihood,
+            image_shape=image_shape,
+            latent_dim=latent_dim,
+            num_classes=num_classes,
+            label_dropout=label_dropout,
+            mean_batch_norm=mean_batch_norm,
+        )
 
 
 def _decoder_shape(image_shape: Sequence[int], likelihood: Likelihood) -> tuple[int, int, int]:
@@ -108,4 +162,9 @@ def _decoder_shape(image_shape: Sequence[int], likelihood: Likelihood) -> tuple[
 
 def _check(latent_dim: int, widths: Sequence[int]) -> None:
     require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
-    require(bool(widths) and min(widths) >= 1, "widths", list(widths), "a list of at least one integer >= 1")
+    require(
+        bool(widths) and min(widths) >= 1,
+        "widths",
+        list(widths),
+        "a list of at least one integer >= 1",
+    )

@@ -24,7 +24,11 @@ def write(folders: Sequence[Path]) -> list[Job]:
     groups = grouped(jobs, swept)
     said = [tables.text_table(table), *differences(jobs, swept)]
     if found:
-        said += ["", tables.text_table(tables.influence_table(found)), *next(iter(found.values())).warnings]
+        said += [
+            "",
+            tables.text_table(tables.influence_table(found)),
+            *next(iter(found.values())).warnings,
+        ]
     if means := tables.means_of(groups, found):
         said += ["", tables.text_table(means)]
     said += ["", *tables.findings(groups, found)]

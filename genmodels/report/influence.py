@@ -15,10 +15,10 @@ import numpy as np
 from genmodels.designs import contrasts
 from genmodels.report.jobs import cell, sortable
 
-LEVELS = 6          # distinct numbers of a setting; more, if most are of one run alone, are taken together in QUANTILES
+LEVELS = 6  # distinct numbers of a setting; more, if most are of one run alone, are taken together in QUANTILES
 QUANTILES = 4
-DRAWS = 1000        # of the bootstrap
-INTERVAL = 90       # percent
+DRAWS = 1000  # of the bootstrap
+INTERVAL = 90  # percent
 
 Values = Sequence[object]
 
@@ -36,12 +36,18 @@ class Share:
 class Influence:
     """The shares of one metric's variance."""
 
-    knobs: dict[str, Share | None]  # main effects, corrected for what noise alone would explain; None: cannot be told
-    means: dict[str, dict[str, float]]      # of the metric at each value of a knob, the other knobs held at their means
-    rest: Share                     # what the effects together leave over: of combinations and, without repeats, chance
-    seed: Share | None              # runs with equal settings; None where there are no repeats
+    knobs: dict[
+        str, Share | None
+    ]  # main effects, corrected for what noise alone would explain; None: cannot be told
+    means: dict[
+        str, dict[str, float]
+    ]  # of the metric at each value of a knob, the other knobs held at their means
+    rest: (
+        Share  # what the effects together leave over: of combinations and, without repeats, chance
+    )
+    seed: Share | None  # runs with equal settings; None where there are no repeats
     runs: int
-    repeats: int                    # runs beyond the first of their settings
+    repeats: int  # runs beyond the first of their settings
     warnings: tuple[str, ...]
 
 
@@ -62,24 +68,49 @@ def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influe
     design = _Design(levels, cells)
     if len(y) - 1 <= design.rank:
         return None
-    warnings = [] if design.repeats else ["no settings were run twice (seed=0,1,2): what is chance cannot be told"]
+    warnings = (
+        []
+        if design.repeats
+        else ["no settings were run twice (seed=0,1,2): what is chance cannot be told"]
+    )
     points, grid = len(design.counts), math.prod(len(names) for _, names in found_levels.values())
     if points < grid:
-        warnings.append(f"{points} of {grid} combinations were tried: part of what settings do only together is "
-                        "counted as effects of others")
-    warnings += [f"{name} cannot be told apart from the other settings in these runs" for name in design.confounded]
+        warnings.append(
+            f"{points} of {grid} combinations were tried: part of what settings do only together is "
+            "counted as effects of others"
+        )
+    warnings += [
+        f"{name} cannot be told apart from the other settings in these runs"
+        for name in design.confounded
+    ]
     shares = design.shares(y)
     found = {name: Share(share) for name, share in shares.items()}
     if design.repeats:
         random, edges = np.random.default_rng(0), (50 - INTERVAL / 2, 50 + INTERVAL / 2)
         drawn = [design.shares(design.redrawn(y, random)) for _ in range(DRAWS)]
-        found = {name: Share(share, *(float(edge) for edge in np.percentile([draw[name] for draw in drawn], edges)))
-                 for name, share in shares.items()}
+        found = {
+            name: Share(
+                share,
+                *(float(edge) for edge in np.percentile([draw[name] for draw in drawn], edges)),
+            )
+            for name, share in shares.items()
+        }
     rest, seed = found.pop("rest"), found.pop("seed")
     knobs = {name: share if design.freedom[name] else None for name, share in found.items()}
-    means = {name: dict(zip(found_levels[name][1], column, strict=True)) for name, column in design.means(y).items()
-             if name not in design.confounded}
-    return Influence(knobs, means, rest, seed if design.repeats else None, len(y), design.repeats, tuple(warnings))
+    means = {
+        name: dict(zip(found_levels[name][1], column, strict=True))
+        for name, column in design.means(y).items()
+        if name not in design.confounded
+    }
+    return Influence(
+        knobs,
+        means,
+        rest,
+        seed if design.repeats else None,
+        len(y),
+        design.repeats,
+        tuple(warnings),
+    )
 
 
 class _Design:
@@ -92,8 +123,12 @@ class _Design:
         self.blocks = {name: contrasts(column) for name, column in levels.items()}
         self.whole = np.concatenate(list(self.blocks.values()), axis=1)
         self.rank = np.linalg.matrix_rank(self.whole)
-        self.freedom = {name: self.rank - np.linalg.matrix_rank(self._without(name)) for name in self.blocks}
-        self.confounded = [name for name, block in self.blocks.items() if self.freedom[name] < block.shape[1]]
+        self.freedom = {
+            name: self.rank - np.linalg.matrix_rank(self._without(name)) for name in self.blocks
+        }
+        self.confounded = [
+            name for name, block in self.blocks.items() if self.freedom[name] < block.shape[1]
+        ]
 
     def shares(self, y: np.ndarray) -> dict[str, float]:
         """Of each knob, of "rest" and of "seed"."""
@@ -102,9 +137,14 @@ class _Design:
         within = float(((y - self._cell_means(y)) ** 2).sum())
         left = self._left(self.whole, y)
         lack, lack_freedom = left - within, len(self.counts) - 1 - self.rank
-        noise = within / self.repeats if self.repeats else left / max(len(y) - 1 - self.rank, 1)   # mean square
+        noise = (
+            within / self.repeats if self.repeats else left / max(len(y) - 1 - self.rank, 1)
+        )  # mean square
         explained = {name: self._left(self._without(name), y) - left for name in self.blocks}
-        shares = {name: max(square - self.freedom[name] * noise, 0) / total for name, square in explained.items()}
+        shares = {
+            name: max(square - self.freedom[name] * noise, 0) / total
+            for name, square in explained.items()
+        }
         lack = max(lack - lack_freedom * noise, 0) if self.repeats else lack
         found = shares | {"rest": lack / total, "seed": min(noise * (len(y) - 1) / total, 1.0)}
         return {name: float(share) for name, share in found.items()}
@@ -113,7 +153,10 @@ class _Design:
         """For each knob the metric at its levels, by least squares, with the other knobs at their means."""
         effects, found = np.linalg.lstsq(self.whole, y - y.mean(), rcond=None)[0], {}
         for name, column in self.levels.items():
-            own, effects = np.array([0, *effects[:column.max()]]), effects[column.max():]      # against level 0
+            own, effects = (
+                np.array([0, *effects[: column.max()]]),
+                effects[column.max() :],
+            )  # against level 0
             found[name] = [float(mean) for mean in y.mean() + own - own[column].mean()]
         return found
 
@@ -141,7 +184,9 @@ class _Design:
 def _levels(values: Values) -> tuple[np.ndarray, list[str]]:
     """For each value its level, from 0, and what the levels are called; many different numbers, as a search tries them,
     are grouped by quantiles."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    numbers = [
+        value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
     if len(numbers) == len(values) and max(LEVELS, len(values) / 2) < len(set(numbers)):
         edges = np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1])
         column = np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]

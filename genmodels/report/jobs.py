@@ -13,9 +13,13 @@ from genmodels.legal import show
 from genmodels.tracking import brief, is_held
 
 # What a choice of these groups sets besides
-BRINGS = {"dataset": ("epochs", "augment"), "model": ("epochs", "lr", "batch_size", "augment"),
-          "objective": ("kl_schedule", "kl_weight"), "adversarial_loss": ("penalty",)}
-SCORES = ("fd", "kid")      # which only the validation part has
+BRINGS = {
+    "dataset": ("epochs", "augment"),
+    "model": ("epochs", "lr", "batch_size", "augment"),
+    "objective": ("kl_schedule", "kl_weight"),
+    "adversarial_loss": ("penalty",),
+}
+SCORES = ("fd", "kid")  # which only the validation part has
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Job:
     """What a run folder tells."""
 
     folder: Path
-    settings: dict[str, Any]     # flat; only those that change the numbers, and the choices of groups
+    settings: dict[str, Any]  # flat; only those that change the numbers, and the choices of groups
     summary: dict
     rows: list[dict]
 
@@ -33,7 +37,8 @@ class Job:
         of the validation part."""
         found = self.summary.get("metrics", {})
         return headlines(found.get("test", {})) | {
-            name: value for name, value in found.get("validation", {}).items() if name in SCORES}
+            name: value for name, value in found.get("validation", {}).items() if name in SCORES
+        }
 
     @property
     def status(self) -> str:
@@ -47,7 +52,11 @@ class Job:
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a validation metric."""
-        points = [(row["step"], row["validation"][name]) for row in self.rows if name in row.get("validation", {})]
+        points = [
+            (row["step"], row["validation"][name])
+            for row in self.rows
+            if name in row.get("validation", {})
+        ]
         return [step for step, _ in points], [value for _, value in points]
 
     def newest(self, name: str) -> Path | None:
@@ -61,7 +70,7 @@ class Job:
 class Group:
     """Runs that differ in their seeds alone."""
 
-    settings: dict[str, Any]    # those that were swept
+    settings: dict[str, Any]  # those that were swept
     jobs: list[Job]
 
     @property
@@ -93,14 +102,19 @@ def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
     config, summary = read(folder), files.read_json(folder / files.SUMMARY)
     if summary.get("status") == "running" and not is_held(folder):
-        summary["status"] = "interrupted"   # killed, without a chance to say so
-    return Job(folder, numbers(config) | config.get("choices", {}), summary, files.read_rows(folder))
+        summary["status"] = "interrupted"  # killed, without a chance to say so
+    return Job(
+        folder, numbers(config) | config.get("choices", {}), summary, files.read_rows(folder)
+    )
 
 
 def read_jobs(folders: Sequence[Path]) -> list[Job]:
     """Those of these run folders, and of those in these folders. Raises ValueError where there are none."""
-    found = [path.parent for folder in folders for path in sorted([*folder.glob(files.SUMMARY),
-                                                                   *folder.glob(f"*/{files.SUMMARY}")])]
+    found = [
+        path.parent
+        for folder in folders
+        for path in sorted([*folder.glob(files.SUMMARY), *folder.glob(f"*/{files.SUMMARY}")])
+    ]
     if not found:
         raise ValueError(f"{', '.join(map(str, folders))}: no runs there")
     jobs = [read_job(folder) for folder in dict.fromkeys(found)]
@@ -110,8 +124,11 @@ def read_jobs(folders: Sequence[Path]) -> list[Job]:
 
 def headlines(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Of metrics those that compare runs: neither errors and counts, nor lists and what is nested."""
-    return {name: value for name, value in metrics.items() if not isinstance(value, Mapping | list)
-            and name != "n" and not name.endswith("_error")}
+    return {
+        name: value
+        for name, value in metrics.items()
+        if not isinstance(value, Mapping | list) and name != "n" and not name.endswith("_error")
+    }
 
 
 def metric_names(jobs: Sequence[Job]) -> list[str]:
@@ -125,17 +142,32 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
     Settings that are another one again in every job (trainer.kl_weight) are left out.
     """
     keys = {key for job in jobs for key in job.settings}
-    open_ends = ("???", "auto")     # in what was refused before its run began
-    different = {key for key in keys if len({   # what some lack comes with the choice of a group, which tells
-        show(value) for job in jobs
-        if (value := job.settings.get(key, "auto" if "." in key else None)) not in open_ends}) > 1}
+    open_ends = ("???", "auto")  # in what was refused before its run began
+    different = {
+        key
+        for key in keys
+        if len(
+            {  # what some lack comes with the choice of a group, which tells
+                show(value)
+                for job in jobs
+                if (value := job.settings.get(key, "auto" if "." in key else None)) not in open_ends
+            }
+        )
+        > 1
+    }
     top = {key for key in different if "." not in key}
-    columns: dict[tuple[str, ...], str] = {}    # what the jobs have, and the shortest name for it
+    columns: dict[tuple[str, ...], str] = {}  # what the jobs have, and the shortest name for it
     for key in sorted(different, key=lambda key: (key.count("."), key)):
         columns.setdefault(tuple(show(job.settings.get(key)) for job in jobs), key)
-    keep = [key for key in columns.values() if not any(part in top for part in key.split(".")[:-1])
-            and not any(group in top and set(names) & set(key.split(".")) and _follows(key, group, jobs)
-                        for group, names in BRINGS.items())]
+    keep = [
+        key
+        for key in columns.values()
+        if not any(part in top for part in key.split(".")[:-1])
+        and not any(
+            group in top and set(names) & set(key.split(".")) and _follows(key, group, jobs)
+            for group, names in BRINGS.items()
+        )
+    ]
     return sorted(keep, key=lambda key: (key == "seed", key))
 
 
@@ -151,17 +183,26 @@ def grouped(jobs: Sequence[Job], swept: Sequence[str]) -> list[Group]:
 
 def is_grid(groups: Sequence[Group]) -> bool:
     """Whether all combinations of the values that were swept were tried."""
-    return len(groups) == math.prod(len({show(group.settings[key]) for group in groups}) for key in groups[0].settings)
+    return len(groups) == math.prod(
+        len({show(group.settings[key]) for group in groups}) for key in groups[0].settings
+    )
 
 
 def differences(jobs: Sequence[Job], swept: Sequence[str]) -> Iterator[str]:
     """Why the runs cannot be compared as if only the swept settings were different, in words."""
     tops = {key.partition(".")[0] for key in swept} | set(swept)
-    asked = {"parameters": {"model", "likelihood", "dataset"}, "data": {"dataset"}, "code version": set(),
-             "steps": {"epochs", "max_steps", "batch_size", "dataset", "model"}}
-    read = {"parameters": lambda job: job.summary.get("parameters"), "data": lambda job: job.summary.get("data"),
-            "code version": lambda job: job.summary.get("provenance", {}).get("git_commit"),
-            "steps": lambda job: job.summary.get("step") if job.status == "finished" else None}
+    asked = {
+        "parameters": {"model", "likelihood", "dataset"},
+        "data": {"dataset"},
+        "code version": set(),
+        "steps": {"epochs", "max_steps", "batch_size", "dataset", "model"},
+    }
+    read = {
+        "parameters": lambda job: job.summary.get("parameters"),
+        "data": lambda job: job.summary.get("data"),
+        "code version": lambda job: job.summary.get("provenance", {}).get("git_commit"),
+        "steps": lambda job: job.summary.get("step") if job.status == "finished" else None,
+    }
     for what, cause in asked.items():
         values = dict.fromkeys(value for job in jobs if (value := read[what](job)) is not None)
         if len(values) > 1 and not cause & tops:

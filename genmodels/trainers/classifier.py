@@ -17,10 +17,14 @@ from genmodels.trainers.updater import Updater
 class ClassifierTrainer:
     """Trains a classifier by cross-entropy, in nats per image."""
 
-    def __init__(self, model: Classifier, *, updater: Callable[..., Updater], label_smoothing: float) -> None:
+    def __init__(
+        self, model: Classifier, *, updater: Callable[..., Updater], label_smoothing: float
+    ) -> None:
         """updater: called with the model. label_smoothing: the share of a label that is spread over all classes
         (Szegedy et al. 2016, section 7)."""
-        require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number >= 0 and < 1")
+        require(
+            0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number >= 0 and < 1"
+        )
         self.model = model
         self.label_smoothing = label_smoothing
         self.updater = updater(model=model)

@@ -16,7 +16,14 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from genmodels import checkpoint, files, tensorfiles
-from genmodels.data.images import NO_AUGMENTATION, Augmentation, Batch, BatchStream, ImageData, ImageSet
+from genmodels.data.images import (
+    NO_AUGMENTATION,
+    Augmentation,
+    Batch,
+    BatchStream,
+    ImageData,
+    ImageSet,
+)
 from genmodels.figures import snapshots
 from genmodels.metrics.evidence import Evidence
 from genmodels.metrics.verdict import Verdict
@@ -25,10 +32,18 @@ from genmodels.tracking import Run, in_words
 
 log = logging.getLogger(__name__)
 
-LOWER = ("fd", "kid")     # of which less is better, unlike the elbo
-LOG_ROWS = 100      # rows of training terms in a run
-SHOWN = ("elbo", "distortion", "kl", "kl_weight", "accuracy", "discriminator_loss", "generator_loss",
-         "real_above_fake")    # of them on the progress bar, where there are such
+LOWER = ("fd", "kid")  # of which less is better, unlike the elbo
+LOG_ROWS = 100  # rows of training terms in a run
+SHOWN = (
+    "elbo",
+    "distortion",
+    "kl",
+    "kl_weight",
+    "accuracy",
+    "discriminator_loss",
+    "generator_loss",
+    "real_above_fake",
+)  # of them on the progress bar, where there are such
 
 
 class Trainer(Protocol):
@@ -78,10 +93,17 @@ class Cadence:
     checkpoint: int
 
     @classmethod
-    def choose(cls, total: int, evaluate_every: int | None, checkpoint_every: int | None) -> "Cadence":
+    def choose(
+        cls, total: int, evaluate_every: int | None, checkpoint_every: int | None
+    ) -> "Cadence":
         """None chooses well: ten evaluations a run, a checkpoint with each, some hundred rows of training terms."""
         evaluate = evaluate_every or math.ceil(total / 10)
-        return cls(total, log=math.ceil(total / LOG_ROWS), evaluate=evaluate, checkpoint=checkpoint_every or evaluate)
+        return cls(
+            total,
+            log=math.ceil(total / LOG_ROWS),
+            evaluate=evaluate,
+            checkpoint=checkpoint_every or evaluate,
+        )
 
     def due(self, every: int, step: int) -> bool:
         """Whether something that comes every so many steps comes after this one; all of it comes after the last."""
@@ -116,9 +138,20 @@ class Means:
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 
-def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_size: int, seed: int,
-        model_config: dict[str, Any], about: dict[str, Any], augment: Augmentation = NO_AUGMENTATION,
-        score: Callable[[nn.Module], dict[str, float]] = lambda _: {}, select: str | None = None) -> dict[str, Any]:
+def fit(
+    trainer: Trainer,
+    data: ImageData,
+    run: Run,
+    *,
+    cadence: Cadence,
+    batch_size: int,
+    seed: int,
+    model_config: dict[str, Any],
+    about: dict[str, Any],
+    augment: Augmentation = NO_AUGMENTATION,
+    score: Callable[[nn.Module], dict[str, float]] = lambda _: {},
+    select: str | None = None,
+) -> dict[str, Any]:
     """Train to the end of the run, from its last checkpoint if there is one; returns the final metrics.
 
     A step is a pure function of the states at its beginning and of (seed, step). So a resumed run ends bit-identical to
@@ -135,13 +168,22 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
     stream = BatchStream(data.train, batch_size, seed, augment)
 
     def keep(step: int) -> None:
-        checkpoint.export(run.folder / files.INFERENCE, trainer.inference_model, model_config, about | {"step": step})
+        checkpoint.export(
+            run.folder / files.INFERENCE,
+            trainer.inference_model,
+            model_config,
+            about | {"step": step},
+        )
 
     def save(step: int) -> None:
         if select is None:
             keep(step)
-        checkpoint.save(run.folder, checkpoint.Checkpoint(
-            step, {name: state.state_dict() for name, state in states.items()}, model_config))
+        checkpoint.save(
+            run.folder,
+            checkpoint.Checkpoint(
+                step, {name: state.state_dict() for name, state in states.items()}, model_config
+            ),
+        )
         run.summarise(step=step, seconds=clock.seconds())
 
     start = _resume(run, states)
@@ -152,13 +194,25 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
             done = step + 1
             bar.update()
             if cadence.due(cadence.log, done):
-                _log_terms(run, bar, done, means.take() | trainer.plan(step, cadence.total), clock, batch_size,
-                           epoch=done * batch_size / len(data.train))
+                _log_terms(
+                    run,
+                    bar,
+                    done,
+                    means.take() | trainer.plan(step, cadence.total),
+                    clock,
+                    batch_size,
+                    epoch=done * batch_size / len(data.train),
+                )
             if cadence.due(cadence.evaluate, done):
                 validation = trainer.evaluate(data.validation) | score(trainer.inference_model)
                 run.row(done, {"validation": validation, "time": {"seconds": clock.seconds()}})
-                log.info("step %d of %d, %.0f s: validation %s", done, cadence.total, clock.seconds(),
-                         in_words(validation))
+                log.info(
+                    "step %d of %d, %.0f s: validation %s",
+                    done,
+                    cadence.total,
+                    clock.seconds(),
+                    in_words(validation),
+                )
                 run.pictures(done, snapshots(trainer.inference_model, data.test))
                 if select is not None and best_step(run.folder, select) == done:
                     keep(done)
@@ -177,7 +231,11 @@ def fit(trainer: Trainer, data: ImageData, run: Run, *, cadence: Cadence, batch_
 
 def best_step(folder: Path, name: str) -> int:
     """The step of a run's best evaluation so far by this number, the first of equals: a pure function of its rows."""
-    found = {row["step"]: row["validation"][name] for row in files.read_rows(folder) if "validation" in row}
+    found = {
+        row["step"]: row["validation"][name]
+        for row in files.read_rows(folder)
+        if "validation" in row
+    }
     return (min if name in LOWER else max)(found, key=lambda step: found[step])
 
 
@@ -212,14 +270,24 @@ def _resume(run: Run, states: dict) -> int:
     for name, state in states.items():
         state.load_state_dict(found.states[name])
     run.cut(found.step)
-    states["clock"].rate(found.step)    # from here on
+    states["clock"].rate(found.step)  # from here on
     log.info("resuming at step %d", found.step)
     return found.step
 
 
-def _log_terms(run: Run, bar: tqdm, step: int, terms: dict[str, float], clock: _Clock, batch_size: int,
-               epoch: float) -> None:
-    timing = {"seconds": clock.seconds(), "images_per_second": round(clock.rate(step) * batch_size, 1)}
+def _log_terms(
+    run: Run,
+    bar: tqdm,
+    step: int,
+    terms: dict[str, float],
+    clock: _Clock,
+    batch_size: int,
+    epoch: float,
+) -> None:
+    timing = {
+        "seconds": clock.seconds(),
+        "images_per_second": round(clock.rate(step) * batch_size, 1),
+    }
     run.row(step, {"epoch": round(epoch, 4), "train": terms, "time": timing})
     shown = {name: f"{terms[name]:.4g}" for name in terms if name in SHOWN}
     bar.set_postfix(shown | {"images/s": f"{timing['images_per_second']:.0f}"}, refresh=False)
@@ -227,7 +295,10 @@ def _log_terms(run: Run, bar: tqdm, step: int, terms: dict[str, float], clock: _
 
 @contextlib.contextmanager
 def _progress(start: int, total: int) -> Iterator[tqdm]:
-    with logging_redirect_tqdm(), tqdm(initial=start, total=total, unit="step", disable=None, mininterval=0.5) as bar:
+    with (
+        logging_redirect_tqdm(),
+        tqdm(initial=start, total=total, unit="step", disable=None, mininterval=0.5) as bar,
+    ):
         yield bar
 
 
@@ -246,11 +317,14 @@ def _signals() -> Iterator[list[int]]:
         caught.append(number)
         log.warning("%s: saving after this step", signal.Signals(number).name)
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-               if hasattr(signal, name)]
+    numbers = [
+        getattr(signal, name)
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+        if hasattr(signal, name)
+    ]
     try:
         before = {number: signal.signal(number, note) for number in numbers}
-    except ValueError:      # not in the main thread: signals are someone else's
+    except ValueError:  # not in the main thread: signals are someone else's
         before = {}
     try:
         yield caught

@@ -20,25 +20,49 @@ from genmodels.trainers.updater import Updater
 class VAETrainer:
     """Trains encoder and decoder together on a stochastic estimate of the objective."""
 
-    def __init__(self, model: VAE, *, updater: Callable[..., Updater], objective: Objective,
-                 kl_weight: float | None, kl_schedule: Schedule | None, binarise: bool | None) -> None:
+    def __init__(
+        self,
+        model: VAE,
+        *,
+        updater: Callable[..., Updater],
+        objective: Objective,
+        kl_weight: float | None,
+        kl_schedule: Schedule | None,
+        binarise: bool | None,
+    ) -> None:
         """updater: called with the model. kl_weight: 1 is the ELBO; None, as its schedule, where the objective finds
         it. binarise: draw each training image black and white anew at every step, which a Bernoulli likelihood needs
         for an honest ELBO; None: if they are gray, and the likelihood is such."""
         if objective.finds_weight:
-            require(kl_weight is None, "kl_weight", kl_weight,
-                    f"left out (~kl_weight) with {type(objective).__name__}, which finds it itself")
+            require(
+                kl_weight is None,
+                "kl_weight",
+                kl_weight,
+                f"left out (~kl_weight) with {type(objective).__name__}, which finds it itself",
+            )
         else:
-            require(kl_weight is not None and 0 <= kl_weight < float("inf"), "kl_weight", kl_weight,
-                    "a finite number >= 0 (1 is the ELBO)")
-        require(model.likelihood.binary or not binarise, "binarise", binarise,
-                f"false for {type(model.likelihood).__name__}, which is not for black and white images")
-        require(model.image_shape[0] == 1 or not model.likelihood.binary, "likelihood", type(model.likelihood).__name__,
-                "one for colours, such as discretised_logistic or gaussian_optimal: this one is for black and white")
+            require(
+                kl_weight is not None and 0 <= kl_weight < float("inf"),
+                "kl_weight",
+                kl_weight,
+                "a finite number >= 0 (1 is the ELBO)",
+            )
+        require(
+            model.likelihood.binary or not binarise,
+            "binarise",
+            binarise,
+            f"false for {type(model.likelihood).__name__}, which is not for black and white images",
+        )
+        require(
+            model.image_shape[0] == 1 or not model.likelihood.binary,
+            "likelihood",
+            type(model.likelihood).__name__,
+            "one for colours, such as discretised_logistic or gaussian_optimal: this one is for black and white",
+        )
         self.model = model
         self.kl_weight = kl_weight
         self.kl_schedule = kl_schedule or constant
-        self.kl_schedule(0.0)   # refuses its illegal parameters here, not when training has begun
+        self.kl_schedule(0.0)  # refuses its illegal parameters here, not when training has begun
         self.binarise = model.binary if binarise is None else binarise
         self.updater = updater(model=model)
         self.objective = objective.to(self.updater.device)
@@ -51,8 +75,14 @@ class VAETrainer:
     def plan(self, step: int, total: int) -> dict[str, float]:
         """What changes over time by plan: what the objective plans and the learning rate at a step of `total`."""
         progress = step / total
-        weight = {} if self.kl_weight is None else {"kl_weight": self.kl_weight * self.kl_schedule(progress)}
-        return weight | self.objective.plan(progress) | {"lr": self.updater.learning_rate(step, total)}
+        weight = (
+            {}
+            if self.kl_weight is None
+            else {"kl_weight": self.kl_weight * self.kl_schedule(progress)}
+        )
+        return (
+            weight | self.objective.plan(progress) | {"lr": self.updater.learning_rate(step, total)}
+        )
 
     def inputs(self, batch: Batch) -> Tensor:
         """The images (B, C, H, W) as the model sees them: drawn black and white, if `binarise`."""
@@ -68,7 +98,12 @@ class VAETrainer:
         weight, progress = self.plan(step, total).get("kl_weight"), step / total
         loss = self.objective(terms.distortion, terms.kl, weight, progress).mean()
         distortion, kl = terms.distortion.detach().mean(), terms.kl.detach().sum() / len(images)
-        means = {"loss": loss.detach(), "elbo": -distortion - kl, "distortion": distortion, "kl": kl}
+        means = {
+            "loss": loss.detach(),
+            "elbo": -distortion - kl,
+            "distortion": distortion,
+            "kl": kl,
+        }
         means |= self.objective.multipliers()
         means["gradient_norm"] = self.updater.update(loss, means, step, total)
         self.objective.observe(distortion, kl, progress)
