@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from genmodels.catalogue import Selection
     from genmodels.data.images import ImageData
     from genmodels.judge import Judge
-    from genmodels.metrics.evidence import Evidence
+    from genmodels.metrics.evaluation import Evaluation
+    from genmodels.registry import Selection
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def infer(cfg: DictConfig, _: Path) -> None:
     checkpoints the metrics in one table too."""
     from genmodels import hardware  # here, with all that needs torch: `--help` answers without
     from genmodels.judge import feature_space
-    from genmodels.metrics.evidence import Evidence
+    from genmodels.metrics.evaluation import Evaluation
     from genmodels.metrics.features import usual
 
     device = hardware.choose_device(cfg.device)
@@ -83,8 +83,8 @@ def infer(cfg: DictConfig, _: Path) -> None:
         make_figures(cfg, subject, data)
         if subject.chosen["metrics"]:
             assert data is not None
-            evidence = Evidence(data, config.price(subject.about), **shared)
-            measured[subject.name] = measure(cfg, subject, evidence)
+            evaluation = Evaluation(data, config.price(subject.about), **shared)
+            measured[subject.name] = measure(cfg, subject, evaluation)
     if len(measured) > 1:
         compare(measured)
 
@@ -92,11 +92,11 @@ def infer(cfg: DictConfig, _: Path) -> None:
 def open_subject(cfg: DictConfig, checkpoint_name: str, device: "torch.device") -> Subject:
     """Load a model, and choose what can be made from it."""
     from genmodels import checkpoint
-    from genmodels.catalogue import Selection
     from genmodels.figures import FIGURES
     from genmodels.metrics import METRICS
-    from genmodels.metrics.ex_post import DENSITIES
+    from genmodels.metrics.ex_post_density import DENSITIES
     from genmodels.models.generative import GenerativeModel
+    from genmodels.registry import Selection
 
     model, about = checkpoint.open_run(checkpoint_name, device)
     if missing := {"name", "step", "settings", "choices", "classes"} - about.keys():
@@ -185,7 +185,7 @@ def find_judge(
 
 def make_figures(cfg: DictConfig, subject: Subject, data: "ImageData | None") -> None:
     """Fit the density that samples are drawn from, and draw what was chosen."""
-    from genmodels.figures import Request, draw
+    from genmodels.figures import FigureOptions, draw
     from genmodels.models.generative import GenerativeModel
 
     model, about = subject.model, subject.about
@@ -194,7 +194,7 @@ def make_figures(cfg: DictConfig, subject: Subject, data: "ImageData | None") ->
     wishes = {
         name: cfg[name] for name in ("n", "seed", "temperature", "center", "spread", "labels")
     }
-    request = Request(
+    request = FigureOptions(
         **wishes,
         part=data.test if data else None,
         train=data.train if data else None,
@@ -211,7 +211,7 @@ def make_figures(cfg: DictConfig, subject: Subject, data: "ImageData | None") ->
         log.info("%s", path)
 
 
-def measure(cfg: DictConfig, subject: Subject, evidence: "Evidence") -> dict[str, Any]:
+def measure(cfg: DictConfig, subject: Subject, evaluation: "Evaluation") -> dict[str, Any]:
     """Take the metrics one after the other, say each as it is there, and keep all of them with what they are of."""
     from genmodels.files import write_json
     from genmodels.models.generative import GenerativeModel
@@ -230,7 +230,7 @@ def measure(cfg: DictConfig, subject: Subject, evidence: "Evidence") -> dict[str
     for name, entry in subject.chosen["metrics"].items():
         start = time.perf_counter()
         try:
-            found = entry.call(subject.model, evidence)
+            found = entry.call(subject.model, evaluation)
         except TooFewError as error:
             if cfg.metrics not in (None, "all"):
                 raise
@@ -252,7 +252,7 @@ def measure(cfg: DictConfig, subject: Subject, evidence: "Evidence") -> dict[str
 def compare(measured: Mapping[str, Mapping[str, Any]]) -> None:
     """One table of several models' metrics: in the terminal, and as csv in results/."""
     from genmodels.files import write_csv
-    from genmodels.report.jobs import headlines
+    from genmodels.report.runs import headlines
     from genmodels.report.tables import text_table
 
     found = [
@@ -278,7 +278,7 @@ def compare(measured: Mapping[str, Mapping[str, Any]]) -> None:
 
 def run_folder(checkpoint: str) -> Path | None:
     """The folder of a run that is here with what it kept as it trained."""
-    from genmodels.figures.lineage import stored_steps
+    from genmodels.figures.training_progress import stored_steps
 
     path = Path(checkpoint)
     folder = path if path.is_dir() else path.parent

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from genmodels.data.cached_dataset import CachedDataset
     from genmodels.data.images import Augmentation, ImageData
-    from genmodels.data.sources import ImageSource
     from genmodels.judge import Judge
     from genmodels.models.classifier import Classifier
     from genmodels.models.generative import GenerativeModel
@@ -42,9 +42,9 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
     from genmodels import (
         hardware,
     )  # here, with all that needs torch: `--help` and `--cfg job` answer without
-    from genmodels.catalogue import select
-    from genmodels.figures import FIGURES, Request, draw
-    from genmodels.metrics.evidence import Evidence
+    from genmodels.figures import FIGURES, FigureOptions, draw
+    from genmodels.metrics.evaluation import Evaluation
+    from genmodels.registry import select
     from genmodels.tracking import Run
     from genmodels.trainers.loop import fit
 
@@ -124,7 +124,9 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
             score=scorer(cfg, data, judge, device),
             select=cfg.select,
         )
-        request = Request(part=data.test, train=data.train, classes=data.spec.classes, run=folder)
+        request = FigureOptions(
+            part=data.test, train=data.train, classes=data.spec.classes, run=folder
+        )
         chosen = select("figures", None, FIGURES, trainer.inference_model)
         draw(
             trainer.inference_model,
@@ -133,8 +135,8 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
             folder / files.FIGURES,
             config.caption(about, step=run.summary.get("selected", {}).get("step", times.total)),
         )
-        evidence = Evidence(data, judge=partial(ready_judge, judge, device))
-        run.finish(metrics, folder / files.INFERENCE, trainer.verdict(evidence))
+        evaluation = Evaluation(data, judge=partial(ready_judge, judge, device))
+        run.finish(metrics, folder / files.INFERENCE, trainer.verdict(evaluation))
         root = (
             f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
         )
@@ -235,7 +237,7 @@ def scorer(
     Raises ValueError where the validation part has too few images for it.
     """
     from genmodels.judge import feature_space
-    from genmodels.metrics import distances, samples
+    from genmodels.metrics import distances, sample_quality
     from genmodels.metrics.features import usual
 
     name = cfg.features or (usual(data.spec.classes) if cfg.select in ("fd", "kid") else None)
@@ -245,12 +247,12 @@ def scorer(
     distances.enough(
         space.validation, space.validation.shape[1], "a Frechet distance on the validation part"
     )
-    return lambda model: samples.glance(cast("GenerativeModel", model), space)
+    return lambda model: sample_quality.glance(cast("GenerativeModel", model), space)
 
 
 def preview(
     cfg: DictConfig,
-    source: "ImageSource",
+    source: "CachedDataset",
     trainer: "Trainer",
     augment: "Augmentation",
     folder: Path,
@@ -259,7 +261,7 @@ def preview(
     """Draw the data as this run will see them, and what changes over its steps; train nothing."""
     from genmodels.data.images import BatchStream
     from genmodels.figures import schedules
-    from genmodels.figures.data import draw_data, survey
+    from genmodels.figures.dataset import draw_data, survey
     from genmodels.randomness import reseed
 
     data = source.load()

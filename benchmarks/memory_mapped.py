@@ -1,6 +1,6 @@
 """What random batches of a memory-mapped data set cost: `python benchmarks/memory_mapped.py`.
 
-A million 28x28 images of noise (784 MB), written by the project's own cache, then read as `ImageSource.load` reads it:
+A million 28x28 images of noise (784 MB), written by the project's own cache, then read as `CachedDataset.load` reads it:
 once as if memory were short, once into memory. Batches of 128 in shuffled order, in turns, so that a noisy machine is
 equally noisy to both; the ratio is what counts. The file was just verified, so its pages are in the system's cache,
 as those of a set are that fits beside all else; what is larger is limited by the disk.
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from genmodels.data import sources
+from genmodels.data import cached_dataset
+from genmodels.data.cached_dataset import CachedDataset, Decoded
 from genmodels.data.images import BatchStream, ImageData, ImageSpec
-from genmodels.data.sources import Decoded, ImageSource
 
 BATCH_SIZE = 128
 
@@ -29,9 +29,9 @@ def milliseconds(stream: BatchStream, first: int, steps: int) -> float:
     return (time.perf_counter() - start) / steps * 1000
 
 
-def loaded(source: ImageSource, share: float) -> tuple[ImageData, float]:
+def loaded(source: CachedDataset, share: float) -> tuple[ImageData, float]:
     """The data, and the seconds that it took to have them."""
-    sources.MEMORY_SHARE = share
+    cached_dataset.MEMORY_SHARE = share
     start = time.perf_counter()
     return source.load(), time.perf_counter() - start
 
@@ -51,7 +51,7 @@ def main() -> None:
         )
 
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        source = ImageSource(ImageSpec("noise", (1, 28, 28)), decode, Path(folder))
+        source = CachedDataset(ImageSpec("noise", (1, 28, 28)), decode, Path(folder))
         source.load()
         (mapped, seconds), (memory, _) = loaded(source, 0.0), loaded(source, 1.0)
         print(f"{source.path.stat().st_size / 1e6:,.0f} MB, verified and mapped in {seconds:.2f} s")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from genmodels import files, tensorfiles
+from genmodels import files, safetensors_io
 from genmodels.files import CHECKPOINT, INFERENCE, PREVIOUS, DamagedFileError
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str
 
     config: of the model, or of what it is a part of, such as a generator of its GAN.
     """
-    tensorfiles.save(
+    safetensors_io.save(
         path,
         model.state_dict(),
         {"format": FORMAT, "model": part_of(config, model), "about": about},
@@ -124,7 +124,7 @@ def open_run(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A trained model, and what its file says about it: run name, step, and the settings it was trained with."""
     path = _locate(str(run))
-    tensors, metadata = tensorfiles.load(path)
+    tensors, metadata = safetensors_io.load(path)
     if metadata.get("format") != FORMAT:
         raise DamagedFileError(
             f"{path}: format {metadata.get('format')}, not {FORMAT}: no checkpoint of this project"

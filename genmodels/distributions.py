@@ -1,7 +1,7 @@
 """What networks end in: an encoder in a distribution over latents, a decoder in a likelihood, which reads its output.
 
 The posterior's terms stay per latent dimension, as the diagnostics need them; torch.distributions.Independent sums them
-away. Parameters are float32, also under autocast. The distributions that likelihoods give are in genmodels.pixels.
+away. Parameters are float32, also under autocast. The distributions that likelihoods give are in genmodels.image_distributions.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genmodels.errors import require
-from genmodels.pixels import (
+from genmodels.image_distributions import (
     STDDEV_FLOOR,
     Bernoulli,
     ContinuousBernoulli,

@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 
 from genmodels import checkpoint, config, doors, files, hardware, tracking
 from genmodels.data.images import BatchStream, ImageData, ImageSet, ImageSpec
-from genmodels.data.published import DEFAULT_ROOT
+from genmodels.data.torchvision_sets import DEFAULT_ROOT
 from genmodels.legal import plain, show
 from genmodels.metrics import features
 from genmodels.metrics.features import FeatureSpace

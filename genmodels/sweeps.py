@@ -79,7 +79,7 @@ class FractionSweeper(Sweeper):
         return [job.return_value for job in self.launcher.launch(jobs, initial_job_idx=0)]
 
     def _points(self, values: list[list[str]]) -> Iterable[Sequence[str]]:
-        from genmodels.designs import fraction
+        from genmodels.d_optimal import fraction
 
         effects = 1 + sum(len(of_one) - 1 for of_one in values)
         if not is_a(self.points, int) or self.points < effects:

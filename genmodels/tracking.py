@@ -26,7 +26,7 @@ from genmodels.files import METRICS, SUMMARY
 if TYPE_CHECKING:
     import wandb
 
-    from genmodels.metrics.verdict import Verdict
+    from genmodels.metrics.vae_diagnosis import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class Run:
         """Keep what the model makes at a step: for each name a sheet (H, W, C) as png and its images as npz, uint8."""
         from matplotlib.image import imsave  # slow to import
 
-        from genmodels.figures.canvas import coloured
+        from genmodels.figures.plotting import coloured
 
         for name, (sheet, array) in images.items():
             path = self.folder / files.FIGURES / f"{name}-{step:08d}"

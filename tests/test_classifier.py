@@ -28,12 +28,12 @@ from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_float
 from genmodels.figures import FIGURES, snapshots
 from genmodels.judge import Judge
 from genmodels.legal import UserError
-from genmodels.metrics import accuracy, samples
-from genmodels.metrics.evidence import Evidence
+from genmodels.metrics import accuracy, sample_quality
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
 from genmodels.report import tables
-from genmodels.report.jobs import Job, grouped
+from genmodels.report.runs import Job, grouped
 
 FAST = ["model=classifier", "model.widths=[8,16]", "model.hidden=32", "batch_size=64"]
 CLASSES = 4
@@ -275,8 +275,8 @@ def any_of(z: Tensor) -> Tensor:
 def test_planted_conditional_models(
     choose: Callable, right: float, diversity: float, data: ImageData
 ) -> None:
-    evidence = Evidence(data, judge=Oracle, samples=4000)  # type: ignore[arg-type]
-    found = samples.class_accuracy(Fake(data, choose), evidence)
+    evaluation = Evaluation(data, judge=Oracle, samples=4000)  # type: ignore[arg-type]
+    found = sample_quality.class_accuracy(Fake(data, choose), evaluation)
     assert (
         found["accuracy"] == pytest.approx(right, abs=0.03)
         and found["n"] == 4000
@@ -290,8 +290,8 @@ def test_planted_conditional_models(
 
 def test_shares_of_classes(data: ImageData) -> None:
     def shares(of: Callable) -> dict:
-        evidence = Evidence(data, judge=Oracle, samples=1000)  # type: ignore[arg-type]
-        return samples.class_shares(Fake(data, of), evidence)
+        evaluation = Evaluation(data, judge=Oracle, samples=1000)  # type: ignore[arg-type]
+        return sample_quality.class_shares(Fake(data, of), evaluation)
 
     fair = shares(lambda z, labels: labels)
     assert fair["entropy"] == fair["test_entropy"] == pytest.approx(math.log(CLASSES))
@@ -359,7 +359,7 @@ def test_a_missing_judge_is_trained_and_found_again(
     assert again == first and sum(
         share["samples"] for share in first["classes"].values()
     ) == pytest.approx(1)
-    crc = checkpoint.tensorfiles.load(folder / files.INFERENCE)[1]["crc32"]
+    crc = checkpoint.safetensors_io.load(folder / files.INFERENCE)[1]["crc32"]
     assert first["judge_crc32"] == f"{crc:08x}"
 
 
@@ -430,9 +430,9 @@ def test_which_judge(data: ImageData, tmp_path: Path) -> None:
 
 def test_a_figure_of_many_classes(data: ImageData, tmp_path: Path) -> None:
     """No names and no numbers in its cells, but it is drawn."""
-    from genmodels.figures.canvas import Request
+    from genmodels.figures.plotting import FigureOptions
 
     model, _ = build((1, 4, 4), "model.widths=[4]", "model.num_classes=40")
-    picture = FIGURES["confusion"].call(model.eval(), Request(part=data.test))
+    picture = FIGURES["confusion"].call(model.eval(), FigureOptions(part=data.test))
     picture.save(tmp_path, "confusion", "caption")
     assert len(picture.table) == 1600 and sum(row["images"] for row in picture.table) == 400

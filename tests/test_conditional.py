@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 import genmodels
 from genmodels import checkpoint
-from genmodels.catalogue import select
 from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec, drop_labels
 from genmodels.distributions import BernoulliLikelihood
-from genmodels.figures import FIGURES, Request, grids, latent, maps
+from genmodels.figures import FIGURES, FigureOptions, grids, latent, latent_maps
 from genmodels.legal import UserError
 from genmodels.losses import elbo
 from genmodels.metrics import conditional
-from genmodels.metrics.evidence import Evidence
-from genmodels.metrics.posterior import Posteriors
+from genmodels.metrics.aggregated_posterior import Posteriors
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.vae import MLPVAE, VAE, ConvVAE
 from genmodels.randomness import reseed
+from genmodels.registry import select
 
 CLASSES = 4
 SMALL_CVAE = ["model=cvae_mlp", *SMALL[1:]]
@@ -180,14 +180,14 @@ def test_labels_that_are_none_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"^labels=\[1, 9\]: must be classes from 0 to 3 \(0 cat, 1 dog\)$"
     ):
-        grids.samples(cvae(), Request(labels=[1, 9], classes=["cat", "dog", "2", "3"]))
+        grids.samples(cvae(), FigureOptions(labels=[1, 9], classes=["cat", "dog", "2", "3"]))
     unconditional = MLPVAE(
         image_shape=(1, 8, 8), latent_dim=3, widths=[4], likelihood=BernoulliLikelihood()
     )
     with pytest.raises(
         ValueError, match=r"^labels=\[1\]: must be null: this model knows no classes$"
     ):
-        grids.samples(unconditional, Request(labels=[1]))
+        grids.samples(unconditional, FigureOptions(labels=[1]))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
@@ -234,7 +234,7 @@ def test_which_labels_figures_use(label_dropout: float) -> None:
     model = cvae(label_dropout)
 
     def labels_of(figure: Callable, **wishes: object) -> list[int]:
-        return [row["label"] for row in figure(model, Request(n=6, **wishes)).table]
+        return [row["label"] for row in figure(model, FigureOptions(n=6, **wishes)).table]
 
     assert labels_of(grids.class_grid) == [label for label in range(CLASSES) for _ in range(6)]
     assert labels_of(grids.class_grid, labels=[3, 1]) == [3] * 6 + [1] * 6
@@ -242,18 +242,18 @@ def test_which_labels_figures_use(label_dropout: float) -> None:
     assert labels_of(grids.style_grid, labels=[2]) == [2] * 6
     assert labels_of(grids.samples, labels=[3, 1]) == [3, 1] * 3
     assert labels_of(grids.samples) == ([-1] * 6 if label_dropout else [0, 1, 2, 3, 0, 1])
-    for figure in (latent.interpolation, maps.region):
+    for figure in (latent.interpolation, latent_maps.region):
         assert set(labels_of(figure)) == {-1 if label_dropout else 0}
         assert set(labels_of(figure, labels=[2, 3])) == {2}
 
 
 def test_a_row_of_the_style_grid_is_one_z() -> None:
-    lines = grids.style_grid(cvae(), Request(n=3)).table
+    lines = grids.style_grid(cvae(), FigureOptions(n=3)).table
     z = torch.tensor([[row[f"z{index}"] for index in range(3)] for row in lines]).view(
         3, CLASSES, 3
     )
     assert z.eq(z[:, :1]).all() and z[:, 0].unique(dim=0).shape == (3, 3)
-    noise = [(row["z0"], row["z1"]) for row in grids.class_grid(cvae(), Request(n=3)).table]
+    noise = [(row["z0"], row["z1"]) for row in grids.class_grid(cvae(), FigureOptions(n=3)).table]
     assert len(set(noise)) == 3 * CLASSES  # there each image has its own
 
 
@@ -264,7 +264,10 @@ def test_images_of_the_class_grid_are_of_their_class(monkeypatch: pytest.MonkeyP
         model, "generate", lambda z, labels: labels.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 4
     )
     sheet = (
-        grids.class_grid(model, Request(n=2, labels=[3, 1])).figure.axes[0].images[0].get_array()
+        grids.class_grid(model, FigureOptions(n=2, labels=[3, 1]))
+        .figure.axes[0]
+        .images[0]
+        .get_array()
     )
     assert (
         sheet.shape[:2] == (18, 18)
@@ -317,12 +320,12 @@ def test_elbo_classification_of_a_planted_model(listens: bool) -> None:
     labels = torch.arange(20) % CLASSES
     images = torch.zeros(20, CLASSES, 1, 16, dtype=torch.uint8)
     images[torch.arange(20), labels] = 255
-    evidence = Evidence(data_of(images.view(-1, 1, 8, 8), labels), n=16)
-    found = conditional.elbo_classification(model, evidence)
+    evaluation = Evaluation(data_of(images.view(-1, 1, 8, 8), labels), n=16)
+    found = conditional.elbo_classification(model, evaluation)
     assert found["n"] == 16 and found["chance"] == 0.25
     if listens:
         assert found["accuracy"] == 1.0
-        bounds = conditional.class_elbos(model, evidence.data.test.batch(slice(0, 2)).images)
+        bounds = conditional.class_elbos(model, evaluation.data.test.batch(slice(0, 2)).images)
         right = 64 * torch.nn.functional.logsigmoid(torch.tensor(3.0)).item()
         torch.testing.assert_close(bounds[0], torch.tensor([right, *[right - 32 * 3.0] * 3]))
     else:
@@ -354,7 +357,7 @@ def test_from_training_to_figures(train_here: Callable, infer_here: Callable) ->
         ("samples", "3737"),
         ("class_grid", "33337777"),
         ("style_grid", "37" * 4),
-        ("latent_grid", "3" * maps.GRID**2),
+        ("latent_grid", "3" * latent_maps.GRID**2),
     ):
         assert "".join(row["label"] for row in table(Path(f"results/run/{name}.csv"))) == labels
     metrics = json.loads(Path("results/run/metrics.json").read_text())

@@ -12,9 +12,9 @@ import torch
 from conftest import idx_bytes
 
 from genmodels import files, hardware
-from genmodels.data import datasets, images, sources
+from genmodels.data import cached_dataset, datasets, images
+from genmodels.data.cached_dataset import CachedDataset, Decoded
 from genmodels.data.images import Augmentation, BatchStream, ImageData, ImageSet, ImageSpec
-from genmodels.data.sources import Decoded, ImageSource
 from genmodels.randomness import CONSTANT_SEED, generator
 
 
@@ -104,7 +104,7 @@ def test_a_large_cache_is_mapped_and_a_small_one_is_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pixels = torch.randint(0, 256, (5000, 1, 28, 28), dtype=torch.uint8)
-    source = ImageSource(
+    source = CachedDataset(
         ImageSpec("x", (1, 28, 28)), lambda _: Decoded(pixels, torch.arange(5000), None), tmp_path
     )
     maps = {}
@@ -183,7 +183,7 @@ def build_slowly(path: str, done: Any) -> None:
             torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1), torch.arange(20), None
         )
 
-    data = ImageSource(ImageSpec("x", (1, 1, 1)), decode, Path(path)).load()
+    data = CachedDataset(ImageSpec("x", (1, 1, 1)), decode, Path(path)).load()
     done.put(data.train.images.flatten().tolist() == list(range(20)))
 
 
@@ -242,17 +242,17 @@ def test_digits(cache: Path) -> None:
     ("size", "test_from"), [(100, None), (100, 80), (10, None), (60_000, 50_000)]
 )
 def test_parts_cover_everything_once(size: int, test_from: int | None) -> None:
-    part = sources.split(size, test_from)
+    part = cached_dataset.split(size, test_from)
     assert part.eq(2).sum() == (size // 5 if test_from is None else size - test_from)
     assert part.eq(1).sum() == min(5000, part.ne(2).sum() // 10 or 1) and part.eq(0).any()
-    assert torch.equal(part, sources.split(size, test_from))
+    assert torch.equal(part, cached_dataset.split(size, test_from))
     if test_from is not None:
         assert part[test_from:].eq(2).all() and part[:test_from].ne(2).all()
 
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="9 images are too few"):
-        sources.split(9, None)
+        cached_dataset.split(9, None)
 
 
 def numbered(size: int) -> ImageSet:
@@ -371,13 +371,13 @@ def test_binarised_images_have_the_gray_values_as_means() -> None:
 
 
 def test_a_cache_of_one_place_is_not_taken_for_another(tmp_path: Path) -> None:
-    def source(origin: str, value: int) -> ImageSource:
+    def source(origin: str, value: int) -> CachedDataset:
         decoded = Decoded(
             torch.full((10, 1, 2, 2), value, dtype=torch.uint8),
             torch.zeros(10, dtype=torch.long),
             None,
         )
-        return ImageSource(ImageSpec("x", (1, 2, 2)), lambda _: decoded, tmp_path, origin=origin)
+        return CachedDataset(ImageSpec("x", (1, 2, 2)), lambda _: decoded, tmp_path, origin=origin)
 
     assert source("here", 1).load().train.images.max() == 1
     assert source("there", 2).load().train.images.max() == 2
@@ -389,8 +389,8 @@ def test_a_cache_of_one_place_is_not_taken_for_another(tmp_path: Path) -> None:
         "os.system",
         "genmodels.data.datasets.Path",
         "genmodels.data.datasets.open_source",
-        "genmodels.data.sources.split",
-        "genmodels.data.datasets.Published",
+        "genmodels.data.cached_dataset.split",
+        "genmodels.data.datasets.TorchvisionSet",
         "",
     ],
 )

@@ -17,12 +17,21 @@ from genmodels import report, tracking
 from genmodels.data import datasets
 from genmodels.data.images import ImageData, ImageSet, ImageSpec, binarise, to_uint8
 from genmodels.distributions import Bernoulli, BernoulliLikelihood, Likelihood
-from genmodels.metrics import collapse, likelihood, spectrum
-from genmodels.metrics import verdict as verdicts
-from genmodels.metrics.evidence import Evidence
-from genmodels.metrics.verdict import COLLAPSED, HEALTHY, PARTLY, STRAY, Case, examine, judge, names
+from genmodels.metrics import collapse, collapse_threshold, likelihood
+from genmodels.metrics import vae_diagnosis as verdicts
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.vae_diagnosis import (
+    COLLAPSED,
+    HEALTHY,
+    PARTLY,
+    STRAY,
+    Case,
+    examine,
+    judge,
+    names,
+)
 from genmodels.models.vae import MLPVAE, VAE
-from genmodels.report import jobs
+from genmodels.report import runs
 
 SIDE, PIXELS = 8, 64
 STDDEV = 0.05  # of the likelihood
@@ -129,14 +138,14 @@ INFORMATION = 0.5 * PRECISION.log().sum().item()  # I(x; z) under the model, nat
 def test_the_bound_is_tight_with_the_exact_posterior(part: ImageSet) -> None:
     """KL(q || p(z|x)) = 0, so L_k = log p(x) for each image, for every k, whatever is drawn."""
     found, exact = (
-        likelihood.iwae(linear_gaussian(), Evidence(data_of(part), k=3, n=300)),
+        likelihood.iwae(linear_gaussian(), Evaluation(data_of(part), k=3, n=300)),
         exact_log_likelihood(part),
     )
     assert found["n"] == 300
     assert found["gap"] == pytest.approx(0, abs=1e-3) and found[
         "effective_samples"
     ] == pytest.approx(3, abs=1e-3)
-    whole = likelihood.iwae(linear_gaussian(), Evidence(data_of(part), k=1, n=5000))
+    whole = likelihood.iwae(linear_gaussian(), Evaluation(data_of(part), k=1, n=5000))
     assert whole["n"] == 2000 and whole["iwae"] == whole["elbo"] == pytest.approx(
         exact.mean(), abs=2e-3
     )
@@ -150,9 +159,9 @@ def test_the_bound_rises_with_k_towards_the_likelihood(part: ImageSet) -> None:
     variance = 1 / PRECISION
     loss = 0.5 * (widen - 1 - math.log(widen) + shift**2 / variance).sum().item()
     bounds = [
-        likelihood.iwae(model, Evidence(data_of(part), k=k, n=400, seed=2)) for k in (1, 10, 1000)
+        likelihood.iwae(model, Evaluation(data_of(part), k=k, n=400, seed=2)) for k in (1, 10, 1000)
     ]
-    exact = likelihood.iwae(linear_gaussian(), Evidence(data_of(part), k=1, n=400))[
+    exact = likelihood.iwae(linear_gaussian(), Evaluation(data_of(part), k=1, n=400))[
         "iwae"
     ]  # of the same images
     assert exact - bounds[2]["elbo"] == pytest.approx(loss, abs=0.02)
@@ -176,7 +185,7 @@ def test_how_draws_are_cut_into_chunks_makes_no_difference_but_noise(
         assert sum(chunk.shape[1] for chunk in chunks) == 10
         assert len(chunks) == {1: 10, 7 * PIXELS * 4: 3, 10**9: 1}[values]
     runs = [
-        likelihood.iwae(model, Evidence(data_of(part), k=5, n=50, seed=seed))["iwae"]
+        likelihood.iwae(model, Evaluation(data_of(part), k=5, n=50, seed=seed))["iwae"]
         for seed in (0, 0, 1)
     ]
     assert runs[0] == runs[1] != runs[2]
@@ -295,8 +304,8 @@ def planted(*eigenvalues: float, count: int = 4000) -> tuple[VAE, ImageSet]:
 @pytest.mark.parametrize("exact", [True, False])
 def test_the_spectrum_of_planted_data(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not exact:
-        monkeypatch.setattr(spectrum, "EXACT", 10)
-    found = spectrum.spectrum(*planted(20.0, 9.0, 2.0))
+        monkeypatch.setattr(collapse_threshold, "EXACT", 10)
+    found = collapse_threshold.spectrum(*planted(20.0, 9.0, 2.0))
     assert found is not None and len(found.eigenvalues) == (PIXELS if exact else 50)
     np.testing.assert_allclose(found.eigenvalues[:4], [20, 9, 2, 0], rtol=0.07, atol=0.01)
     assert [found.paying(weight) for weight in (1, 2.5, 10, 30)] == [3, 2, 1, 0]
@@ -320,7 +329,7 @@ def gray(count: int = 3000) -> tuple[VAE, ImageSet]:
 def test_binarising_is_taken_into_account_exactly() -> None:
     """The spectrum of gray images for a Bernoulli model is that of many draws of black and white ones, by numpy."""
     model, part = gray()
-    found = spectrum.spectrum(model, part)
+    found = collapse_threshold.spectrum(model, part)
     assert found is not None
     torch.manual_seed(5)
     images = part.batch(slice(None)).images
@@ -338,9 +347,9 @@ def test_a_conditional_model_is_told_the_class() -> None:
     images = torch.zeros(200, 1, SIDE, SIDE, dtype=torch.uint8)
     images[::2, :, :4], images[1::2, :, 4:] = 255, 255
     part = ImageSet(images, torch.arange(200) % 2, torch.arange(200))
-    blind = spectrum.spectrum(model, part)
+    blind = collapse_threshold.spectrum(model, part)
     model.num_classes = 2  # type: ignore[assignment]
-    told = spectrum.spectrum(model, part)
+    told = collapse_threshold.spectrum(model, part)
     assert blind is not None and told is not None
     assert (
         blind.eigenvalues[0].item() == pytest.approx(PIXELS, rel=0.01)
@@ -365,8 +374,8 @@ def test_without_a_variance_there_is_no_spectrum(part: ImageSet) -> None:
         Linear(),
     ):  # the second has one, but its mean is not the logistic of the output
         model = linear_gaussian(likelihood=given)
-        assert spectrum.spectrum(model, part) is None
-    assert spectrum.unexplained(linear_gaussian(likelihood=Other()), part) is None
+        assert collapse_threshold.spectrum(model, part) is None
+    assert collapse_threshold.unexplained(linear_gaussian(likelihood=Other()), part) is None
     said = judge(examine(linear_gaussian(), data_of(part), 1.0))
     assert said.label == HEALTHY and not any(
         "training images" in sentence for sentence in said.sentences
@@ -377,10 +386,10 @@ def test_what_is_left_unexplained() -> None:
     """A decoder that listens to the first of three planted directions only leaves the second; noise alone is 1."""
     train = drawn(6000)
     model = linear_gaussian()
-    assert spectrum.unexplained(model, train) == pytest.approx(1, abs=0.25)
+    assert collapse_threshold.unexplained(model, train) == pytest.approx(1, abs=0.25)
     model.decoder[0].weight.data[:, 1:] = 0
     expected = 1 + (SCALES[1] / STDDEV).square().item()  # of the noise and of the direction: 10
-    assert spectrum.unexplained(model, train) == pytest.approx(expected, rel=0.08)
+    assert collapse_threshold.unexplained(model, train) == pytest.approx(expected, rel=0.08)
 
 
 def said(case: Case) -> tuple[str, str]:
@@ -570,7 +579,7 @@ def test_a_run_ends_with_its_verdict(
     assert metrics["iwae"]["k"] == 5 and metrics["iwae"]["iwae"] > metrics["iwae"]["elbo"]
     report.write([run])
     assert summary["verdict"]["label"] in capsys.readouterr().out
-    assert set(jobs.read_job(run).metrics) == {
+    assert set(runs.read_job(run).metrics) == {
         "elbo",
         "distortion",
         "rate",
@@ -585,7 +594,7 @@ def test_floors_on_real_images(cache: Path) -> None:
     model = VAE(
         nn.Linear(1, 1), nn.Identity(), BernoulliLikelihood(), image_shape=(1, 28, 28), latent_dim=2
     )
-    found = spectrum.spectrum(model, data.train)
+    found = collapse_threshold.spectrum(model, data.train)
     assert found is not None
     x = data.test.batch(slice(None)).images.flatten(1).double()
     floor = torch.special.entr(x).add(torch.special.entr(1 - x)).sum(dim=1).mean().item()

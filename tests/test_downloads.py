@@ -1,4 +1,4 @@
-"""Published data sets in their true formats, from a server that serves, stalls, breaks off, and lies."""
+"""TorchvisionSet data sets in their true formats, from a server that serves, stalls, breaks off, and lies."""
 
 import contextlib
 import gzip
@@ -23,8 +23,8 @@ from conftest import idx_bytes
 from PIL import Image
 
 from genmodels.data import datasets, downloads
+from genmodels.data.cached_dataset import CachedDataset
 from genmodels.data.downloads import DownloadError, Resource, fetch
-from genmodels.data.sources import ImageSource
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
@@ -400,13 +400,13 @@ PUBLISHED: dict[
 @pytest.fixture(params=PUBLISHED)
 def published(
     request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> tuple[str, Callable[..., ImageSource], Path, set[str]]:
+) -> tuple[str, Callable[..., CachedDataset], Path, set[str]]:
     """(name, a function that opens the data set, its place below the root, some of what is published)."""
     publish, more, place, kept = PUBLISHED[request.param]
     publish(server, monkeypatch)
     (tmp_path / "root").mkdir()
 
-    def open_it(**options: object) -> ImageSource:
+    def open_it(**options: object) -> CachedDataset:
         usual = {
             "root": str(tmp_path / "root"),
             "download": True,
@@ -519,7 +519,7 @@ def test_a_broken_download_goes_on_later(published: tuple, server: Server, tmp_p
     assert any(asked for _, asked in server.asked) and len(everything(tmp_path / "cache")) == 1
 
 
-def whole(source: ImageSource) -> tuple[torch.Tensor, torch.Tensor]:
+def whole(source: CachedDataset) -> tuple[torch.Tensor, torch.Tensor]:
     data = source.load()
     return data.train.images, data.train.labels
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from genmodels.catalogue import select
 from genmodels.data.images import ImageSet, to_float
-from genmodels.figures import FIGURES, Request, canvas, grids, latent
+from genmodels.figures import FIGURES, FigureOptions, grids, latent, plotting
 from genmodels.figures.latent import lerp, slerp
 from genmodels.figures.nearest import nearest
 from genmodels.metrics import neighbours as metric
 from genmodels.metrics.neighbours import neighbours
-from genmodels.models.densities import GaussianMixture
 from genmodels.models.generative import GenerativeModel
+from genmodels.models.priors import GaussianMixture
+from genmodels.registry import select
 
 FRACTIONS = torch.linspace(0, 1, 9)
 
@@ -62,11 +62,11 @@ def z_of(table: Any, dimensions: int = 3) -> Tensor:
     return torch.tensor([[row[f"z{index}"] for index in range(dimensions)] for row in table])
 
 
-def sheet_of(picture: canvas.Picture) -> np.ndarray:
+def sheet_of(picture: plotting.FigureResult) -> np.ndarray:
     return np.asarray(picture.figure.axes[0].images[0].get_array())
 
 
-def columns_of(picture: canvas.Picture, count: int) -> list[np.ndarray]:
+def columns_of(picture: plotting.FigureResult, count: int) -> list[np.ndarray]:
     """The gray value at each image of 4 x 4 pixels, column by column."""
     sheet = sheet_of(picture)
     assert sheet.shape[1] == 6 * count - 2
@@ -111,7 +111,7 @@ def test_where_there_is_no_one_arc_the_way_is_straight() -> None:
 
 @pytest.mark.parametrize("model", [Painter(), Painter(4), Painter(4, 0.1)])
 def test_two_ways_between_the_same_ends(model: Painter) -> None:
-    picture = latent.interpolation(model, Request(n=2, temperature=4))
+    picture = latent.interpolation(model, FigureOptions(n=2, temperature=4))
     assert [row["kind"] for row in picture.table] == (["linear"] * 11 + ["spherical"] * 11) * 2
     assert [row["pair"] for row in picture.table] == [0] * 22 + [1] * 22
     assert [row["fraction"] for row in picture.table] == pytest.approx(
@@ -137,14 +137,14 @@ def test_two_ways_between_the_same_ends(model: Painter) -> None:
 
 
 def test_between_draws_without_noise() -> None:
-    picture = latent.interpolation(Painter(), Request(n=3, temperature=0))
+    picture = latent.interpolation(Painter(), FigureOptions(n=3, temperature=0))
     assert (z_of(picture.table) == 0).all() and len(picture.table) == 3 * 2 * 11
 
 
 @pytest.mark.parametrize("model", [Painter(), Painter(4), Painter(4, 0.1)])
 def test_one_noise_in_each_column_at_all_temperatures(model: Painter) -> None:
     asked = [2, 1] if model.num_classes else None
-    picture = grids.temperature(model, Request(n=5, seed=3, temperature=9, labels=asked))
+    picture = grids.temperature(model, FigureOptions(n=5, seed=3, temperature=9, labels=asked))
     temperatures = torch.tensor([row["temperature"] for row in picture.table]).view(-1, 5)
     assert (temperatures == temperatures[:, :1]).all() and len(temperatures) == len(
         grids.TEMPERATURES
@@ -174,7 +174,7 @@ def test_temperatures_of_a_fitted_density() -> None:
         torch.tensor([[-20.0], [20.0]]).double(),
         torch.tensor([[[1.0]], [[4.0]]]).double(),
     )
-    picture = grids.temperature(model, Request(n=10))
+    picture = grids.temperature(model, FigureOptions(n=10))
     z = z_of(picture.table, 1).view(-1, 10)
     assert set(z[0].tolist()) == {-20.0, 20.0}
     spread = torch.tensor(grids.TEMPERATURES).sqrt()[:, None]
@@ -214,7 +214,7 @@ def test_neighbours_of_copies() -> None:
 
 def test_who_copies_is_found_out() -> None:
     train, test = part_of(30, seed=1), part_of(12, seed=2)
-    picture = nearest(Copier(train), Request(n=10, part=test, train=train))
+    picture = nearest(Copier(train), FigureOptions(n=10, part=test, train=train))
     rows = {
         kind: [row for row in picture.table if row["kind"] == kind and row["rank"] == 1]
         for kind in ("sample", "test image")
@@ -240,7 +240,7 @@ def test_who_copies_is_found_out() -> None:
 
 def test_who_does_not_copy_is_as_far_as_test_images() -> None:
     train, test, new = part_of(30, seed=1), part_of(10, seed=2), part_of(10, seed=3)
-    table = nearest(Copier(new), Request(n=100, part=test, train=train)).table
+    table = nearest(Copier(new), FigureOptions(n=100, part=test, train=train)).table
     assert {row["image"] for row in table if row["kind"] == "sample"} == set(range(100))
     assert {row["image"] for row in table if row["kind"] == "test image"} == set(
         range(10)
@@ -257,7 +257,7 @@ def test_who_does_not_copy_is_as_far_as_test_images() -> None:
 @pytest.mark.parametrize(("images", "shape"), [(1, (1, 8, 8)), (3, (3, 6, 10)), (40, (1, 4, 4))])
 def test_few_images_are_neighbours_too(images: int, shape: tuple[int, ...], tmp_path: Path) -> None:
     train, test = part_of(images, shape, seed=1), part_of(1, shape, seed=2)
-    picture = nearest(Copier(train), Request(n=2, part=test, train=train))
+    picture = nearest(Copier(train), FigureOptions(n=2, part=test, train=train))
     assert len(picture.table) == 3 * min(images, 10)
     assert picture.save(tmp_path, "nearest", "").exists()
 
@@ -265,7 +265,7 @@ def test_few_images_are_neighbours_too(images: int, shape: tuple[int, ...], tmp_
 def test_the_neighbours_are_those_of_the_samples() -> None:
     """The same noise, labels and temperature: samples.csv says what z they are from."""
     model, seen = Painter(4), []
-    request = Request(
+    request = FigureOptions(
         n=6,
         seed=2,
         temperature=0.5,
@@ -289,7 +289,7 @@ def test_a_generator_alone_has_them_all() -> None:
 
 def test_groups_of_rows_lie_apart() -> None:
     images = torch.arange(5).view(5, 1, 1, 1).expand(5, 1, 8, 6) / 255
-    sheet = canvas.tile(images, columns=1, group=2)
+    sheet = plotting.tile(images, columns=1, group=2)
     assert sheet.shape == (5 * 8 + 4 * 2 + 2 * 2, 6, 1)
-    assert [sheet[top, 0, 0] for top in canvas.row_tops(5, 8, 2, 2)] == [0, 1, 2, 3, 4]
-    assert canvas.row_tops(5, 8, 2, 2) == [0, 10, 22, 32, 44] and (sheet[18:22] == 255).all()
+    assert [sheet[top, 0, 0] for top in plotting.row_tops(5, 8, 2, 2)] == [0, 1, 2, 3, 4]
+    assert plotting.row_tops(5, 8, 2, 2) == [0, 10, 22, 32, 44] and (sheet[18:22] == 255).all()

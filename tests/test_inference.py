@@ -13,13 +13,13 @@ import torch
 from conftest import SMALL, train_in
 
 import genmodels
-from genmodels import catalogue
-from genmodels.catalogue import Entry
+from genmodels import registry
 from genmodels.data import datasets
-from genmodels.figures import FIGURES, canvas
+from genmodels.figures import FIGURES, plotting
 from genmodels.legal import UserError
 from genmodels.metrics import likelihood
 from genmodels.randomness import generator
+from genmodels.registry import Entry
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
         "metrics.json",
         *(
             f"{name}.{kind}"
-            for name in catalogue.select("figures", None, FIGURES, model)
+            for name in registry.select("figures", None, FIGURES, model)
             for kind in ("png", "csv")
         ),
     }
     infer_here(
         f"checkpoint={run}", "figures=all", "metrics=[]", "n=12", "center=[1,2,-1,0]", "spread=0.1"
     )
-    for name in catalogue.select("figures", "all", FIGURES, model):
+    for name in registry.select("figures", "all", FIGURES, model):
         picture = matplotlib.image.imread(results / f"{name}.png")
         assert picture.shape[0] > 150 and picture.shape[1] > 500 and picture[..., :3].std() > 0.02
         assert table(results / f"{name}.csv")
@@ -100,7 +100,7 @@ def test_without_data_what_the_model_alone_can_make(
         "samples",
         "temperature",
         "interpolation",
-        "lineage",
+        "training_progress",
         "rate_distortion",
     }
     left_out = (
@@ -135,16 +135,16 @@ def test_what_cannot_be_had_is_refused(
 def test_a_strangers_file_writes_nowhere_else(
     run: Path, infer_here: Callable, tmp_path: Path
 ) -> None:
-    from genmodels import tensorfiles
+    from genmodels import safetensors_io
 
-    tensors, metadata = tensorfiles.load(run / "model.safetensors")
+    tensors, metadata = safetensors_io.load(run / "model.safetensors")
     evil = metadata["about"] | {"name": "../up"}
-    tensorfiles.save(tmp_path / "evil.safetensors", tensors, metadata | {"about": evil})
+    safetensors_io.save(tmp_path / "evil.safetensors", tensors, metadata | {"about": evil})
     infer_here(f"checkpoint={tmp_path / 'evil.safetensors'}", "figures=[samples]", "metrics=[]")
     assert [path.name for path in Path("results").iterdir()] == ["__up"] and not (
         tmp_path / "up"
     ).exists()
-    tensorfiles.save(tmp_path / "mute.safetensors", tensors, metadata | {"about": {"name": "x"}})
+    safetensors_io.save(tmp_path / "mute.safetensors", tensors, metadata | {"about": {"name": "x"}})
     with pytest.raises(UserError, match="does not say its choices, classes, settings, step"):
         infer_here(f"checkpoint={tmp_path / 'mute.safetensors'}")
 
@@ -155,19 +155,19 @@ def test_a_catalogue_gives_what_suits() -> None:
         "slow": Entry(print, slow=True),
         "encodes": Entry(print, needs="encode"),
     }
-    assert list(catalogue.select("figures", None, entries, object())) == ["quick"]
-    assert list(catalogue.select("figures", "all", entries, object())) == ["quick", "slow"]
-    assert list(catalogue.select("figures", ["slow"], entries, object())) == ["slow"]
+    assert list(registry.select("figures", None, entries, object())) == ["quick"]
+    assert list(registry.select("figures", "all", entries, object())) == ["quick", "slow"]
+    assert list(registry.select("figures", ["slow"], entries, object())) == ["slow"]
     with pytest.raises(
         ValueError, match="figures: encodes cannot be had from a object, which can give quick, slow"
     ):
-        catalogue.select("figures", ["encodes"], entries, object())
+        registry.select("figures", ["encodes"], entries, object())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tiles_lie_where_they_should(channels: int) -> None:
     images = torch.arange(5).view(5, 1, 1, 1).expand(5, channels, 4, 6) / 255
-    sheet = canvas.tile(images, columns=3)
+    sheet = plotting.tile(images, columns=3)
     assert sheet.shape == (2 * 4 + 2, 3 * 6 + 2 * 2, channels)
     assert (
         sheet[0, 0, 0] == 0 and sheet[0, 8, 0] == 1 and sheet[6, 0, 0] == 3 and sheet[6, 8, 0] == 4
@@ -191,8 +191,8 @@ def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> 
     ]
 
     def drawn(caption: str) -> tuple[list[str], np.ndarray]:
-        figure = canvas.image_table(torch.zeros(columns, 1, 8, 8), columns, "")
-        path = canvas.Picture(figure, [{"n": columns}]).save(tmp_path, "picture", caption)
+        figure = plotting.image_table(torch.zeros(columns, 1, 8, 8), columns, "")
+        path = plotting.FigureResult(figure, [{"n": columns}]).save(tmp_path, "picture", caption)
         lines = figure.get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").splitlines()
         return lines, (255 * matplotlib.image.imread(path)[:, :, 0]).astype(int)
 

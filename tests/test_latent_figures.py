@@ -19,12 +19,12 @@ from genmodels import figures
 from genmodels.data import datasets
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.distributions import BernoulliLikelihood, DiagonalGaussian
-from genmodels.figures import FIGURES, Request, dimensions
+from genmodels.figures import FIGURES, FigureOptions, dimensions
 from genmodels.figures.rate_distortion import rate_distortion
 from genmodels.legal import UserError
-from genmodels.metrics import ex_post, likelihood
-from genmodels.metrics.posterior import Posteriors, posteriors
-from genmodels.models.densities import GaussianMixture, StandardNormal
+from genmodels.metrics import ex_post_density, likelihood
+from genmodels.metrics.aggregated_posterior import Posteriors, posteriors
+from genmodels.models.priors import GaussianMixture, StandardNormal
 from genmodels.models.vae import MLPVAE
 from genmodels.randomness import generator
 
@@ -71,7 +71,9 @@ def random_posteriors(
 def test_the_table_is_that_of_numpy() -> None:
     mean, stddev = random_posteriors(7, 5)
     labels = torch.arange(60) % 7
-    picture = FIGURES["kl_per_dimension"].call(Planted(mean, stddev), Request(part=part_of(labels)))
+    picture = FIGURES["kl_per_dimension"].call(
+        Planted(mean, stddev), FigureOptions(part=part_of(labels))
+    )
     means, stddevs = mean.double().numpy()[labels], stddev.double().numpy()[labels]
     kl = (0.5 * (means**2 + stddevs**2 - 1 - np.log(stddevs**2))).mean(axis=0)
     assert [row["dimension"] for row in picture.table] == list(np.argsort(-kl))
@@ -113,7 +115,7 @@ def test_holes_of_one_dimension() -> None:
     """N(m, 1) is under a tenth of N(0, 1) where m x - m^2 / 2 < -log 10; the smoothing's variance is 0.01."""
     mean, stddev = torch.tensor([[0.0, 2.0]]), torch.full((1, 2), (1 - 0.1**2) ** 0.5)
     picture = FIGURES["aggregated_posterior"].call(
-        Planted(mean, stddev), Request(part=part_of(torch.zeros(30).long()))
+        Planted(mean, stddev), FigureOptions(part=part_of(torch.zeros(30).long()))
     )
     shifted, central = picture.table
     assert (shifted["dimension"], central["dimension"]) == (1, 0) and central["share_in_holes"] == 0
@@ -138,7 +140,7 @@ def test_as_many_dimensions_as_there_are(latent_dim: int, rows: int, tmp_path: P
     channels = 3 if latent_dim == 8 else 1
     labels = torch.arange(40) % 3 if latent_dim != 2 else torch.full((40,), -1)
     model = Planted(*random_posteriors(3, latent_dim), channels)
-    request = Request(part=part_of(labels, channels))
+    request = FigureOptions(part=part_of(labels, channels))
     assert len(FIGURES["aggregated_posterior"].call(model, request).figure.axes[0].lines) == 2
     model.density = mixture(latent_dim)
     for name in ("kl_per_dimension", "aggregated_posterior"):
@@ -217,18 +219,18 @@ def test_temperature_and_determinism_of_a_mixture() -> None:
 
 def test_a_fitted_density_serves_all_that_draws_from_the_prior(tmp_path: Path) -> None:
     model = Planted(*random_posteriors(3, 2))
-    region = FIGURES["region"].call(model, Request(n=5)).table
+    region = FIGURES["region"].call(model, FigureOptions(n=5)).table
     model.density = mixture(2)
     z = model.prior(6, 0.5, generator(2, "samples"))
     assert (z == mixture(2).sample(6, 0.5, generator(2, "samples"))).all()
-    picture = FIGURES["samples"].call(model, Request(n=6, temperature=0.5, seed=2))
+    picture = FIGURES["samples"].call(model, FigureOptions(n=6, temperature=0.5, seed=2))
     assert [[row["z0"], row["z1"]] for row in picture.table] == z.tolist()
     title = "z ~ mixture of 3 Gaussians fitted to the training posteriors, covariances times 0.5"
     for name in ("samples", "interpolation"):
-        picture = FIGURES[name].call(model, Request(n=6, temperature=0.5))
+        picture = FIGURES[name].call(model, FigureOptions(n=6, temperature=0.5))
         assert title in picture.figure.axes[0].get_title(loc="left").replace("\n", " ")
     assert (
-        FIGURES["region"].call(model, Request(n=5)).table == region
+        FIGURES["region"].call(model, FigureOptions(n=5)).table == region
     )  # a place of one's own choice
     with pytest.raises(ValueError, match="temperature=-1: must be a number >= 0"):
         model.prior(3, -1)
@@ -238,7 +240,7 @@ def test_codes_are_fitted_as_they_are_drawn() -> None:
     """Two kinds of images, far apart: the mixture is q(z), not the distribution of the means."""
     mean, stddev = torch.tensor([[-4.0], [4.0]]), torch.tensor([[0.5], [1.5]])
     part = part_of((torch.arange(4000) % 4 == 0).long())
-    found = ex_post.gmm(
+    found = ex_post_density.gmm(
         Planted(mean, stddev), ImageData(ImageSpec("planted", (1, 8, 8)), part, part, part), 2
     )
     order = found.means[:, 0].argsort()
@@ -263,7 +265,9 @@ def test_a_mixture_of_too_few_codes_is_warned_of(
     """One Gaussian for codes that the prior does not describe; eight for sixty codes that it describes exactly."""
     planted = Planted(torch.full((1, 6), mean), torch.full((1, 6), stddev))
     few, others = part_of(torch.zeros(60).long()), part_of(torch.zeros(400).long())
-    ex_post.gmm(planted, ImageData(ImageSpec("planted", (1, 8, 8)), few, few, others), components)
+    ex_post_density.gmm(
+        planted, ImageData(ImageSpec("planted", (1, 8, 8)), few, few, others), components
+    )
     assert (
         f"components={components}: new codes are less probable under the mixture" in caplog.text
     ) == warned
@@ -306,7 +310,7 @@ def test_inference_with_a_fitted_density(
     infer_here(*asked, "metrics=[]")
     np.testing.assert_array_equal(samples_table(), first)
     model: MLPVAE = genmodels.load(run)  # type: ignore[assignment]
-    model.density = ex_post.gmm(model, datasets.digits(cache=str(cache)).load(), 4)
+    model.density = ex_post_density.gmm(model, datasets.digits(cache=str(cache)).load(), 4)
     np.testing.assert_allclose(
         first, model.prior(20, 1.0, generator(1, "samples")).numpy(), atol=1e-6
     )
@@ -332,7 +336,7 @@ def test_more_components_than_images_are_refused() -> None:
     with pytest.raises(
         ValueError, match="components=10: must be at most 9, the number of training images"
     ):
-        ex_post.gmm(Planted(*random_posteriors(1, 2)), data, 10)
+        ex_post_density.gmm(Planted(*random_posteriors(1, 2)), data, 10)
 
 
 def write_run(
@@ -369,7 +373,7 @@ def write_run(
 )
 def test_rate_against_distortion(weights: list[float] | None, colour: str, tmp_path: Path) -> None:
     seen = write_run(tmp_path, weights)
-    picture = rate_distortion(None, Request(run=tmp_path))  # type: ignore[arg-type]
+    picture = rate_distortion(None, FigureOptions(run=tmp_path))  # type: ignore[arg-type]
     assert [(row["step"], row["rate"], row["distortion"]) for row in picture.table] == seen
     assert [row["elbo"] for row in picture.table] == [
         -rate - distortion for _, rate, distortion in seen
@@ -395,10 +399,10 @@ def test_rate_against_distortion(weights: list[float] | None, colour: str, tmp_p
 
 def test_rate_against_distortion_of_short_and_of_collapsed_runs(tmp_path: Path) -> None:
     write_run(tmp_path, None, evaluations=1)
-    rate_distortion(None, Request(run=tmp_path)).save(tmp_path, "one", "")  # type: ignore[arg-type]
+    rate_distortion(None, FigureOptions(run=tmp_path)).save(tmp_path, "one", "")  # type: ignore[arg-type]
     rows = [{"step": step, "validation": {"rate": 1e-4, "distortion": 205.0}} for step in (1, 2)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))  # type: ignore[arg-type]
-    picture = rate_distortion(None, Request(run=tmp_path))  # type: ignore[arg-type]
+    picture = rate_distortion(None, FigureOptions(run=tmp_path))  # type: ignore[arg-type]
     low, high = picture.figure.axes[0].get_xlim()
     assert low <= 1e-4 and high - low > 0.2
     picture.save(tmp_path, "flat", "")
@@ -406,4 +410,4 @@ def test_rate_against_distortion_of_short_and_of_collapsed_runs(tmp_path: Path) 
     with pytest.raises(
         ValueError, match="rate_distortion: must be drawn of a run with rate and distortion"
     ):
-        rate_distortion(None, Request(run=tmp_path))  # type: ignore[arg-type]
+        rate_distortion(None, FigureOptions(run=tmp_path))  # type: ignore[arg-type]

@@ -14,13 +14,18 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 import genmodels
-from genmodels.catalogue import select
 from genmodels.data import datasets
 from genmodels.data.images import ImageSet, to_uint8
 from genmodels.distributions import BernoulliLikelihood
-from genmodels.figures import FIGURES, Request, latent_plane, lineage, maps
+from genmodels.figures import (
+    FIGURES,
+    FigureOptions,
+    latent_map_plots,
+    latent_maps,
+    training_progress,
+)
 from genmodels.legal import UserError
-from genmodels.metrics.posterior import (
+from genmodels.metrics.aggregated_posterior import (
     Plane,
     Posteriors,
     density,
@@ -29,6 +34,7 @@ from genmodels.metrics.posterior import (
     share_in_holes,
 )
 from genmodels.models.vae import MLPVAE
+from genmodels.registry import select
 
 
 def vae(latent_dim: int, channels: int = 1, side: int = 8, **options: object) -> MLPVAE:
@@ -65,7 +71,7 @@ def spread_out(count: int, dimensions: int) -> Posteriors:
 
 @pytest.mark.parametrize("count", [1, 2, 20, 101])
 def test_quantiles_cut_the_prior_into_equal_shares(count: int) -> None:
-    values = maps.quantiles(count).numpy()
+    values = latent_maps.quantiles(count).numpy()
     np.testing.assert_allclose(values, stats.norm.ppf((np.arange(count) + 0.5) / count), atol=1e-9)
     np.testing.assert_allclose(np.diff(stats.norm.cdf(values)), 1 / count, atol=1e-9)
 
@@ -73,7 +79,7 @@ def test_quantiles_cut_the_prior_into_equal_shares(count: int) -> None:
 @pytest.mark.parametrize("latent_dim", [1, 2])
 def test_each_image_of_the_grid_lies_where_its_row_says(latent_dim: int) -> None:
     model = vae(latent_dim)
-    picture = maps.latent_grid(model, Request())
+    picture = latent_maps.latent_grid(model, FigureOptions())
     z = torch.tensor([[row[f"z{index}"] for index in range(latent_dim)] for row in picture.table])
     sheet = picture.figure.axes[0].images[0].get_array()[..., 0]
     columns = sheet.shape[1] // 8
@@ -83,7 +89,7 @@ def test_each_image_of_the_grid_lies_where_its_row_says(latent_dim: int) -> None
         np.testing.assert_array_equal(sheet[y : y + 8, x : x + 8], images[index])
     if latent_dim == 2:
         assert (
-            len(z) == maps.GRID**2 and z[0, 0] < z[1, 0] and z[0, 1] > z[-1, 1]
+            len(z) == latent_maps.GRID**2 and z[0, 0] < z[1, 0] and z[0, 1] > z[-1, 1]
         )  # right is more, so is up
 
 
@@ -148,7 +154,7 @@ def test_holes() -> None:
 def test_contours_hold_their_share_of_the_mass() -> None:
     axis = torch.linspace(-6, 6, 601, dtype=torch.float64)
     values = prior_density([axis, axis])
-    levels = latent_plane.levels_of_mass(values, [0.9, 0.5])
+    levels = latent_map_plots.levels_of_mass(values, [0.9, 0.5])
     for level, share in zip(
         levels, [0.9, 0.5], strict=True
     ):  # of N(0, I) in two dimensions: exp(-r^2 / 2) outside
@@ -189,7 +195,7 @@ def test_every_figure_of_every_kind_of_data(
 ) -> None:
     options = {"num_classes": classes, "label_dropout": 0.1} if classes > 3 else {}
     model, part = vae(latent_dim, channels, **options), part_of(channels, classes)
-    request = Request(
+    request = FigureOptions(
         n=7, part=part, train=part, classes=tuple(f"class ${number}" for number in range(classes))
     )
     for name, entry in select("figures", "all", FIGURES, model).items():
@@ -206,12 +212,12 @@ def test_maps_of_collapsed_and_of_stray_posteriors(shift: float, tmp_path: Path)
         weights.zero_()
     model.encoder[-1].bias[:2] = shift
     for name in ("latent_grid", "latent_scatter", "latent_atlas"):
-        FIGURES[name].call(model, Request(part=part_of(), classes=("a", "b", "c"))).save(
+        FIGURES[name].call(model, FigureOptions(part=part_of(), classes=("a", "b", "c"))).save(
             tmp_path, name, ""
         )
     title = (
         FIGURES["latent_atlas"]
-        .call(model, Request(part=part_of()))
+        .call(model, FigureOptions(part=part_of()))
         .figure.axes[0]
         .get_title(loc="left")
     )
@@ -270,10 +276,10 @@ def run_with_history(trained: Path, tmp_path: Path) -> Path:
 def test_lineage_is_what_the_run_stored(
     run_with_history: Path, infer_here: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert (run_with_history / "figures/lineage.png").exists() and lineage.stored_steps(
-        run_with_history
-    ) == [4, 8, 12]
-    picture = FIGURES["lineage"].call(None, Request(run=run_with_history))
+    assert (
+        run_with_history / "figures/training_progress.png"
+    ).exists() and training_progress.stored_steps(run_with_history) == [4, 8, 12]
+    picture = FIGURES["training_progress"].call(None, FigureOptions(run=run_with_history))
     logged = {
         row["step"]: row["train"]
         for row in map(json.loads, (run_with_history / "metrics.jsonl").open())
@@ -296,9 +302,13 @@ def test_lineage_is_what_the_run_stored(
     (tmp_path / "alone").mkdir()
     shutil.copy(run_with_history / "model.safetensors", tmp_path / "alone")
     infer_here("checkpoint=alone", "figures=null")
-    assert "left out figures lineage, rate_distortion: there is none at alone" in caplog.text
-    with pytest.raises(UserError, match="figures: lineage needs what a run keeps in its folder"):
-        infer_here("checkpoint=alone", "figures=[lineage]")
+    assert (
+        "left out figures training_progress, rate_distortion: there is none at alone" in caplog.text
+    )
+    with pytest.raises(
+        UserError, match="figures: training_progress needs what a run keeps in its folder"
+    ):
+        infer_here("checkpoint=alone", "figures=[training_progress]")
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,16 @@ from genmodels.distributions import (
     Likelihood,
     OptimalGaussianLikelihood,
 )
+from genmodels.image_distributions import (
+    STDDEV_FLOOR,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    Gaussian,
+)
 from genmodels.legal import UserError
 from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE
-from genmodels.pixels import STDDEV_FLOOR, ContinuousBernoulli, DiscretisedLogistic, Gaussian
-from genmodels.report import jobs
+from genmodels.report import runs
 
 CHOICES = sorted(
     path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml") if path.stem != "auto"
@@ -377,7 +382,7 @@ def test_a_job_that_was_refused_is_not_another_likelihood(
     refused.mkdir()
     config.save(refused, config.record(composed("train", *SMALL, "max_steps=2", "kl_weight=-1")))
     (refused / "summary.json").write_text(json.dumps({"status": "failed"}))
-    assert jobs.swept_settings([jobs.read_job(folder) for folder in (done, refused)]) == [
+    assert runs.swept_settings([runs.read_job(folder) for folder in (done, refused)]) == [
         "kl_weight"
     ]
 

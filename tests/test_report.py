@@ -16,11 +16,11 @@ import yaml
 from matplotlib.image import imsave
 
 from genmodels import report
-from genmodels.report import jobs as report_jobs
+from genmodels.report import runs as report_jobs
 from genmodels.report import tables
 from genmodels.report.__main__ import main
-from genmodels.report.influence import influence
-from genmodels.report.jobs import Group, Job
+from genmodels.report.anova import influence
+from genmodels.report.runs import Group, Job
 
 
 def write_run(

@@ -18,9 +18,9 @@ from conftest import ROOT, SMALL
 from hydra import compose, initialize_config_dir
 
 from genmodels.config import CONF
-from genmodels.designs import contrasts, fraction
+from genmodels.d_optimal import contrasts, fraction
 from genmodels.legal import UserError
-from genmodels.report.influence import influence
+from genmodels.report.anova import influence
 from genmodels.sweeps import FractionSweeper, SweepFolder
 
 SWEEP = [

@@ -14,9 +14,9 @@ import yaml
 from conftest import SMALL, assert_same_run, rows, same, summary, trained_states, weights
 
 import genmodels
-from genmodels.catalogue import select
 from genmodels.figures import FIGURES
 from genmodels.legal import UserError
+from genmodels.registry import select
 from genmodels.trainers import loop
 from genmodels.trainers.loop import Means
 from genmodels.trainers.updater import Updater

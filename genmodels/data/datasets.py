@@ -1,6 +1,6 @@
-"""The data sets: one function each, named by a yaml of conf/dataset. Nothing is read before `ImageSource.load`.
+"""The data sets: one function each, named by a yaml of conf/dataset. Nothing is read before `CachedDataset.load`.
 
-Published sets take where their files are (see `genmodels.data.published.Files`): `root`, `download`, `keep_raw`,
+TorchvisionSet sets take where their files are (see `genmodels.data.torchvision_sets.Files`): `root`, `download`, `keep_raw`,
 `cache`. They are read from the cache, else from below `root`, as torchvision lays them out or as they are published,
 else from the network.
 """
@@ -18,11 +18,11 @@ from PIL import ImageColor
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from genmodels.data import folders, pictures
+from genmodels.data import image_files, image_folder
+from genmodels.data.cached_dataset import CachedDataset, Decoded
 from genmodels.data.downloads import Resource
 from genmodels.data.images import ImageSpec, to_uint8
-from genmodels.data.published import DEFAULT_ROOT, Files, Published
-from genmodels.data.sources import Decoded, ImageSource
+from genmodels.data.torchvision_sets import DEFAULT_ROOT, Files, TorchvisionSet
 from genmodels.errors import require
 
 DIGITS = tuple(string.digits)
@@ -97,19 +97,19 @@ CELEBA_ATTRIBUTES = (
 )
 
 
-def digits(*, cache: str) -> ImageSource:
+def digits(*, cache: str) -> CachedDataset:
     """The 1,797 handwritten digits that scikit-learn ships (UCI, 8x8 pixels of 0-16), drawn as 28x28 gray images."""
-    return ImageSource(ImageSpec("digits", (1, 28, 28), DIGITS), _decode_digits, Path(cache))
+    return CachedDataset(ImageSpec("digits", (1, 28, 28), DIGITS), _decode_digits, Path(cache))
 
 
-def mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
+def mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """MNIST (LeCun et al. 1998): 60,000 + 10,000 handwritten digits, from `root`/MNIST/raw."""
     return _idx_set(
         "MNIST", ImageSpec("mnist", (1, 28, 28), DIGITS), Files(root, download, keep_raw, cache)
     )
 
 
-def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
+def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 articles of clothing, from `root`/FashionMNIST/raw."""
     return _idx_set(
         "FashionMNIST",
@@ -118,7 +118,7 @@ def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> I
     )
 
 
-def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
+def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """Kuzushiji-MNIST (Clanuwat et al. 2018): 60,000 + 10,000 cursive hiragana of ten kinds, from `root`/KMNIST/raw."""
     return _idx_set(
         "KMNIST",
@@ -127,7 +127,7 @@ def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSou
     )
 
 
-def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
+def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """EMNIST (Cohen et al. 2017): handwritten digits and letters, from `root`/EMNIST/raw.
 
     split: byclass (814,255 images, 62 classes), bymerge (the same images, 47), balanced (131,600, 47), letters
@@ -142,7 +142,7 @@ def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str)
             images.mT.contiguous(), labels - first, test_from
         )  # the files hold columns for rows
 
-    published = Published(
+    published = TorchvisionSet(
         "EMNIST",
         "EMNIST/raw",
         _idx_names(f"emnist-{split}-train", f"emnist-{split}-test"),
@@ -156,7 +156,7 @@ def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str)
     )
 
 
-def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
+def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour photographs at 32x32, from `root`/cifar-10-batches-py."""
 
     def read(dataset: Any, root: str, _: Path) -> Decoded:
@@ -167,7 +167,7 @@ def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSo
         )
 
     names = ("batches.meta", *(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
-    published = Published(
+    published = TorchvisionSet(
         "CIFAR10",
         ".",
         [f"cifar-10-batches-py/{name}" for name in names],
@@ -179,7 +179,7 @@ def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSo
     )
 
 
-def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str) -> ImageSource:
+def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """Oxford 102 Flowers (Nilsback & Zisserman 2008): 8,189 photographs of 102 kinds, from `root`/flowers-102.
 
     The centred square, resized to `side`. Parts are drawn from the union of the published ones, whose own training part
@@ -197,10 +197,10 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
 
     def read(dataset: Any, root: str, workspace: Path) -> Decoded:
         parts = [dataset(root, split=part, loader=how.read) for part in ("train", "val", "test")]
-        order = pictures.shuffled(sum(map(len, parts)))
+        order = image_files.shuffled(sum(map(len, parts)))
         return Decoded(*_decode_union(parts, order, how.shape, workspace), test_from=None)
 
-    published = Published(
+    published = TorchvisionSet(
         "Flowers102", "flowers-102", ["jpg", "imagelabels.mat", "setid.mat"], resources, read
     )
     return published.source(
@@ -212,7 +212,7 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
 
 def celeba(
     *, side: int, attribute: str | None, root: str, download: bool, keep_raw: bool, cache: str
-) -> ImageSource:
+) -> CachedDataset:
     """CelebA (Liu et al. 2015): 202,599 aligned faces, the centred 148x148 pixels resized to `side`.
 
     From `root`/celeba. attribute: one of the 40, such as Smiling; there are then two classes, without it and with it.
@@ -255,7 +255,7 @@ def celeba(
         "list_eval_partition.txt",
     ]
     classes = () if attribute is None else (f"not {attribute}", attribute)
-    return Published("CelebA", "celeba", needs, resources, read).source(
+    return TorchvisionSet("CelebA", "celeba", needs, resources, read).source(
         ImageSpec("celeba", how.shape, classes),
         Files(root, download, keep_raw, cache),
         how=f"{how} {attribute}",
@@ -272,7 +272,7 @@ def folder(
     background: str,
     max_unreadable: float,
     cache: str,
-) -> ImageSource:
+) -> CachedDataset:
     """Any folder of pictures, each cut to its centred square and resized to `side`.
 
     name: what these pictures are called in names of runs. channels: 1, 3, or None: 1 if no picture has a colour.
@@ -288,10 +288,10 @@ def folder(
         )
     colour = _colour(background)
     _squares(side, 3)
-    listing = folders.find(Path(root), labelled)
-    contents, gray = folders.known_contents(listing, Path(cache))
+    listing = image_folder.find(Path(root), labelled)
+    contents, gray = image_folder.known_contents(listing, Path(cache))
     how = _squares(side, channels or (1 if gray else 3), colour)
-    source = ImageSource(
+    source = CachedDataset(
         ImageSpec(name, how.shape, tuple(listing.classes)),
         lambda workspace: decode(workspace),
         Path(cache),
@@ -299,14 +299,14 @@ def folder(
     )
 
     def decode(workspace: Path) -> Decoded:
-        return folders.decode(
+        return image_folder.decode(
             listing, how, max_unreadable, workspace, notes=source.path.with_suffix(".txt")
         )
 
     return source
 
 
-def open_source(settings: Mapping[str, Any], root: str, cache: str) -> ImageSource:
+def open_source(settings: Mapping[str, Any], root: str, cache: str) -> CachedDataset:
     """The data set that a checkpoint's settings name, from this machine's folders; nothing is downloaded.
 
     Only functions of this module are called: settings may come from a stranger's file. Raises ValueError for others.
@@ -350,14 +350,14 @@ def _decode_digits(_: Path) -> Decoded:
     return Decoded(to_uint8(images), torch.from_numpy(bunch.target).long(), test_from=None)
 
 
-def _idx_set(name: str, spec: ImageSpec, where: Files) -> ImageSource:
+def _idx_set(name: str, spec: ImageSpec, where: Files) -> CachedDataset:
     def resources(dataset: Any) -> list[Resource]:
         return [
             Resource(file, [mirror + file for mirror in dataset.mirrors], md5)
             for file, md5 in dataset.resources
         ]
 
-    published = Published(
+    published = TorchvisionSet(
         name,
         f"{name}/raw",
         _idx_names("train", "t10k"),
@@ -384,9 +384,9 @@ def _read_idx(dataset: Any, root: str, **options: str) -> Decoded:
 
 def _squares(
     side: int, channels: int, background: tuple[int, int, int] = (255, 255, 255)
-) -> pictures.Squares:
+) -> image_files.SquareCrop:
     require(8 <= side <= 1024, "side", side, "an integer >= 8 and <= 1024 (pixels)")
-    return pictures.Squares(side, channels, background)
+    return image_files.SquareCrop(side, channels, background)
 
 
 def _decode_union(
@@ -397,11 +397,11 @@ def _decode_union(
     labels = torch.empty(len(order), dtype=torch.long)
 
     def reader(index: int) -> np.ndarray:
-        with pictures.explained():
+        with image_files.explained():
             image, labels[index] = union[order[index]]
         return image
 
-    images, problems = pictures.decode(range(len(order)), reader, shape, workspace)
+    images, problems = image_files.decode(range(len(order)), reader, shape, workspace)
     if problems:
         first, reason = next(iter(problems.items()))
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The figures: (model, Request) -> Picture, all with this one signature. To add one, write it and enter it here."""
+"""The figures: (model, FigureOptions) -> FigureResult, all with this one signature. To add one, write it and enter it here."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,23 +7,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from genmodels.catalogue import Entry
 from genmodels.data.images import ImageSet, to_uint8
 from genmodels.figures import (
     confusion,
     dimensions,
     grids,
     latent,
-    lineage,
-    maps,
+    latent_maps,
     nearest,
     rate_distortion,
+    training_progress,
 )
-from genmodels.figures.canvas import Request, tile
 from genmodels.figures.labels import in_turn
+from genmodels.figures.plotting import FigureOptions, tile
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator
+from genmodels.registry import Entry
 
 FIGURES = {
     "samples": Entry(grids.samples, needs="generate"),
@@ -36,21 +36,21 @@ FIGURES = {
     "traversals": Entry(latent.traversals, needs="encode", data=True),
     "kl_per_dimension": Entry(dimensions.kl_per_dimension, needs="encode", data=True),
     "aggregated_posterior": Entry(dimensions.aggregated_posterior, needs="encode", data=True),
-    "latent_grid": Entry(maps.latent_grid, needs="encode", data=maps.needs_data),
-    "latent_scatter": Entry(maps.latent_scatter, needs="encode", data=True),
-    "latent_atlas": Entry(maps.latent_atlas, needs="encode", data=True),
-    "region": Entry(maps.region, needs="generate", slow=True),
-    "lineage": Entry(lineage.lineage, needs="generate", history=True),
+    "latent_grid": Entry(latent_maps.latent_grid, needs="encode", data=latent_maps.needs_data),
+    "latent_scatter": Entry(latent_maps.latent_scatter, needs="encode", data=True),
+    "latent_atlas": Entry(latent_maps.latent_atlas, needs="encode", data=True),
+    "region": Entry(latent_maps.region, needs="generate", slow=True),
+    "training_progress": Entry(training_progress.training_progress, needs="generate", history=True),
     "rate_distortion": Entry(rate_distortion.rate_distortion, needs="encode", history=True),
     "confusion": Entry(confusion.confusion, needs="features", data=True),
 }
 
 
 def draw(
-    model: nn.Module, names: Iterable[str], request: Request, folder: Path, caption: str
+    model: nn.Module, names: Iterable[str], options: FigureOptions, folder: Path, caption: str
 ) -> list[Path]:
     """Draw these figures into a folder; returns the paths of the pictures."""
-    return [FIGURES[name].call(model, request).save(folder, name, caption) for name in names]
+    return [FIGURES[name].call(model, options).save(folder, name, caption) for name in names]
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def snapshots(
     if isinstance(model, GenerativeModel):
         z = model.prior(n, generator=generator(CONSTANT_SEED, "snapshots"))
         images = model.generate(
-            z, in_turn(model, Request(labels=range(model.num_classes)), n).values
+            z, in_turn(model, FigureOptions(labels=range(model.num_classes)), n).values
         )
         made["samples"] = (tile(images, columns), to_uint8(images).cpu().numpy())
     if isinstance(model, VAE):

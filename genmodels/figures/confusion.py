@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from genmodels.figures.canvas import Picture, Request, axes_grid, styled
+from genmodels.figures.plotting import FigureOptions, FigureResult, axes_grid, styled
 from genmodels.metrics.accuracy import answers
 from genmodels.models.classifier import Classifier
 
@@ -12,16 +12,16 @@ CELL, MARGIN, WIDEST = 0.5, 1.6, 10.0  # inches
 
 
 @styled
-def confusion(model: Classifier, request: Request) -> Picture:
+def confusion(model: Classifier, options: FigureOptions) -> FigureResult:
     """A row for each class of the test images, a column for each answer: the shares of the row's images, in percent.
 
     Mistakes are coloured, right answers are gray. Numbers: for each pair the images and their share of the row.
     """
-    assert request.part is not None
-    found = answers(model, request.part)
+    assert options.part is not None
+    found = answers(model, options.part)
     counts = found.confusion.numpy()  # (K, K)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [request.class_name(label) or str(label) for label in range(len(counts))]
+    names = [options.class_name(label) or str(label) for label in range(len(counts))]
     right = np.eye(len(counts), dtype=bool)
     mistakes = np.where(right | (counts == 0), np.nan, 100 * shares)
 
@@ -75,4 +75,4 @@ def confusion(model: Classifier, request: Request) -> Picture:
         }
         for (row, column), count in np.ndenumerate(counts)
     ]
-    return Picture(figure, table)
+    return FigureResult(figure, table)

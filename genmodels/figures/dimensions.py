@@ -10,11 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from genmodels.figures.canvas import Picture, Request, axes_grid, stacked_axes, styled
-from genmodels.figures.latent_plane import QUIET
-from genmodels.metrics import posterior
-from genmodels.metrics.posterior import Plane, Posteriors, share_in_holes
-from genmodels.models.densities import Density, StandardNormal
+from genmodels.figures.latent_map_plots import QUIET
+from genmodels.figures.plotting import FigureOptions, FigureResult, axes_grid, stacked_axes, styled
+from genmodels.metrics.aggregated_posterior import (
+    ACTIVE,
+    HOLE,
+    Plane,
+    Posteriors,
+    density,
+    posteriors,
+    prior_density,
+    share_in_holes,
+)
+from genmodels.models.priors import Density, StandardNormal
 from genmodels.models.vae import VAE
 
 SHOWN, ACROSS = 12, 4  # dimensions with axes of their own, and how many of them side by side
@@ -26,14 +34,14 @@ HOLES: dict[str, Any] = {"color": "#d40000", "alpha": 0.35, "linewidth": 0}
 
 @torch.no_grad()
 @styled
-def kl_per_dimension(model: VAE, request: Request) -> Picture:
+def kl_per_dimension(model: VAE, options: FigureOptions) -> FigureResult:
     """The KL of each latent dimension over the test part, the largest first; their sum is the rate.
 
     A unit is active if the variance of its posterior mean over images is above ACTIVE (Burda et al. 2016, section 5).
     Numbers: these, and the moments of each dimension.
     """
-    assert request.part is not None
-    table = moments(posterior.posteriors(model, request.part))
+    assert options.part is not None
+    table = moments(posteriors(model, options.part))
     kl, active = (
         np.array([row["kl_nats"] for row in table]),
         np.array([row["active"] for row in table]),
@@ -50,7 +58,7 @@ def kl_per_dimension(model: VAE, request: Request) -> Picture:
         ylabel="KL (nats)",
         ylim=(0, 1.25 * max(kl.max(), 0.04)),
     )
-    used = f"active: variance of E[z|x] over images > {posterior.ACTIVE:g} ({active.sum()})"
+    used = f"active: variance of E[z|x] over images > {ACTIVE:g} ({active.sum()})"
     axes.legend(
         handles=[
             Patch(color="C0", label=used),
@@ -59,12 +67,12 @@ def kl_per_dimension(model: VAE, request: Request) -> Picture:
         loc="upper right",
         ncols=2,
     )
-    return Picture(figure, table)
+    return FigureResult(figure, table)
 
 
 @torch.no_grad()
 @styled
-def aggregated_posterior(model: VAE, request: Request) -> Picture:
+def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     """The aggregated posterior q(z) = E_x q(z|x) of the test part against the prior, dimension by dimension.
 
     Above, the densities of the dimensions of most KL, with the holes: where q is under a tenth of the prior, so that
@@ -73,8 +81,8 @@ def aggregated_posterior(model: VAE, request: Request) -> Picture:
     variance of every dimension is made of; under the prior it is 1. Where samples come from a fitted density, it is
     drawn too. Numbers, for each dimension: mean, variances, the share of the prior's samples that land in holes.
     """
-    assert request.part is not None
-    found = posterior.posteriors(model, request.part)
+    assert options.part is not None
+    found = posteriors(model, options.part)
     table = moments(found)
     for row in table:
         row["share_in_holes"] = share_in_holes(
@@ -95,7 +103,7 @@ def aggregated_posterior(model: VAE, request: Request) -> Picture:
             _draw_marginal(axes, found, row, model.density)
     _draw_heading(figure, _in_words(found, table), places[0])
     _draw_variances(below, table)
-    return Picture(figure, table)
+    return FigureResult(figure, table)
 
 
 def moments(found: Posteriors) -> list[dict[str, Any]]:
@@ -110,7 +118,7 @@ def moments(found: Posteriors) -> list[dict[str, Any]]:
         {
             "dimension": index,
             "kl_nats": kl[index].item(),
-            "active": bool(of_means[index] > posterior.ACTIVE),
+            "active": bool(of_means[index] > ACTIVE),
             "mean": means[index].item(),
             "variance_of_means": of_means[index].item(),
             "mean_variance": within[index].item(),
@@ -138,8 +146,8 @@ def _draw_marginal(axes: Axes, found: Posteriors, row: dict[str, Any], drawn: De
     dimension = row["dimension"]
     far = max(3.5, 1.05 * found.mean[:, dimension].abs().quantile(0.995).item())
     axis = torch.linspace(-far, far, POINTS, dtype=torch.float64)
-    data = posterior.density(found, Plane.along(dimension, found.mean.shape[1]), [axis])
-    prior = posterior.prior_density([axis])
+    data = density(found, Plane.along(dimension, found.mean.shape[1]), [axis])
+    prior = prior_density([axis])
     axes.plot(axis, data, linewidth=1.8, label="aggregated posterior q")
     axes.plot(axis, prior, label="prior p", **QUIET)
     if not isinstance(drawn, StandardNormal):
@@ -150,7 +158,7 @@ def _draw_marginal(axes: Axes, found: Posteriors, row: dict[str, Any], drawn: De
             linewidth=1.4,
             label=drawn.formula(),
         )
-    hole = (data < posterior.HOLE * prior) & (prior > 1e-3)
+    hole = (data < HOLE * prior) & (prior > 1e-3)
     axes.fill_between(axis, prior, where=hole.numpy(), label="hole: q < p / 10", **HOLES)
     axes.set_title(f"z{dimension}: KL {row['kl_nats']:.2f} nats", fontsize=10, pad=4)
     axes.text(

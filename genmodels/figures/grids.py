@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genmodels.figures.canvas import Picture, Request, image_table, padded
 from genmodels.figures.labels import Labels, asked, class_name, in_turn
+from genmodels.figures.plotting import FigureOptions, FigureResult, image_table, padded
 from genmodels.losses.elbo import elbo_terms
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
@@ -19,39 +19,41 @@ COLUMNS, ROWS = 10, 8  # images of a class, and latents that go through all clas
 
 
 @torch.no_grad()
-def samples(model: GenerativeModel, request: Request) -> Picture:
+def samples(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """Images generated from noise, z ~ N(0, T I) or of a fitted density, of the classes asked for in turn.
 
     Numbers: each image's z, and its label, -1 for none, if the model knows labels.
     """
-    z, chosen = noise(model, request)
+    z, chosen = noise(model, options)
     images = model.generate(z, chosen.values)
-    title = f"{request.n} samples, {_drawn(model, request)}{chosen.words}"
-    return Picture(image_table(images, min(10, request.n), title), latent_table(z, **chosen.column))
+    title = f"{options.n} samples, {_drawn(model, options)}{chosen.words}"
+    return FigureResult(
+        image_table(images, min(10, options.n), title), latent_table(z, **chosen.column)
+    )
 
 
-def noise(model: GenerativeModel, request: Request) -> tuple[Tensor, Labels]:
+def noise(model: GenerativeModel, options: FigureOptions) -> tuple[Tensor, Labels]:
     """What `samples` generates from, z (n, D) and its labels, for other figures of the same images."""
-    z = model.prior(request.n, request.temperature, generator(request.seed, "samples"))
-    return z, in_turn(model, request, request.n)
+    z = model.prior(options.n, options.temperature, generator(options.seed, "samples"))
+    return z, in_turn(model, options, options.n)
 
 
 @torch.no_grad()
-def temperature(model: GenerativeModel, request: Request) -> Picture:
+def temperature(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """One row for each temperature T, z ~ N(0, T I): a variance, so noise is multiplied by its square root.
 
     A column is one noise vector, and one class of those asked for in turn; without noise, T = 0, all images of a class
     are the same. The temperature asked for plays no part. Numbers: each image's T and z, and its label, if the model
     knows labels.
     """
-    columns = min(request.n, COLUMNS)
+    columns = min(options.n, COLUMNS)
     z = torch.cat(
         [
-            model.prior(columns, each, generator(request.seed, "temperature"))
+            model.prior(columns, each, generator(options.seed, "temperature"))
             for each in TEMPERATURES
         ]
     )
-    chosen = in_turn(model, request, columns).repeated(len(TEMPERATURES))
+    chosen = in_turn(model, options, columns).repeated(len(TEMPERATURES))
     title = f"The same noise in each column, more of it in each row: z ~ {model.density.formula('T')}{chosen.words}"
     figure = image_table(
         model.generate(z, chosen.values),
@@ -60,56 +62,56 @@ def temperature(model: GenerativeModel, request: Request) -> Picture:
         row_labels=[f"T = {each:g}" for each in TEMPERATURES],
     )
     temperatures = [each for each in TEMPERATURES for _ in range(columns)]
-    return Picture(figure, latent_table(z, temperature=temperatures, **chosen.column))
+    return FigureResult(figure, latent_table(z, temperature=temperatures, **chosen.column))
 
 
 @torch.no_grad()
-def class_grid(model: GenerativeModel, request: Request) -> Picture:
+def class_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """One row for each class: min(n, 10) samples, each from noise of its own. Numbers: each image's label and z."""
-    rows, columns = _classes(model, request), min(request.n, COLUMNS)
-    z = model.prior(len(rows) * columns, request.temperature, generator(request.seed, "class grid"))
+    rows, columns = _classes(model, options), min(options.n, COLUMNS)
+    z = model.prior(len(rows) * columns, options.temperature, generator(options.seed, "class grid"))
     values = torch.tensor(rows).repeat_interleave(columns)
     figure = image_table(
         model.generate(z, values.to(z.device)),
         columns,
-        f"Samples of {_count(rows, model)}, {_drawn(model, request)}",
-        row_labels=[class_name(request, label) for label in rows],
+        f"Samples of {_count(rows, model)}, {_drawn(model, options)}",
+        row_labels=[class_name(options, label) for label in rows],
     )
-    return Picture(figure, latent_table(z, label=values.tolist()))
+    return FigureResult(figure, latent_table(z, label=values.tolist()))
 
 
 @torch.no_grad()
-def style_grid(model: GenerativeModel, request: Request) -> Picture:
+def style_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """One z for each of min(n, 8) rows, decoded as every class: what z keeps is the style, the rest is the label's.
 
     Numbers: each image's label and z.
     """
-    rows, columns = min(request.n, ROWS), _classes(model, request)
+    rows, columns = min(options.n, ROWS), _classes(model, options)
     z = model.prior(
-        rows, request.temperature, generator(request.seed, "style grid")
+        rows, options.temperature, generator(options.seed, "style grid")
     ).repeat_interleave(len(columns), dim=0)
     values = torch.tensor(columns).repeat(rows)
     figure = image_table(
         model.generate(z, values.to(z.device)),
         len(columns),
         "The same z in each row",
-        column_labels=[class_name(request, label) for label in columns],
+        column_labels=[class_name(options, label) for label in columns],
         x_label=f"label ({_count(columns, model)})",
-        y_label=_drawn(model, request),
+        y_label=_drawn(model, options),
     )
-    return Picture(figure, latent_table(z, label=values.tolist()))
+    return FigureResult(figure, latent_table(z, label=values.tolist()))
 
 
 @torch.no_grad()
-def reconstructions(model: VAE, request: Request) -> Picture:
+def reconstructions(model: VAE, options: FigureOptions) -> FigureResult:
     """Test images above their reconstructions, the mean images of p(x|z) at the mean of q(z|x).
 
     Numbers: the bound on each image and its terms (KL weight 1), in nats; under a Bernoulli likelihood gray values are
     taken as probabilities, under all others as they are.
     """
-    assert request.part is not None
-    count, columns = min(request.n, 30, len(request.part)), 10
-    images, labels = request.part.batch(slice(0, count))
+    assert options.part is not None
+    count, columns = min(options.n, 30, len(options.part)), 10
+    images, labels = options.part.batch(slice(0, count))
     again = model.reconstruct(images, labels)
     reseed(CONSTANT_SEED, "reconstructions")
     terms = elbo_terms(model, images, labels)
@@ -121,7 +123,7 @@ def reconstructions(model: VAE, request: Request) -> Picture:
     table = [
         {
             "test_image": index,
-            "class": request.class_name(int(labels[index])),
+            "class": options.class_name(int(labels[index])),
             "elbo": terms.elbo[index].item(),
             "distortion": terms.distortion[index].item(),
             "kl": terms.kl[index].sum().item(),
@@ -135,7 +137,7 @@ def reconstructions(model: VAE, request: Request) -> Picture:
         "Test images above their reconstructions",
         row_labels=["original", "reconstruction"] * (len(pairs) // 2),
     )
-    return Picture(figure, table)
+    return FigureResult(figure, table)
 
 
 def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
@@ -148,11 +150,11 @@ def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
     ]
 
 
-def _drawn(model: GenerativeModel, request: Request) -> str:
-    return f"z ~ {model.density.formula(request.temperature)}"
+def _drawn(model: GenerativeModel, options: FigureOptions) -> str:
+    return f"z ~ {model.density.formula(options.temperature)}"
 
 
-def _classes(model: GenerativeModel, request: Request) -> list[int]:
+def _classes(model: GenerativeModel, options: FigureOptions) -> list[int]:
     """The classes asked for, else all of them, or some evenly spaced ones of many."""
     spaced = (
         torch.linspace(0, model.num_classes - 1, min(model.num_classes, CLASSES))
@@ -160,7 +162,7 @@ def _classes(model: GenerativeModel, request: Request) -> list[int]:
         .long()
         .tolist()
     )
-    return asked(model, request) or spaced
+    return asked(model, options) or spaced
 
 
 def _count(classes: Sequence[int], model: GenerativeModel) -> str:

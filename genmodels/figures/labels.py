@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genmodels.figures.canvas import Request
+from genmodels.figures.plotting import FigureOptions
 from genmodels.models.generative import GenerativeModel
 
 NAMED = 4  # classes that a title names; of more it says how many they are
@@ -28,13 +28,15 @@ class Labels:
         return self if self.values is None else Labels(self.values.repeat(times), self.words)
 
 
-def in_turn(model: GenerativeModel, request: Request, n: int, most: int | None = None) -> Labels:
+def in_turn(
+    model: GenerativeModel, options: FigureOptions, n: int, most: int | None = None
+) -> Labels:
     """Labels for n images: the classes asked for in turn, at most so many of them.
 
     Where none is asked for, no label; all classes in turn if the model cannot do without.
     """
     classes = (
-        asked(model, request) or ([] if model.label_dropout else list(range(model.num_classes)))
+        asked(model, options) or ([] if model.label_dropout else list(range(model.num_classes)))
     )[:most]
     if not model.num_classes:
         return Labels()
@@ -42,20 +44,20 @@ def in_turn(model: GenerativeModel, request: Request, n: int, most: int | None =
         return Labels(torch.full((n,), -1, device=model.device), ", without a label")
     values = torch.tensor(classes, device=model.device).repeat(-(-n // len(classes)))[:n]
     if len(classes) == 1:
-        return Labels(values, f", class {class_name(request, classes[0])}")
-    names = ", ".join(class_name(request, label) for label in classes)
+        return Labels(values, f", class {class_name(options, classes[0])}")
+    names = ", ".join(class_name(options, label) for label in classes)
     return Labels(
         values,
         f", {f'classes {names}' if len(classes) <= NAMED else f'{len(classes)} classes'} in turn",
     )
 
 
-def asked(model: GenerativeModel, request: Request) -> list[int]:
+def asked(model: GenerativeModel, options: FigureOptions) -> list[int]:
     """The classes asked for, [] if none. Raises ValueError where the model does not know them."""
-    model.check_classes(request.labels or [], request.classes)
-    return list(request.labels or [])
+    model.check_classes(options.labels or [], options.classes)
+    return list(options.labels or [])
 
 
-def class_name(request: Request, label: int) -> str:
+def class_name(options: FigureOptions, label: int) -> str:
     """A class's name, its number where the data do not name it."""
-    return request.class_name(label) or str(label)
+    return options.class_name(label) or str(label)

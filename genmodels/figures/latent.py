@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from genmodels.figures.canvas import Picture, Request, image_table
 from genmodels.figures.grids import latent_table
 from genmodels.figures.labels import class_name, in_turn
-from genmodels.metrics.posterior import posteriors
+from genmodels.figures.plotting import FigureOptions, FigureResult, image_table
+from genmodels.metrics.aggregated_posterior import posteriors
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
@@ -17,7 +17,7 @@ LEAST_SINE = 1e-3  # of an angle that float32 cosines still tell from 0
 
 
 @torch.no_grad()
-def interpolation(model: GenerativeModel, request: Request) -> Picture:
+def interpolation(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """Two ways in the latent space between each of min(n, 5) pairs of draws: the straight line, and below it the arc.
 
     A draw of N(0, I) in D dimensions has a norm near sqrt(D), and two draws are nearly orthogonal. So half way along
@@ -25,18 +25,18 @@ def interpolation(model: GenerativeModel, request: Request) -> Picture:
     dimensions, or under a fitted density, which need not lie about 0, the straight line is as good a way. Numbers: each
     image's z.
     """
-    pairs = min(request.n, PAIRS)
-    ends = model.prior(2 * pairs, request.temperature, generator(request.seed, "interpolation"))
+    pairs = min(options.n, PAIRS)
+    ends = model.prior(2 * pairs, options.temperature, generator(options.seed, "interpolation"))
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
     ways = torch.stack(
         [way(ends[:pairs], ends[pairs:], fractions) for way in WAYS.values()], dim=1
     )  # (P, 2, S, D)
     z = ways.flatten(0, 2)
-    chosen = in_turn(model, request, len(z), most=1)
+    chosen = in_turn(model, options, len(z), most=1)
     norms = ways[:, :, STEPS // 2].norm(dim=2).mean(dim=0).tolist()
     middles = " or ".join(f"{norm:.1f} ({kind})" for kind, norm in zip(WAYS, norms, strict=True))
     title = (
-        f"Between {pairs} pairs of samples, z ~ {model.density.formula(request.temperature)}{chosen.words}: "
+        f"Between {pairs} pairs of samples, z ~ {model.density.formula(options.temperature)}{chosen.words}: "
         f"mean |z| {ends.norm(dim=1).mean():.1f}, half way {middles}"
     )
     figure = image_table(
@@ -57,7 +57,7 @@ def interpolation(model: GenerativeModel, request: Request) -> Picture:
     columns = dict(
         zip(("pair", "kind", "fraction"), map(list, zip(*places, strict=True)), strict=True)
     )
-    return Picture(figure, latent_table(z, **chosen.column, **columns))
+    return FigureResult(figure, latent_table(z, **chosen.column, **columns))
 
 
 def lerp(start: Tensor, end: Tensor, fractions: Tensor) -> Tensor:
@@ -84,23 +84,23 @@ WAYS = {"linear": lerp, "spherical": slerp}
 
 
 @torch.no_grad()
-def traversals(model: VAE, request: Request) -> Picture:
+def traversals(model: VAE, options: FigureOptions) -> FigureResult:
     """One latent dimension a row, moved from -3 to 3 with the others at a test image's posterior mean.
 
     Dimensions are sorted by their KL over the test part, in nats; those without use come last and change nothing.
     Numbers: every dimension's KL and where the test image lies.
     """
-    assert request.part is not None
-    kl = posteriors(model, request.part).kl.mean(dim=0)  # (D,)
+    assert options.part is not None
+    kl = posteriors(model, options.part).kl.mean(dim=0)  # (D,)
     order = kl.argsort(descending=True, stable=True)
-    shown = order[: min(len(order), 10, request.n)].tolist()
-    image, label = request.part.batch(slice(0, 1))
+    shown = order[: min(len(order), 10, options.n)].tolist()
+    image, label = options.part.batch(slice(0, 1))
     mean = model.encode(image, label).mean  # (1, D)
     values = torch.linspace(-3, 3, STEPS)
     z = mean.repeat(len(shown) * STEPS, 1)
     for row, dimension in enumerate(shown):
         z[row * STEPS : (row + 1) * STEPS, dimension] = values.to(z)
-    kind = f", class {class_name(request, int(label))}" if model.num_classes else ""
+    kind = f", class {class_name(options, int(label))}" if model.num_classes else ""
     figure = image_table(
         model.generate(z, label.repeat(len(z))),
         STEPS,
@@ -118,4 +118,4 @@ def traversals(model: VAE, request: Request) -> Picture:
         }
         for dimension in order.tolist()
     ]
-    return Picture(figure, table)
+    return FigureResult(figure, table)

@@ -9,8 +9,15 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
-from genmodels.figures.canvas import Picture, Request, axes_grid, padded, show_images, styled
 from genmodels.figures.grids import noise
+from genmodels.figures.plotting import (
+    FigureOptions,
+    FigureResult,
+    axes_grid,
+    padded,
+    show_images,
+    styled,
+)
 from genmodels.metrics.neighbours import Neighbours, neighbours
 from genmodels.models.generative import GenerativeModel
 
@@ -25,7 +32,7 @@ TINY = torch.finfo(torch.float64).tiny
 
 @torch.no_grad()
 @styled
-def nearest(model: GenerativeModel, request: Request) -> Picture:
+def nearest(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """The first images of `samples` above the training images nearest to them, and test images above theirs.
 
     The model has not seen test images: one that copies is much nearer to the training images than they are. The
@@ -37,14 +44,14 @@ def nearest(model: GenerativeModel, request: Request) -> Picture:
     Numbers: for each of min(n, 1000) samples, and as many test images, its ten neighbours by their position in the
     training part, with their distances.
     """
-    assert request.part is not None and request.train is not None
-    z, chosen = noise(model, request)
+    assert options.part is not None and options.train is not None
+    z, chosen = noise(model, options)
     made = model.generate(z, chosen.values)[:MOST].cpu()
-    real = request.part.batch(slice(0, len(made))).images.cpu()
-    found = neighbours(torch.cat([made, real]), request.train, FOUND)
+    real = options.part.batch(slice(0, len(made))).images.cpu()
+    found = neighbours(torch.cat([made, real]), options.train, FOUND)
     kinds = {"sample": found[: len(made)], "test image": found[len(made) :]}
 
-    ranks, (_, height, width) = min(SHOWN, len(request.train)), model.image_shape
+    ranks, (_, height, width) = min(SHOWN, len(options.train)), model.image_shape
     figure, (left, middle, right) = axes_grid(
         WIDTH,
         (1 + ranks) * height / (COLUMNS * width) * 0.31 * WIDTH + TEXT,
@@ -55,15 +62,15 @@ def nearest(model: GenerativeModel, request: Request) -> Picture:
         left,
         made,
         kinds["sample"],
-        request.train,
+        options.train,
         "sample",
         "Samples above the nearest training images",
     )
     _draw_neighbours(
-        middle, real, kinds["test image"], request.train, "test image", "Test images above theirs"
+        middle, real, kinds["test image"], options.train, "test image", "Test images above theirs"
     )
     _draw_distances(right, kinds)
-    return Picture(figure, list(_rows(kinds)))
+    return FigureResult(figure, list(_rows(kinds)))
 
 
 def _draw_neighbours(

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from genmodels.errors import require
-from genmodels.figures.canvas import Picture, Request, axes_grid, styled
-from genmodels.figures.latent_plane import QUIET
+from genmodels.figures.latent_map_plots import QUIET
+from genmodels.figures.plotting import FigureOptions, FigureResult, axes_grid, styled
 from genmodels.files import read_rows
 from genmodels.models.generative import GenerativeModel
 
@@ -26,7 +26,7 @@ WHITE = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
 @styled
-def rate_distortion(_: GenerativeModel, request: Request) -> Picture:
+def rate_distortion(_: GenerativeModel, options: FigureOptions) -> FigureResult:
     """Rate against distortion as training went: validation images at each evaluation, training batches between them.
 
     On the lines distortion + rate is constant, and with it the ELBO: a run gains by crossing them, and trades by moving
@@ -34,8 +34,8 @@ def rate_distortion(_: GenerativeModel, request: Request) -> Picture:
     that does not change. Validation is by averaged weights, which follow the batches'. Numbers: the validation's, in
     nats per image.
     """
-    assert request.run is not None
-    rows = read_rows(request.run)
+    assert options.run is not None
+    rows = read_rows(options.run)
     table, way = _evaluations(rows), _way(rows)
     require(
         bool(table),
@@ -107,7 +107,7 @@ def rate_distortion(_: GenerativeModel, request: Request) -> Picture:
         edgecolor="white",
     )
     axes.set_title(_in_words(table))
-    return Picture(figure, table)
+    return FigureResult(figure, table)
 
 
 def _evaluations(rows: list[dict]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from genmodels.figures.canvas import stacked_axes, styled
+from genmodels.figures.plotting import stacked_axes, styled
 
 WIDTH = 13  # inches
 HEIGHT = 3.9  # of a row of axes

@@ -13,7 +13,7 @@ from genmodels.data.images import ImageSet
 from genmodels.models.classifier import Classifier
 
 if TYPE_CHECKING:
-    from genmodels.metrics.evidence import Evidence
+    from genmodels.metrics.evaluation import Evaluation
 
 BATCH = 500
 
@@ -90,9 +90,9 @@ def evaluate(model: Classifier, part: ImageSet) -> dict[str, float]:
     return answers(model, part).numbers()
 
 
-def accuracy(model: Classifier, evidence: Evidence) -> dict[str, float]:
+def accuracy(model: Classifier, evaluation: Evaluation) -> dict[str, float]:
     """`evaluate` on the test part."""
-    return evaluate(model, evidence.data.test)
+    return evaluate(model, evaluation.data.test)
 
 
 def answers(model: Classifier, part: ImageSet) -> Answers:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
-from genmodels.metrics.evidence import Evidence
+from genmodels.metrics.aggregated_posterior import ACTIVE
+from genmodels.metrics.collapse_threshold import spectrum, unexplained
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.likelihood import bound, observe
-from genmodels.metrics.posterior import ACTIVE
-from genmodels.metrics.spectrum import spectrum, unexplained
 from genmodels.models.vae import VAE
 
 
@@ -85,9 +85,9 @@ def glance(model: VAE, part: ImageSet) -> dict[str, Any]:
     return diagnose(model, part, pairs=2000, swap=500).numbers()
 
 
-def collapse(model: VAE, evidence: Evidence) -> dict[str, Any]:
+def collapse(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
     """A thorough diagnosis on the test images, with what the training images have to say: see `spectrum`."""
-    train = evidence.data.train
+    train = evaluation.data.train
     found, rest = spectrum(model, train), unexplained(model, train)
     data = (
         {}
@@ -95,11 +95,11 @@ def collapse(model: VAE, evidence: Evidence) -> dict[str, Any]:
         else {
             "largest_useful_kl_weight": found.eigenvalues[0].item(),
             "eigenvalues": found.eigenvalues[:20].tolist(),
-            "mean_image_distortion": found.distortion(model, evidence.data.test),
+            "mean_image_distortion": found.distortion(model, evaluation.data.test),
             "unexplained_eigenvalue": rest,
         }
     )
-    return diagnose(model, evidence.data.test).numbers() | data
+    return diagnose(model, evaluation.data.test).numbers() | data
 
 
 def mutual_information(mean: Tensor, stddev: Tensor, z: Tensor, chunk: int = 500) -> float:

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from genmodels.losses.elbo import elbo_terms
-from genmodels.metrics.evidence import Evidence
+from genmodels.metrics.aggregated_posterior import Posteriors, posteriors
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.likelihood import observed
-from genmodels.metrics.posterior import Posteriors, posteriors
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
@@ -14,14 +14,14 @@ PROBED = 10_000  # training images, drawn at random, that the probe learns from
 BOUNDS = 20_000  # that a classification computes at most, one for each image and class
 
 
-def leakage(model: VAE, evidence: Evidence) -> dict[str, float]:
+def leakage(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     """How well a linear probe reads the label from z: `probe` of posterior means of training and test images.
 
     A VAE's z holds much of the label. A good conditional model's z holds none, as its decoder is told the label anyway:
     accuracy near chance. Where it is not, z and label disagree when samples combine them freely.
     """
-    train = evidence.data.train.drawn(PROBED, generator(CONSTANT_SEED, "drawn"))
-    return probe(posteriors(model, train), posteriors(model, evidence.data.test))
+    train = evaluation.data.train.drawn(PROBED, generator(CONSTANT_SEED, "drawn"))
+    return probe(posteriors(model, train), posteriors(model, evaluation.data.test))
 
 
 def probe(train: Posteriors, test: Posteriors) -> dict[str, float]:
@@ -43,14 +43,14 @@ def probe(train: Posteriors, test: Posteriors) -> dict[str, float]:
     }
 
 
-def elbo_classification(model: VAE, evidence: Evidence) -> dict[str, float]:
+def elbo_classification(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     """Test images classified by the label under which the model explains them best, argmax_y ELBO(x, y).
 
     Bayes' rule with equal classes, the bound for log p(x|y). A model that ignores its label is at chance. Returns the
     `accuracy`, its `chance`, 1 / classes, and the number `n` of images, drawn at random; of many classes, fewer images.
     """
-    count = min(evidence.n, BOUNDS // model.num_classes)
-    part = evidence.data.test.drawn(count, generator(CONSTANT_SEED, "drawn"))
+    count = min(evaluation.n, BOUNDS // model.num_classes)
+    part = evaluation.data.test.drawn(count, generator(CONSTANT_SEED, "drawn"))
     right = [
         class_elbos(model, images, index).argmax(dim=1) == labels
         for index, (images, labels) in enumerate(part.batches(500))

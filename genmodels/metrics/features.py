@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genmodels import tensorfiles
+from genmodels import safetensors_io
 from genmodels.data.images import ImageData, ImageSet, to_uint8
 from genmodels.metrics.accuracy import BATCH, evaluate
 from genmodels.models.classifier import Classifier
@@ -133,4 +133,4 @@ def usual(classes: Sequence[str]) -> str:
 
 def checksum_of(tensors: dict[str, Tensor]) -> str:
     """Of weights, in hex."""
-    return f"{tensorfiles.checksum(tensors):08x}"
+    return f"{safetensors_io.checksum(tensors):08x}"

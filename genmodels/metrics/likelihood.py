@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genmodels.data.images import ImageSet, binarise
 from genmodels.losses.elbo import elbo_terms
-from genmodels.metrics.evidence import Evidence
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
@@ -90,39 +90,39 @@ def evaluate(model: VAE, part: ImageSet) -> dict[str, float]:
     return bound(model, observe(model, part))
 
 
-def elbo(model: VAE, evidence: Evidence) -> dict[str, float]:
+def elbo(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     """`evaluate` on the test part."""
-    return evaluate(model, evidence.data.test)
+    return evaluate(model, evaluation.data.test)
 
 
 @torch.no_grad()
-def reconstruction(model: VAE, evidence: Evidence, batch_size: int = 500) -> dict[str, float]:
+def reconstruction(model: VAE, evaluation: Evaluation, batch_size: int = 500) -> dict[str, float]:
     """How far reconstructions (the mean image at the posterior's mean) are from their test images, in brightness from 0
     to 1: `mse`, the mean squared error of a value, and its peak signal-to-noise ratio `psnr` in dB."""
     errors = [
         (model.reconstruct(images, labels) - images).double().square().mean(dim=(1, 2, 3)).cpu()
-        for images, labels in evidence.data.test.batches(batch_size)
+        for images, labels in evaluation.data.test.batches(batch_size)
     ]
     mse = torch.cat(errors).mean().item()
-    return {"mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12)), "n": len(evidence.data.test)}
+    return {"mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12)), "n": len(evaluation.data.test)}
 
 
 @torch.no_grad()
-def iwae(model: VAE, evidence: Evidence, batch_size: int = 100) -> dict[str, float]:
-    """The importance-weighted bound L_k on `evidence.n` test images: Burda et al. 2015, eq. 8, with k = `evidence.k`.
+def iwae(model: VAE, evaluation: Evaluation, batch_size: int = 100) -> dict[str, float]:
+    """The importance-weighted bound L_k on `evaluation.n` test images: Burda et al. 2015, eq. 8, with k = `evaluation.k`.
 
     L_k = E log 1/k sum_i w_i, w_i = p(x|z_i) p(z_i) / q(z_i|x), rises with k from the ELBO (L_1) to log p(x); the usual
     "NLL" is -L_k at a k that is stated. Images and their binarisation have constant seeds, the samples have
-    `evidence.seed`. Nats per image: `iwae`, `elbo` (the mean over the same k samples), their difference `gap` with
+    `evaluation.seed`. Nats per image: `iwae`, `elbo` (the mean over the same k samples), their difference `gap` with
     standard errors over the images; `effective_samples` of k, (sum w)^2 / sum w^2: near 1, L_k is far from log p(x).
     """
-    k, noise = evidence.k, generator(CONSTANT_SEED, "importance-weighted images")
-    part = evidence.data.test.drawn(evidence.n, noise, in_order=True)
+    k, noise = evaluation.k, generator(CONSTANT_SEED, "importance-weighted images")
+    part = evaluation.data.test.drawn(evaluation.n, noise, in_order=True)
     bounds, singles, effective = [], [], []
     for index, (images, labels) in enumerate(part.batches(batch_size)):
         reseed(CONSTANT_SEED, "importance-weighted images", index)
         images = observed(model, images)
-        reseed(evidence.seed, "importance samples", index)
+        reseed(evaluation.seed, "importance samples", index)
         weights = torch.cat(list(log_weights(model, images, labels, k)), dim=1)  # (B, k)
         bounds.append(weights.logsumexp(dim=1) - math.log(k))
         singles.append(weights.mean(dim=1))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from genmodels.errors import require
-from genmodels.models.densities import Density, StandardNormal
+from genmodels.models.priors import Density, StandardNormal
 
 LABEL_UNITS = 32  # of a label's embedding
 NAMED = 12  # classes whose names a message lists

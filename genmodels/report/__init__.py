@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genmodels import files
-from genmodels.report import overview, page, tables
-from genmodels.report.jobs import Job, differences, grouped, read_jobs, swept_settings
+from genmodels.report import html, overview, tables
+from genmodels.report.runs import Job, differences, grouped, read_jobs, swept_settings
 
 
 def write(folders: Sequence[Path]) -> list[Job]:
@@ -20,7 +20,7 @@ def write(folders: Sequence[Path]) -> list[Job]:
     files.write_csv(target / "report.csv", table)
     files.write_text(target / "report.tex", tables.latex_table(grouped(jobs, swept)))
     overview.draw(jobs, swept, found, target / "report.png")
-    page.write(target / "report.html", jobs, swept, found, target / "report.png")
+    html.write(target / "report.html", jobs, swept, found, target / "report.png")
     groups = grouped(jobs, swept)
     said = [tables.text_table(table), *differences(jobs, swept)]
     if found:

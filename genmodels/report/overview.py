@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from genmodels.report.influence import Influence
-from genmodels.report.jobs import Group, Job, cell, grouped, headlines, is_grid, label
+from genmodels.report.anova import Influence
+from genmodels.report.runs import Group, Job, cell, grouped, headlines, is_grid, label
 from genmodels.report.tables import headline, in_order, strongest
 
 UNDRAWN = (
@@ -24,7 +24,7 @@ def draw(
     """report.png: what the KL weights trade, the curves of all jobs, the newest samples of settings along the sweep."""
     from matplotlib.image import imread
 
-    from genmodels.figures import canvas, sweeps  # import torch and matplotlib
+    from genmodels.figures import plotting, sweeps  # import torch and matplotlib
 
     names = list(
         dict.fromkeys(
@@ -52,7 +52,7 @@ def draw(
     ordered = len(numbers) == len(groups) == len(lines) > 3 and all(
         isinstance(value, int | float) for value in numbers
     )
-    canvas.save(sweeps.overview(_trades(groups), curves, sheets, ordered=ordered), path)
+    plotting.save(sweeps.overview(_trades(groups), curves, sheets, ordered=ordered), path)
 
 
 def _trades(groups: Sequence[Group]) -> dict[str, list]:

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genmodels.report.influence import Influence, Share, influence
-from genmodels.report.jobs import Group, Job, cell, is_grid, metric_names
+from genmodels.report.anova import Influence, Share, influence
+from genmodels.report.runs import Group, Job, cell, is_grid, metric_names
 
 BETTER = {
     "elbo": 1,

@@ -9,7 +9,7 @@ from torch import Tensor
 from genmodels.data.images import Batch, ImageSet
 from genmodels.errors import require
 from genmodels.metrics import accuracy
-from genmodels.metrics.evidence import Evidence
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier
 from genmodels.trainers.updater import Updater
 
@@ -55,7 +55,7 @@ class ClassifierTrainer:
         """Accuracy and log-likelihood of the averaged model."""
         return accuracy.evaluate(self.inference_model, part)
 
-    def verdict(self, evidence: Evidence) -> None:
+    def verdict(self, evaluation: Evaluation) -> None:
         """There is none on a classifier: its accuracy says all."""
 
     def state_dict(self) -> dict[str, Any]:

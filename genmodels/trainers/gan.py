@@ -10,9 +10,9 @@ from torch import Tensor
 from genmodels.data.images import Batch, DiffAugment, ImageSet, drop_labels
 from genmodels.errors import require
 from genmodels.losses.adversarial import AdversarialLoss, Penalty, between, squared_gradient
-from genmodels.metrics import health
-from genmodels.metrics.evidence import Evidence
-from genmodels.metrics.verdict import Verdict
+from genmodels.metrics import gan_diagnosis
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.vae_diagnosis import Verdict
 from genmodels.models.gan import GAN, Discriminator, Generator
 from genmodels.schedules import falling
 from genmodels.trainers.updater import Updater
@@ -157,15 +157,15 @@ class GANTrainer:
 
     def evaluate(self, part: ImageSet) -> dict[str, Any]:
         """What can be told of both averaged players from images that were not trained on."""
-        return health.glance(
+        return gan_diagnosis.glance(
             self.inference_model, part, cast(Discriminator, self.discriminator.average)
         )
 
-    def verdict(self, evidence: Evidence) -> Verdict:
+    def verdict(self, evaluation: Evaluation) -> Verdict:
         """What has become of the averaged players."""
-        return health.judge(
-            health.examine(
-                self.inference_model, evidence, cast(Discriminator, self.discriminator.average)
+        return gan_diagnosis.judge(
+            gan_diagnosis.examine(
+                self.inference_model, evaluation, cast(Discriminator, self.discriminator.average)
             )
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from genmodels import checkpoint, files, tensorfiles
+from genmodels import checkpoint, files, safetensors_io
 from genmodels.data.images import (
     NO_AUGMENTATION,
     Augmentation,
@@ -25,8 +25,8 @@ from genmodels.data.images import (
     ImageSet,
 )
 from genmodels.figures import snapshots
-from genmodels.metrics.evidence import Evidence
-from genmodels.metrics.verdict import Verdict
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.vae_diagnosis import Verdict
 from genmodels.randomness import reseed
 from genmodels.tracking import Run, in_words
 
@@ -70,7 +70,7 @@ class Trainer(Protocol):
         """Numbers that compare models, whatever the training's weights are now; details in nested dicts."""
         ...
 
-    def verdict(self, evidence: Evidence) -> Verdict | None:
+    def verdict(self, evaluation: Evaluation) -> Verdict | None:
         """What has become of the model, in words; None where a family has none."""
         ...
 
@@ -222,7 +222,9 @@ def fit(
                 raise SystemExit(128 + caught[0])
     if select is not None:
         run.summarise(selected={"by": select, "step": best_step(run.folder, select)})
-        trainer.inference_model.load_state_dict(tensorfiles.load(run.folder / files.INFERENCE)[0])
+        trainer.inference_model.load_state_dict(
+            safetensors_io.load(run.folder / files.INFERENCE)[0]
+        )
     final = trainer.evaluate(data.validation) | score(trainer.inference_model)
     metrics = {"validation": final, "test": trainer.evaluate(data.test)}
     run.row(cadence.total, {"test": metrics["test"], "time": {"seconds": clock.seconds()}})

@@ -10,8 +10,8 @@ from genmodels.errors import require
 from genmodels.losses.elbo import elbo_terms
 from genmodels.losses.objectives import ELBO, Objective
 from genmodels.metrics import collapse
-from genmodels.metrics.evidence import Evidence
-from genmodels.metrics.verdict import Verdict, examine, judge
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.vae_diagnosis import Verdict, examine, judge
 from genmodels.models.vae import VAE
 from genmodels.schedules import Schedule, constant
 from genmodels.trainers.updater import Updater
@@ -113,11 +113,11 @@ class VAETrainer:
         """The ELBO of the averaged model at KL weight 1, its terms, and how it uses its latent space."""
         return collapse.glance(self.inference_model, part)
 
-    def verdict(self, evidence: Evidence) -> Verdict:
+    def verdict(self, evaluation: Evaluation) -> Verdict:
         """What has become of the averaged model. The KL weight is its price of information under the plain objective
         only: the others make their own."""
         price = self.kl_weight if isinstance(self.objective, ELBO) else None
-        return judge(examine(self.inference_model, evidence.data, price))
+        return judge(examine(self.inference_model, evaluation.data, price))
 
     def state_dict(self) -> dict[str, Any]:
         """All that a continuation needs and that is not a function of the step."""

@@ -16,7 +16,7 @@ from genmodels.randomness import generator
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evaluation:
     """The data of a run, and how thoroughly to look. A model's samples are made once, and kept till another asks."""
 
     data: ImageData

@@ -73,7 +73,7 @@ LEVEL = 9  # letters of a column's name; with longer ones, all are slanted
 
 
 @dataclass(frozen=True)
-class Request:
+class FigureOptions:
     """The same few wishes for all figures; each takes what concerns it."""
 
     n: int = 100  # how many images, or rows: figures that read better with fewer show fewer
@@ -97,7 +97,7 @@ class Request:
 
 
 @dataclass
-class Picture:
+class FigureResult:
     """A figure and the table of numbers behind it, one mapping a row."""
 
     figure: Figure

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from genmodels.data import archives
+from genmodels.data.cached_dataset import CachedDataset, Decoded
 from genmodels.data.downloads import Resource, provide
 from genmodels.data.images import ImageSpec
-from genmodels.data.sources import Decoded, ImageSource
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Published:
+class TorchvisionSet:
     """What a data set is published as, where torchvision looks for it, and how it is read."""
 
     name: str  # of torchvision's class
@@ -40,7 +40,7 @@ class Published:
     ]  # from the class, its root, and a folder for large tensors
     wanted: str = "*"  # the members of the archives to unpack
 
-    def source(self, spec: ImageSpec, where: Files, how: str = "") -> ImageSource:
+    def source(self, spec: ImageSpec, where: Files, how: str = "") -> CachedDataset:
         """The data set as a source. how: what the images depend on besides the files.
 
         Raises ValueError where the root is not there, which is likely misspelt.
@@ -60,7 +60,7 @@ class Published:
             stats = [(name, (home / name).stat()) for name in self.needs if (home / name).exists()]
             return " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
 
-        source = ImageSource(
+        source = CachedDataset(
             spec, decode, Path(where.cache), origin=f"{home.resolve()} {how}".strip(), state=state
         )
         if not (

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from genmodels.data.images import ImageData
 from genmodels.metrics.collapse import Diagnosis, diagnose
-from genmodels.metrics.evidence import Evidence
-from genmodels.metrics.spectrum import Spectrum, spectrum, unexplained
+from genmodels.metrics.collapse_threshold import WhitenedSpectrum, spectrum, unexplained
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.vae import VAE
 
 HEALTHY, PARTLY, COLLAPSED, STRAY = (
@@ -53,7 +53,7 @@ class Case:
     kl_weight: (
         float | None
     )  # what a nat of code costs in training; None: the objective has no such price
-    data: Spectrum | None = None
+    data: WhitenedSpectrum | None = None
     mean_image: float | None = None  # distortion of the mean image, nats
     missed: float | None = (
         None  # what one more dimension would save, in nats of distortion for a nat of code
@@ -75,14 +75,14 @@ class Case:
 
 
 @singledispatch
-def verdict(model: nn.Module, evidence: Evidence) -> dict[str, Any]:
+def verdict(model: nn.Module, evaluation: Evaluation) -> dict[str, Any]:
     """The verdict on a model as a metric: `label` and `sentences`. Each family registers its own."""
     raise NotImplementedError(f"no verdict on a {type(model).__name__}")
 
 
 @verdict.register
-def _(model: VAE, evidence: Evidence) -> dict[str, Any]:
-    return asdict(judge(examine(model, evidence.data, evidence.kl_weight)))
+def _(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
+    return asdict(judge(examine(model, evaluation.data, evaluation.kl_weight)))
 
 
 def examine(model: VAE, data: ImageData, kl_weight: float | None) -> Case:
@@ -291,7 +291,7 @@ def _price(case: Case) -> list[str]:
     ]
 
 
-def _paying(data: Spectrum, weight: float) -> str:
+def _paying(data: WhitenedSpectrum, weight: float) -> str:
     count = data.paying(weight)
     return f"at least {count}" if count == len(data.eigenvalues) else str(count)
 

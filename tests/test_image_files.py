@@ -15,8 +15,8 @@ from conftest import write_pictures
 from PIL import Image
 
 from genmodels import hardware
-from genmodels.data import datasets, folders, pictures
-from genmodels.data.pictures import PictureError, Squares
+from genmodels.data import datasets, image_files, image_folder
+from genmodels.data.image_files import ImageReadError, SquareCrop
 
 
 def options(root: Path, **more: object) -> dict[str, Any]:
@@ -47,7 +47,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 def corners(path: Path, **how: Any) -> list[tuple[int, ...]]:
     """The colours in the middle of the four quarters of a picture as it is read."""
-    image = Squares(**{"side": 16, "channels": 3} | how).read(path)
+    image = SquareCrop(**{"side": 16, "channels": 3} | how).read(path)
     return [tuple(image[:, y, x].tolist()) for y in (4, 11) for x in (4, 11)]
 
 
@@ -123,7 +123,7 @@ def test_modes(tmp_path: Path) -> None:
 def test_16_bits_keep_their_scale(suffix: str, tmp_path: Path) -> None:
     ramp = np.linspace(0, 65_535, 16).round().astype(np.uint16)
     Image.fromarray(np.tile(ramp, (16, 1))).save(tmp_path / f"a.{suffix}")
-    row = Squares(16, 1).read(tmp_path / f"a.{suffix}")[0, 5]
+    row = SquareCrop(16, 1).read(tmp_path / f"a.{suffix}")[0, 5]
     np.testing.assert_array_equal(row, np.linspace(0, 255, 16).round())
 
 
@@ -160,7 +160,7 @@ def test_the_centred_square_is_taken_and_resized_well(tmp_path: Path) -> None:
     Image.fromarray(wide).save(tmp_path / "a.png")
     Image.fromarray(wide.transpose(1, 0, 2)).save(tmp_path / "b.png")
     for name in ("a.png", "b.png"):
-        off = np.abs(Squares(16, 3).read(tmp_path / name).astype(int) - 200)
+        off = np.abs(SquareCrop(16, 3).read(tmp_path / name).astype(int) - 200)
         assert (
             off.max() <= 15 and off[:, 3:-3, 3:-3].max() <= 1
         )  # the filter looks a little over the edge
@@ -168,11 +168,11 @@ def test_the_centred_square_is_taken_and_resized_well(tmp_path: Path) -> None:
         np.indices((160, 160)).sum(0) % 2 * 255
     )  # a checkerboard finer than the image: gray, and no moire
     Image.fromarray(fine.astype(np.uint8)).save(tmp_path / "fine.png")
-    assert np.abs(Squares(16, 1).read(tmp_path / "fine.png").astype(int) - 127).max() <= 4
+    assert np.abs(SquareCrop(16, 1).read(tmp_path / "fine.png").astype(int) - 127).max() <= 4
     small = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     Image.fromarray(small).save(tmp_path / "same.png")
     np.testing.assert_array_equal(
-        Squares(16, 3).read(tmp_path / "same.png"), small.transpose(2, 0, 1)
+        SquareCrop(16, 3).read(tmp_path / "same.png"), small.transpose(2, 0, 1)
     )
 
 
@@ -180,7 +180,9 @@ def test_large_jpegs_are_decoded_smaller_to_the_same_effect(tmp_path: Path) -> N
     smooth = np.add.outer(np.linspace(0, 127, 2000), np.linspace(0, 127, 3000)).astype(np.uint8)
     Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=98)
     Image.fromarray(smooth).save(tmp_path / "a.png")
-    jpeg, png = (Squares(64, 1).read(tmp_path / f"a.{kind}").astype(int) for kind in ("jpg", "png"))
+    jpeg, png = (
+        SquareCrop(64, 1).read(tmp_path / f"a.{kind}").astype(int) for kind in ("jpg", "png")
+    )
     assert np.abs(jpeg - png).max() <= 3
 
 
@@ -200,7 +202,7 @@ def test_folders_of_classes(tmp_path: Path) -> None:
     assert sorted(data.train.labels.tolist()) == [0] * 5 + [1] * 6 + [2] * 7
     assert data.train.labels.tolist() != [0] * 5 + [1] * 6 + [2] * 7  # shuffled
     first = {
-        Squares(16, 3).read(path).tobytes(): number
+        SquareCrop(16, 3).read(path).tobytes(): number
         for number, name in enumerate(["cats", "dogs"])
         for path in (root / name).rglob("*.png")
     }
@@ -240,9 +242,9 @@ def test_channels_are_those_of_the_pictures(tmp_path: Path) -> None:
 def test_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Moved, or touched: no picture is decoded again. Another content, side or background: they are."""
     decoded = []
-    read = Squares.read
+    read = SquareCrop.read
     monkeypatch.setattr(
-        Squares, "read", lambda self, path: decoded.append(path) or read(self, path)
+        SquareCrop, "read", lambda self, path: decoded.append(path) or read(self, path)
     )
     root = tmp_path / "here/pics"
     write_pictures(root)
@@ -288,7 +290,7 @@ def test_what_is_no_picture_is_passed_over_by_name(
     for name in (".hidden.png", "._000.png", "Thumbs.db"):
         (root / name).write_text("x")
     with open(root / "huge.png", "wb") as file:
-        file.truncate(folders.MAX_BYTES + 1)
+        file.truncate(image_folder.MAX_BYTES + 1)
     assert len(images_of(root)) == 13
     for words in (
         "out.png (a link out of the folder)",
@@ -382,8 +384,8 @@ def test_no_room_or_no_permission(tmp_path: Path) -> None:
 
 def test_threads_as_many_as_processors_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "cores", lambda: 4)
-    numbers = list(range(3 * pictures.BLOCK + 7))
-    assert list(pictures.parallel(lambda number: number * 2, numbers, "doubling")) == [
+    numbers = list(range(3 * image_files.BLOCK + 7))
+    assert list(image_files.parallel(lambda number: number * 2, numbers, "doubling")) == [
         2 * n for n in numbers
     ]
 
@@ -536,7 +538,7 @@ def test_fifty_hostile_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert len(lines) == len(HOSTILE) + 1
     for name in [*HOSTILE, os.fsdecode(b"no\xfftext.png")]:
         assert any(
-            line.startswith(f"unreadable: {pictures.printable(name)} (") for line in lines
+            line.startswith(f"unreadable: {image_files.printable(name)} (") for line in lines
         ), name
     for name, reason in {
         "large.png": "more than 64,000,000 pixels",
@@ -569,8 +571,8 @@ def test_fifty_hostile_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize("name", HOSTILE)
 def test_each_hostile_picture_has_its_reason(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(HOSTILE[name]())
-    with pytest.raises(PictureError) as caught:
-        Squares(16, 3).read(tmp_path / name)
+    with pytest.raises(ImageReadError) as caught:
+        SquareCrop(16, 3).read(tmp_path / name)
     assert str(caught.value) and len(str(caught.value)) <= 200 and "\n" not in str(caught.value)
 
 
@@ -586,7 +588,7 @@ def test_odd_but_harmless_pictures_are_read(tmp_path: Path) -> None:
     }
     for name, content in good.items():
         (tmp_path / name).write_bytes(content)
-        assert Squares(16, 3).read(tmp_path / name).shape == (3, 16, 16), name
+        assert SquareCrop(16, 3).read(tmp_path / name).shape == (3, 16, 16), name
 
 
 def test_deep_trees_end(tmp_path: Path) -> None:
@@ -598,7 +600,7 @@ def test_deep_trees_end(tmp_path: Path) -> None:
         for _ in range(depth):
             os.mkdir("d")
             os.chdir("d")
-        listing = folders.find(tmp_path / "root", None)
+        listing = image_folder.find(tmp_path / "root", None)
     finally:
         for _ in range(depth):
             os.chdir("..")

@@ -11,13 +11,13 @@ from hydra.utils import instantiate
 from test_models import build
 
 import genmodels
-from genmodels import checkpoint, tensorfiles
+from genmodels import checkpoint, safetensors_io
 from genmodels.config import settle
 from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec
 from genmodels.legal import UserError
 from genmodels.losses.adversarial import Penalty
-from genmodels.metrics import health
-from genmodels.metrics.evidence import Evidence
+from genmodels.metrics import gan_diagnosis
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.blocks import ConditionalBias
 from genmodels.models.gan import GAN, Discriminator, Generator, sides_of
 from genmodels.models.generative import GenerativeModel
@@ -262,38 +262,58 @@ class Replay(GenerativeModel):
 def test_verdicts_on_planted_generators() -> None:
     noise = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (300, 1, 8, 8), generator=noise, dtype=torch.uint8)
-    evidence = Evidence(planted_data(real))
+    evaluation = Evaluation(planted_data(real))
 
     def label(images: torch.Tensor) -> str:
-        return health.judge(health.examine(Replay(images), evidence)).label
+        return gan_diagnosis.judge(gan_diagnosis.examine(Replay(images), evaluation)).label
 
     floats = torch.rand(100_000, 1, 8, 8, generator=noise)
-    assert label(floats) == health.HEALTHY
-    assert label(torch.full((1, 1, 8, 8), 0.5)) == health.COLLAPSED  # constant
-    assert label(0.5 + 0.1 * (floats - 0.5)) == health.COLLAPSED  # hardly any spread
-    assert label(floats[:20]) == health.COLLAPSED  # twenty images over and over
-    found = health.examine(Replay(real.float() / 255), evidence)
+    assert label(floats) == gan_diagnosis.HEALTHY
+    assert label(torch.full((1, 1, 8, 8), 0.5)) == gan_diagnosis.COLLAPSED  # constant
+    assert label(0.5 + 0.1 * (floats - 0.5)) == gan_diagnosis.COLLAPSED  # hardly any spread
+    assert label(floats[:20]) == gan_diagnosis.COLLAPSED  # twenty images over and over
+    found = gan_diagnosis.examine(Replay(real.float() / 255), evaluation)
     assert found.spread == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(
     ("case", "label", "words"),
     [
-        (health.Case(1.0, 0.0, held_out=0.7, trained=0.75), health.HEALTHY, "in 75.0% of pairs"),
-        (health.Case(1.0, 0.0, held_out=0.6, trained=0.9), health.OVERFITS, "by heart"),
-        (health.Case(1.0, 0.0, held_out=0.99, trained=1.0), health.WINS, "learns little"),
         (
-            health.Case(1.0, 0.0, {"shirt": (0.001, 0.1)}, 0.6, 0.9),
-            health.PARTLY,
+            gan_diagnosis.Case(1.0, 0.0, held_out=0.7, trained=0.75),
+            gan_diagnosis.HEALTHY,
+            "in 75.0% of pairs",
+        ),
+        (
+            gan_diagnosis.Case(1.0, 0.0, held_out=0.6, trained=0.9),
+            gan_diagnosis.OVERFITS,
+            "by heart",
+        ),
+        (
+            gan_diagnosis.Case(1.0, 0.0, held_out=0.99, trained=1.0),
+            gan_diagnosis.WINS,
+            "learns little",
+        ),
+        (
+            gan_diagnosis.Case(1.0, 0.0, {"shirt": (0.001, 0.1)}, 0.6, 0.9),
+            gan_diagnosis.PARTLY,
             "shirt (0.1% of the samples, 10.0%",
         ),
-        (health.Case(0.2, 0.0, {"shirt": (0.0, 0.1)}), health.COLLAPSED, "0.20 times"),
-        (health.Case(0.9, 0.6), health.COLLAPSED, "60.0% of them have a twin"),
-        (health.Case(0.9, 0.0), health.HEALTHY, "nothing can be said without its discriminator"),
+        (
+            gan_diagnosis.Case(0.2, 0.0, {"shirt": (0.0, 0.1)}),
+            gan_diagnosis.COLLAPSED,
+            "0.20 times",
+        ),
+        (gan_diagnosis.Case(0.9, 0.6), gan_diagnosis.COLLAPSED, "60.0% of them have a twin"),
+        (
+            gan_diagnosis.Case(0.9, 0.0),
+            gan_diagnosis.HEALTHY,
+            "nothing can be said without its discriminator",
+        ),
     ],
 )
-def test_verdicts_on_planted_numbers(case: health.Case, label: str, words: str) -> None:
-    found = health.judge(case)
+def test_verdicts_on_planted_numbers(case: gan_diagnosis.Case, label: str, words: str) -> None:
+    found = gan_diagnosis.judge(case)
     assert found.label == label and words in " ".join(found.sentences)
 
 
@@ -317,12 +337,12 @@ def test_missing_classes_are_named() -> None:
         for low in (0, 128)
     )
     data = planted_data(torch.cat([dark, bright]), torch.arange(400) // 200, ("dark", "bright"))
-    evidence = Evidence(data, judge=Brightness)
+    evaluation = Evaluation(data, judge=Brightness)
     both = torch.cat([dark, bright]).float() / 255 + 0.001 * torch.rand(
         400, 1, 8, 8, generator=noise
     )
-    assert health.examine(Replay(both), evidence).missing == {}
-    found = health.examine(Replay(both[:200]), evidence).missing
+    assert gan_diagnosis.examine(Replay(both), evaluation).missing == {}
+    found = gan_diagnosis.examine(Replay(both[:200]), evaluation).missing
     assert found == {"bright": (0.0, 0.5)}
 
 
@@ -333,9 +353,9 @@ def test_pairs_told_apart() -> None:
 
     ones, halves = torch.ones(300, 1, 1, 1), torch.full((300, 1, 1, 1), 0.5)
     labels = torch.zeros(300, dtype=torch.long)
-    assert health.real_above_fake(First(), ones, halves, labels) == 1
-    assert health.real_above_fake(First(), halves, ones, labels) == 0
-    assert health.real_above_fake(First(), ones, ones, labels) == 0.5
+    assert gan_diagnosis.real_above_fake(First(), ones, halves, labels) == 1
+    assert gan_diagnosis.real_above_fake(First(), halves, ones, labels) == 0
+    assert gan_diagnosis.real_above_fake(First(), ones, ones, labels) == 0.5
 
 
 def test_a_run_leaves_its_generator(
@@ -343,7 +363,7 @@ def test_a_run_leaves_its_generator(
 ) -> None:
     """model.safetensors holds G alone, averaged; all figures and quick metrics can be had from it."""
     folder = train_here("model=cgan", *NARROW, "max_steps=4", figures=True)
-    tensors, metadata = tensorfiles.load(folder / "model.safetensors")
+    tensors, metadata = safetensors_io.load(folder / "model.safetensors")
     assert metadata["model"]["_target_"] == "genmodels.models.gan.Generator"
     assert not any("discriminator" in name for name in [*tensors, *metadata["model"]])
     model = genmodels.load(folder)
@@ -358,7 +378,7 @@ def test_a_run_leaves_its_generator(
     assert {path.stem for path in (folder / "figures").glob("*.png")} >= {
         "samples",
         "class_grid",
-        "lineage",
+        "training_progress",
     }
     infer_here(f"checkpoint={folder}")
     assert list(tmp_path.glob("results/*/metrics.json"))

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from genmodels import files
-from genmodels.data import pictures
-from genmodels.data.sources import Decoded
+from genmodels.data import image_files
+from genmodels.data.cached_dataset import Decoded
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,9 @@ def find(root: Path, labelled: bool | None) -> Listing:
         labelled = len(folders) > 1 and all("/" in name for name in names)
     if labelled:
         passed_over += [
-            f"{pictures.printable(name)} (in no class folder)" for name in names if "/" not in name
+            f"{image_files.printable(name)} (in no class folder)"
+            for name in names
+            if "/" not in name
         ]
         empty = sorted(
             entry.name
@@ -65,14 +67,14 @@ def find(root: Path, labelled: bool | None) -> Listing:
             and entry.name not in folders
         )
         passed_over += [
-            f"{pictures.printable(name)} (a class folder without pictures)" for name in empty
+            f"{image_files.printable(name)} (a class folder without pictures)" for name in empty
         ]
         names = [name for name in names if "/" in name]
     if not names:
         others = f". Passed over: {'; '.join(few(passed_over))}" if passed_over else ""
         raise ValueError(
             f"dataset.root={root}: holds no pictures"
-            f"{' in class folders' if labelled else ''} ({', '.join(pictures.SUFFIXES)}){others}"
+            f"{' in class folders' if labelled else ''} ({', '.join(image_files.SUFFIXES)}){others}"
         )
     label = {folder: index for index, folder in enumerate(folders)} if labelled else {}
     return Listing(
@@ -80,7 +82,7 @@ def find(root: Path, labelled: bool | None) -> Listing:
         names,
         [found[name] for name in names],
         [label.get(name.partition("/")[0], -1) for name in names],
-        tuple(map(pictures.printable, folders)) if labelled else (),
+        tuple(map(image_files.printable, folders)) if labelled else (),
         passed_over,
     )
 
@@ -102,14 +104,18 @@ def known_contents(listing: Listing, cache: Path) -> tuple[str, bool]:
     known = {
         "listing": listing.key,
         "contents": _digest(listing),
-        "gray": pictures.all_gray(listing.root / name for name in listing.names),
+        "gray": image_files.all_gray(listing.root / name for name in listing.names),
     }
     files.write_json(path, known)
     return known["contents"], known["gray"]
 
 
 def decode(
-    listing: Listing, how: pictures.Squares, max_unreadable: float, workspace: Path, notes: Path
+    listing: Listing,
+    how: image_files.SquareCrop,
+    max_unreadable: float,
+    workspace: Path,
+    notes: Path,
 ) -> Decoded:
     """All pictures that can be read, with their labels, shuffled. Writes what was left out to `notes`, and logs it.
 
@@ -117,13 +123,13 @@ def decode(
     ten pictures are left in all.
     """
     root = listing.root
-    order = pictures.shuffled(len(listing.names))
+    order = image_files.shuffled(len(listing.names))
     names = [listing.names[index] for index in order]
-    images, problems = pictures.decode(
+    images, problems = image_files.decode(
         names, lambda name: how.read(root / name), how.shape, workspace
     )
     unreadable = sorted(
-        f"{pictures.printable(names[index])} ({reason})" for index, reason in problems.items()
+        f"{image_files.printable(names[index])} ({reason})" for index, reason in problems.items()
     )
     lines = [f"passed over: {line}" for line in listing.passed_over] + [
         f"unreadable: {line}" for line in unreadable
@@ -167,11 +173,11 @@ def _pictures(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
         name = Path(entry.path).relative_to(root).as_posix()
         suffix = os.path.splitext(entry.name)[1].lower()
         if problem:
-            passed_over.append(f"{pictures.printable(name)} ({problem})")
-        elif suffix not in pictures.SUFFIXES:
-            others[pictures.printable(suffix) or "without an ending"] += 1
+            passed_over.append(f"{image_files.printable(name)} ({problem})")
+        elif suffix not in image_files.SUFFIXES:
+            others[image_files.printable(suffix) or "without an ending"] += 1
         elif (status := entry.stat()).st_size > MAX_BYTES:
-            passed_over.append(f"{pictures.printable(name)} (more than {MAX_BYTES >> 20} MB)")
+            passed_over.append(f"{image_files.printable(name)} (more than {MAX_BYTES >> 20} MB)")
         else:
             found[name] = (status.st_size, status.st_mtime_ns)
     if others:
@@ -211,7 +217,7 @@ def _digest(listing: Listing) -> str:
             return hashlib.file_digest(file, "blake2b").digest()
 
     total = hashlib.blake2b(digest_size=16)
-    contents = pictures.parallel(of_file, listing.names, "looking at pictures")
+    contents = image_files.parallel(of_file, listing.names, "looking at pictures")
     for name, content in zip(listing.names, contents, strict=True):
         total.update(os.fsencode(name) + b"\0" + content)
     return total.hexdigest()

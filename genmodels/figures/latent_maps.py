@@ -9,11 +9,18 @@ from matplotlib.patches import Circle
 from torch import Tensor
 
 from genmodels.errors import require
-from genmodels.figures import latent_plane
-from genmodels.figures.canvas import Picture, Request, axes_grid, image_table, show_images, styled
+from genmodels.figures import latent_map_plots
 from genmodels.figures.grids import latent_table
 from genmodels.figures.labels import in_turn
-from genmodels.metrics.posterior import (
+from genmodels.figures.plotting import (
+    FigureOptions,
+    FigureResult,
+    axes_grid,
+    image_table,
+    show_images,
+    styled,
+)
+from genmodels.metrics.aggregated_posterior import (
     HOLE,
     Plane,
     Posteriors,
@@ -22,8 +29,8 @@ from genmodels.metrics.posterior import (
     prior_density,
     share_in_holes,
 )
-from genmodels.models.densities import StandardNormal
 from genmodels.models.generative import GenerativeModel
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
@@ -34,13 +41,13 @@ REACH = 3.3  # how far the atlas goes, in standard deviations of the prior
 
 
 @torch.no_grad()
-def latent_grid(model: VAE, request: Request) -> Picture:
+def latent_grid(model: VAE, options: FigureOptions) -> FigureResult:
     """The latent plane decoded at the prior's quantiles (i + 1/2) / n: each image stands for the same share of samples.
 
     One dimension: a strip. More than two: the plane of the first two principal components of the posterior means, the
     others held at their mean. Numbers: each image's coordinates.
     """
-    plane = _plane(model, request)
+    plane = _plane(model, options)
     flat = len(plane.keys) == 2
     values = quantiles(GRID if flat else STRIP)
     labels: dict[str, Any] = {"column_labels": [], "row_labels": []}
@@ -60,11 +67,11 @@ def latent_grid(model: VAE, request: Request) -> Picture:
         }
     else:
         labels["x_label"] = f"z0 from {values[0]:.1f} to {values[-1]:.1f}, row by row"
-    chosen = in_turn(model, request, len(points), most=1)
+    chosen = in_turn(model, options, len(points), most=1)
     title = f"The latent {'plane' if flat else 'line'} at equal steps of probability{chosen.words}"
-    images = latent_plane.decoded(model, plane, points, request)
+    images = latent_map_plots.decoded(model, plane, points, options)
     figure = image_table(images, GRID if flat else 10, title, gap=0, **labels)
-    return Picture(
+    return FigureResult(
         figure,
         [
             {name: values[index] for name, values in chosen.column.items()}
@@ -76,24 +83,24 @@ def latent_grid(model: VAE, request: Request) -> Picture:
 
 @torch.no_grad()
 @styled
-def latent_scatter(model: VAE, request: Request) -> Picture:
+def latent_scatter(model: VAE, options: FigureOptions) -> FigureResult:
     """Posterior means of the test images by class, on the prior's one- and two-sigma circles.
 
     A cross for each class at the mean of its means, an ellipse with the mean of its standard deviations. More than two
     dimensions: principal components. Numbers: these means and standard deviations for each class and for all.
     """
-    assert request.part is not None
-    found = posteriors(model, request.part)
+    assert options.part is not None
+    found = posteriors(model, options.part)
     plane = Plane.of(found)
-    table = class_table(found, plane, request.classes)
+    table = class_table(found, plane, options.classes)
     figure, (axes,) = axes_grid(8.8, 6.9)
     if len(plane.keys) == 1:
-        latent_plane.draw_ridges(axes, found, table)
+        latent_map_plots.draw_ridges(axes, found, table)
     else:
-        latent_plane.draw_points(axes, found, plane, size=6)
-        latent_plane.draw_prior(axes)
-        latent_plane.frame(axes, found, plane)
-        latent_plane.draw_classes(axes, table, plane)
+        latent_map_plots.draw_points(axes, found, plane, size=6)
+        latent_map_plots.draw_prior(axes)
+        latent_map_plots.frame(axes, found, plane)
+        latent_map_plots.draw_classes(axes, table, plane)
         cross = Line2D([], [], marker="x", color="black", linestyle="", label="mean of the means")
         ellipse = Line2D(
             [],
@@ -105,32 +112,32 @@ def latent_scatter(model: VAE, request: Request) -> Picture:
             fillstyle="none",
             label="mean standard deviation",
         )
-        latent_plane.draw_legend(axes, table, "1 and 2 sigma of the prior", cross, ellipse)
+        latent_map_plots.draw_legend(axes, table, "1 and 2 sigma of the prior", cross, ellipse)
     axes.set_title(f"Posterior means of {len(found.mean):,} test images")
-    return Picture(figure, table)
+    return FigureResult(figure, table)
 
 
 @torch.no_grad()
 @styled
-def latent_atlas(model: VAE, request: Request) -> Picture:
+def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
     """The decoded plane with the data on it: density of the aggregated posterior, and the holes where samples land.
 
     A hole is where the aggregated posterior's density (smoothed a little) is under a tenth of the prior's: samples of
     the prior come from there, data do not. Numbers: both densities on a grid, and whether it is a hole.
     """
-    assert request.part is not None
-    found = posteriors(model, request.part)
+    assert options.part is not None
+    found = posteriors(model, options.part)
     plane = Plane.of(found)
     axis = torch.linspace(-REACH, REACH, CELLS, dtype=torch.float64)
     grid = [axis] * len(plane.keys)
     data, prior = density(found, plane, grid), prior_density(grid)
     holes = data < HOLE * prior
     if len(plane.keys) == 1:
-        figure = latent_plane.draw_line_atlas(model, plane, request, axis, data, prior, holes)
+        figure = latent_map_plots.draw_line_atlas(model, plane, options, axis, data, prior, holes)
     else:
-        table = class_table(found, plane, request.classes)
-        figure = latent_plane.draw_plane_atlas(
-            model, found, plane, request, table, axis, data, holes
+        table = class_table(found, plane, options.classes)
+        figure = latent_map_plots.draw_plane_atlas(
+            model, found, plane, options, table, axis, data, holes
         )
     share = share_in_holes(found, plane)
     figure.axes[0].set_title(
@@ -146,20 +153,20 @@ def latent_atlas(model: VAE, request: Request) -> Picture:
         }
         for index in np.ndindex(*shape)
     ]
-    return Picture(figure, table)
+    return FigureResult(figure, table)
 
 
 @torch.no_grad()
 @styled
-def region(model: GenerativeModel, request: Request) -> Picture:
+def region(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """Samples from a chosen region, z ~ N(center, spread^2 I), with its place on a map where there are two dimensions.
 
     Of a VAE, whose encoder tells where images lie, it is a place to be chosen; a GAN has none. Numbers: each image's z.
     """
     center = (
         [0.0] * model.latent_dim
-        if request.center is None
-        else [float(value) for value in request.center]
+        if options.center is None
+        else [float(value) for value in options.center]
     )
     require(
         len(center) == model.latent_dim,
@@ -167,35 +174,35 @@ def region(model: GenerativeModel, request: Request) -> Picture:
         center,
         f"{model.latent_dim} numbers, one for each dimension",
     )
-    count = min(request.n, 60)
+    count = min(options.n, 60)
     noise = StandardNormal(model.latent_dim).sample(
-        count, generator=generator(request.seed, "region")
+        count, generator=generator(options.seed, "region")
     )
-    z = torch.tensor(center) + request.spread * noise
+    z = torch.tensor(center) + options.spread * noise
     shown = (
         f"({', '.join(f'{value:g}' for value in center[:4])}{', ...' if len(center) > 4 else ''})"
     )
-    chosen = in_turn(model, request, count, most=1)
-    title = f"{count} samples around {shown}, spread {request.spread:g}{chosen.words}"
+    chosen = in_turn(model, options, count, most=1)
+    title = f"{count} samples around {shown}, spread {options.spread:g}{chosen.words}"
     images, table = (
         model.generate(z.to(model.device), chosen.values),
         latent_table(z, **chosen.column),
     )
     if model.latent_dim > 2:
-        return Picture(image_table(images, min(10, count), title), table)
+        return FigureResult(image_table(images, min(10, count), title), table)
     rows = -(-count // 10)
     figure, (left, right) = axes_grid(9.5, max(3.2, 0.6 * rows + 0.9), columns=2, widths=[1, 2.4])
     points = torch.cat([z, torch.zeros(count, 2 - model.latent_dim)], dim=1)
-    latent_plane.draw_prior(left)
+    latent_map_plots.draw_prior(left)
     left.scatter(points[:, 0], points[:, 1], s=8, color="C1", zorder=3)
     middle = [*center, 0.0][:2]
-    left.add_patch(Circle((middle[0], middle[1]), request.spread, fill=False, color="C1"))
+    left.add_patch(Circle((middle[0], middle[1]), options.spread, fill=False, color="C1"))
     far = max(3.0, 1.2 * points.abs().max().item())
     left.set(xlim=(-far, far), ylim=(-far, far), aspect="equal", xlabel="z0", title="where")
     if model.latent_dim == 2:
         left.set_ylabel("z1")
     show_images(right, images, min(10, count), title)
-    return Picture(figure, table)
+    return FigureResult(figure, table)
 
 
 def quantiles(count: int) -> Tensor:
@@ -234,8 +241,8 @@ def needs_data(model: object) -> bool:
     return isinstance(model, VAE) and model.latent_dim > 2
 
 
-def _plane(model: VAE, request: Request) -> Plane:
+def _plane(model: VAE, options: FigureOptions) -> Plane:
     if model.latent_dim <= 2:
         return Plane.whole(model.latent_dim)
-    assert request.part is not None
-    return Plane.of(posteriors(model, request.part))
+    assert options.part is not None
+    return Plane.of(posteriors(model, options.part))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from genmodels import files, hardware, tensorfiles
+from genmodels import files, hardware, safetensors_io
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.files import DamagedFileError
 from genmodels.randomness import CONSTANT_SEED, generator
@@ -36,7 +36,7 @@ class Decoded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ImageSource:
+class CachedDataset:
     """A data set that is not read yet: its spec is there at once, its images come with `load`."""
 
     spec: ImageSpec
@@ -86,7 +86,7 @@ class ImageSource:
                 "labels": decoded.labels,
                 "part": split(len(decoded.images), decoded.test_from),
             }
-            tensorfiles.save(self.path, tensors, {"state": state or self.state()})
+            safetensors_io.save(self.path, tensors, {"state": state or self.state()})
             shutil.rmtree(workspace, ignore_errors=True)
         finally:  # of a failure only what a next attempt goes on with stays
             for folder, _, _ in os.walk(workspace, topdown=False):
@@ -98,7 +98,7 @@ class ImageSource:
 
     def _read(self, again: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         try:
-            tensors, metadata = tensorfiles.load(self.path)
+            tensors, metadata = safetensors_io.load(self.path)
         except FileNotFoundError:
             return None
         except DamagedFileError as error:

@@ -9,9 +9,9 @@ from typing import Any
 
 from genmodels import files
 from genmodels.report import tables
-from genmodels.report.influence import Influence
-from genmodels.report.jobs import Job, cell, differences, grouped, is_grid, metric_names
+from genmodels.report.anova import Influence
 from genmodels.report.overview import UNDRAWN
+from genmodels.report.runs import Job, cell, differences, grouped, is_grid, metric_names
 
 KINDS = {
     "samples": "the same noise for every run",

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from genmodels.data.images import ImageSet
 from genmodels.metrics.accuracy import Spread
-from genmodels.metrics.evidence import Evidence
-from genmodels.metrics.samples import MISSING, class_shares
-from genmodels.metrics.verdict import HEALTHY, Verdict, verdict
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.sample_quality import MISSING, class_shares
+from genmodels.metrics.vae_diagnosis import HEALTHY, Verdict, verdict
 from genmodels.models.gan import Discriminator, Generator
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import CONSTANT_SEED, generator
@@ -62,21 +62,21 @@ def glance(
 
 
 def examine(
-    model: GenerativeModel, evidence: Evidence, discriminator: Discriminator | None = None
+    model: GenerativeModel, evaluation: Evaluation, discriminator: Discriminator | None = None
 ) -> Case:
     """Look at a generator's samples beside test images; at its discriminator's opinion of training images, if it is
     there; and ask the judge which classes are missing, if there is one."""
-    numbers = glance(model, evidence.data.test, discriminator)
+    numbers = glance(model, evaluation.data.test, discriminator)
     missing, trained = {}, None
-    if evidence.judge() is not None:
-        shares = class_shares(model, evidence)["classes"]
+    if evaluation.judge() is not None:
+        shares = class_shares(model, evaluation)["classes"]
         missing = {
             name: (share["samples"], share["test"])
             for name, share in shares.items()
             if share["samples"] < MISSING * share["test"]
         }
     if discriminator is not None:
-        real, labels = evidence.data.train.batch(slice(0, LOOKED_AT))
+        real, labels = evaluation.data.train.batch(slice(0, LOOKED_AT))
         trained = real_above_fake(discriminator, real, made(model, labels), labels)
     return Case(
         numbers["spread"], numbers["twins"], missing, numbers.get("real_above_fake"), trained
@@ -84,8 +84,8 @@ def examine(
 
 
 @verdict.register
-def _(model: Generator, evidence: Evidence) -> dict[str, Any]:
-    return asdict(judge(examine(model, evidence)))
+def _(model: Generator, evaluation: Evaluation) -> dict[str, Any]:
+    return asdict(judge(examine(model, evaluation)))
 
 
 def judge(case: Case) -> Verdict:

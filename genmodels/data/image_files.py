@@ -60,12 +60,12 @@ DRAFT = 4  # JPEGs are decoded smaller, but still so many times larger than need
 BLOCK = 512  # pictures given to the threads at once
 
 
-class PictureError(ValueError):
+class ImageReadError(ValueError):
     """A picture that cannot be read; the message says why, not which."""
 
 
 @dataclass(frozen=True)
-class Squares:
+class SquareCrop:
     """How pictures become the images of a data set."""
 
     side: int  # in pixels
@@ -78,7 +78,7 @@ class Squares:
         return self.channels, self.side, self.side
 
     def read(self, path: Path) -> np.ndarray:
-        """The picture of a file as an image (C, H, W) uint8. Raises PictureError where it cannot be read."""
+        """The picture of a file as an image (C, H, W) uint8. Raises ImageReadError where it cannot be read."""
         with explained():
             image = _open(path)
             image.draft(None, (DRAFT * self.side, DRAFT * self.side))
@@ -93,17 +93,17 @@ class Squares:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Whatever goes wrong inside raises PictureError with the reason: PIL's readers raise many kinds on damage."""
+    """Whatever goes wrong inside raises ImageReadError with the reason: PIL's readers raise many kinds on damage."""
     try:
         yield
-    except PictureError:
+    except ImageReadError:
         raise
     except Image.DecompressionBombError:
-        raise PictureError(f"more than {MAX_PIXELS:,} pixels") from None
+        raise ImageReadError(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        raise PictureError("no picture that can be read") from None
+        raise ImageReadError("no picture that can be read") from None
     except Exception as error:
-        raise PictureError(" ".join(f"{error}".split())[:200] or type(error).__name__) from None
+        raise ImageReadError(" ".join(f"{error}".split())[:200] or type(error).__name__) from None
 
 
 def all_gray(paths: Iterable[Path]) -> bool:
@@ -123,10 +123,10 @@ def decode(
     not be read; these have no row. Raises OSError, naming the workspace, where there is no space for it.
     """
 
-    def attempt(item: Item) -> np.ndarray | PictureError:
+    def attempt(item: Item) -> np.ndarray | ImageReadError:
         try:
             return reader(item)
-        except PictureError as error:
+        except ImageReadError as error:
             return error
 
     workspace.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def decode(
         warnings.catch_warnings(action="ignore"),
     ):  # PIL's, on odd metadata
         for index, result in enumerate(parallel(attempt, items, "decoding pictures")):
-            if isinstance(result, PictureError):
+            if isinstance(result, ImageReadError):
                 problems[index] = str(result)
             else:
                 file.write(result.tobytes())
@@ -185,7 +185,7 @@ def _open(path: Path) -> Image.Image:
     with open(path, "rb") as file:
         image = Image.open(io.BytesIO(file.read()), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
-        raise PictureError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        raise ImageReadError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
     return image
 
 
@@ -194,12 +194,12 @@ def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65_535:
-            raise PictureError("whole numbers beyond 16 bits, whose range is not known")
+            raise ImageReadError("whole numbers beyond 16 bits, whose range is not known")
         return Image.fromarray(
             ((values.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
         )
     if image.mode == "F":
-        raise PictureError("floating-point numbers, whose range is not known")
+        raise ImageReadError("floating-point numbers, whose range is not known")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(

@@ -5,14 +5,14 @@ import time
 
 import torch
 
-from genmodels.catalogue import Entry
 from genmodels.data.images import ImageData, ImageSet
 from genmodels.errors import require
-from genmodels.metrics.posterior import posteriors
-from genmodels.models.densities import Density, GaussianMixture, StandardNormal
+from genmodels.metrics.aggregated_posterior import posteriors
 from genmodels.models.generative import GenerativeModel
+from genmodels.models.priors import Density, GaussianMixture, StandardNormal
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
+from genmodels.registry import Entry
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Ellipse
 from torch import Tensor
 
-from genmodels.figures.canvas import Request, axes_grid, class_colour, coloured, tile
 from genmodels.figures.labels import in_turn
-from genmodels.metrics.posterior import Plane, Posteriors
-from genmodels.models.densities import StandardNormal
+from genmodels.figures.plotting import FigureOptions, axes_grid, class_colour, coloured, tile
+from genmodels.metrics.aggregated_posterior import Plane, Posteriors
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
@@ -29,12 +29,12 @@ QUIET: dict[str, Any] = {
 }  # of the prior
 
 
-def decoded(model: VAE, plane: Plane, points: Tensor, request: Request) -> Tensor:
+def decoded(model: VAE, plane: Plane, points: Tensor, options: FigureOptions) -> Tensor:
     """The images at these points (N, P) of a plane, (N, C, H, W), all of the first class asked for."""
     z = plane.embed(points).float().to(model.device)
     return torch.cat(
         [
-            model.generate(some, in_turn(model, request, len(some), most=1).values)
+            model.generate(some, in_turn(model, options, len(some), most=1).values)
             for some in z.split(500)
         ]
     )
@@ -106,10 +106,10 @@ def draw_classes(axes: Axes, table: list[dict[str, Any]], plane: Plane) -> None:
         ).set_in_layout(False)
 
 
-def draw_ground(axes: Axes, model: VAE, plane: Plane, request: Request, reach: float) -> None:
+def draw_ground(axes: Axes, model: VAE, plane: Plane, options: FigureOptions, reach: float) -> None:
     """Decoded images, each over its own cell of the plane."""
     middles = (torch.arange(ATLAS, dtype=torch.float64) + 0.5) / ATLAS * 2 * reach - reach
-    images = decoded(model, plane, torch.cartesian_prod(middles.flip(0), middles).flip(1), request)
+    images = decoded(model, plane, torch.cartesian_prod(middles.flip(0), middles).flip(1), options)
     sheet = tile(images if images.mean() > 0.5 else 1 - images, ATLAS, gap=0)  # on white, as ink
     axes.imshow(
         coloured(sheet),
@@ -120,18 +120,18 @@ def draw_ground(axes: Axes, model: VAE, plane: Plane, request: Request, reach: f
     )
 
 
-def ground_in_words(model: VAE, request: Request) -> list[Line2D]:
+def ground_in_words(model: VAE, options: FigureOptions) -> list[Line2D]:
     """What the legend says of the decoded images, where their model knows classes."""
-    words = in_turn(model, request, 1, most=1).words
+    words = in_turn(model, options, 1, most=1).words
     return [Line2D([], [], linestyle="", label=f"images{words}")] if words else []
 
 
 def draw_samples(
-    axes: Axes, model: VAE, plane: Plane, request: Request, axis: Tensor, holes: Tensor
+    axes: Axes, model: VAE, plane: Plane, options: FigureOptions, axis: Tensor, holes: Tensor
 ) -> list[Line2D]:
     """Draws from the prior, those in a hole in red; returns what the legend says of them."""
     prior = StandardNormal(model.latent_dim)
-    draws = plane.project(prior.sample(DRAWS, generator=generator(request.seed, "atlas")).double())
+    draws = plane.project(prior.sample(DRAWS, generator=generator(options.seed, "atlas")).double())
     cells = ((draws - axis[0]) / (axis[1] - axis[0])).round().long().clamp(0, len(axis) - 1)
     lost = holes[cells[:, 0], cells[:, 1]]
     kinds = [
@@ -195,7 +195,7 @@ def draw_plane_atlas(
     model: VAE,
     found: Posteriors,
     plane: Plane,
-    request: Request,
+    options: FigureOptions,
     table: list[dict[str, Any]],
     axis: Tensor,
     data: Tensor,
@@ -204,7 +204,7 @@ def draw_plane_atlas(
     """Two dimensions: points and samples over decoded images, contours of the data's density, holes within 3 sigma."""
     reach = axis[-1].item()
     figure, (axes,) = axes_grid(9.4, 7.2)
-    draw_ground(axes, model, plane, request, reach)
+    draw_ground(axes, model, plane, options, reach)
     draw_points(axes, found, plane, size=4)
     axes.contour(
         axis,
@@ -219,7 +219,7 @@ def draw_plane_atlas(
         axis, axis, (holes & inside).T.double(), levels=[0.5, 1.5], colors="none", hatches=["////"]
     )
     draw_prior(axes, radii=(1, 2, 3))
-    samples = draw_samples(axes, model, plane, request, axis, holes)
+    samples = draw_samples(axes, model, plane, options, axis, holes)
     axes.set(
         xlim=(-reach, reach),
         ylim=(-reach, reach),
@@ -235,7 +235,7 @@ def draw_plane_atlas(
         "1, 2 and 3 sigma of the prior",
         *samples,
         contours,
-        *ground_in_words(model, request),
+        *ground_in_words(model, options),
     )
     return figure
 
@@ -243,7 +243,7 @@ def draw_plane_atlas(
 def draw_line_atlas(
     model: VAE,
     plane: Plane,
-    request: Request,
+    options: FigureOptions,
     axis: Tensor,
     data: Tensor,
     prior: Tensor,
@@ -262,12 +262,12 @@ def draw_line_atlas(
         1.1 * max(data.max().item(), prior.max().item()),
     )
     middles = (torch.arange(ATLAS, dtype=torch.float64) + 0.5) / ATLAS * (high - low) + low
-    sheet = tile(decoded(model, plane, middles[:, None], request), ATLAS, gap=0)
+    sheet = tile(decoded(model, plane, middles[:, None], options), ATLAS, gap=0)
     axes.imshow(
         coloured(sheet), extent=(low, high, -0.12 * top, 0), aspect="auto", interpolation="nearest"
     )
     axes.set(xlabel="z0", ylabel="density", xlim=(low, high), ylim=(-0.12 * top, top))
-    axes.legend(handles=[*axes.get_legend_handles_labels()[0], *ground_in_words(model, request)])
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], *ground_in_words(model, options)])
     return figure
 
 

@@ -28,7 +28,7 @@ EDGE = 1e-4  # a mean image's distance from black and white at least
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class WhitenedSpectrum:
     """Of the training images around the best image that a decoder can make without z."""
 
     eigenvalues: Tensor  # float64, falling; of large images the first LEADING
@@ -59,7 +59,7 @@ class Spectrum:
 
 
 @torch.no_grad()
-def spectrum(model: VAE, train: ImageSet) -> Spectrum | None:
+def spectrum(model: VAE, train: ImageSet) -> WhitenedSpectrum | None:
     """The spectrum of training images as this model sees them. None where its likelihood has no variance to measure by.
 
     A conditional model is told the class, so what varies is what differs from the class's mean. Binarising adds
@@ -86,11 +86,11 @@ def spectrum(model: VAE, train: ImageSet) -> Spectrum | None:
             .double()
             .square()
         )
-        return Spectrum(values / len(part) + extra.mean(), means)
+        return WhitenedSpectrum(values / len(part) + extra.mean(), means)
     covariance = torch.diag(extra)
     for rows in centred:
         covariance += (rows.T @ rows).double() / len(part)
-    return Spectrum(torch.linalg.eigvalsh(covariance).flip(0), means)
+    return WhitenedSpectrum(torch.linalg.eigvalsh(covariance).flip(0), means)
 
 
 @torch.no_grad()

@@ -14,11 +14,11 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from genmodels import judge, tensorfiles
+from genmodels import judge, safetensors_io
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.errors import TooFewError
 from genmodels.legal import UserError
-from genmodels.metrics import features, samples
+from genmodels.metrics import features, sample_quality
 from genmodels.metrics.distances import (
     coverage_scores,
     frechet_distance,
@@ -26,7 +26,7 @@ from genmodels.metrics.distances import (
     radii,
     squared_discrepancy,
 )
-from genmodels.metrics.evidence import Evidence
+from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import generator
@@ -187,31 +187,31 @@ def planted(count: int = 600, classes: tuple[str, ...] = ()) -> tuple[ImageData,
 def test_memory_of_a_model_that_copies_and_of_one_that_does_not() -> None:
     data, others = planted()
     train = data.train.images[data.train.rows]
-    copied = samples.memorisation(Replay(train), Evidence(data, samples=600, n=500))
+    copied = sample_quality.memorisation(Replay(train), Evaluation(data, samples=600, n=500))
     assert (
         copied["copies"] == copied["nearer_to_train"] == 1
         and copied["test_copies"] == 0
         and copied["n"] == 500
     )
-    new = samples.memorisation(Replay(others), Evidence(data, samples=600, n=500))
+    new = sample_quality.memorisation(Replay(others), Evaluation(data, samples=600, n=500))
     assert new["copies"] == 0 and abs(new["nearer_to_train"] - 0.5) < 3 * new["standard_error"]
     half = torch.stack([train, others], dim=1).flatten(0, 1)
-    partly = samples.memorisation(Replay(half), Evidence(data, samples=600))
+    partly = sample_quality.memorisation(Replay(half), Evaluation(data, samples=600))
     assert partly["copies"] == 0.5 and partly["nearer_to_train"] == pytest.approx(0.75, abs=0.05)
 
 
 def test_scores_say_what_saw_the_images_and_what_floor_they_have() -> None:
     data, others = planted()
     space = features.of_pixels(data)
-    evidence = Evidence(data, samples=600, features=lambda: space)
+    evaluation = Evaluation(data, samples=600, features=lambda: space)
     model = Replay(others)
-    found = samples.fd(model, evidence)
+    found = sample_quality.fd(model, evaluation)
     assert found["seen_by"].items() >= {"features": "pixels", "crc32": space.checksum}.items()
     assert (found["n"], found["n_real"]) == (600, 600) and space.test.shape == (600, 64)
     assert found["fd"] == pytest.approx(found["floor"], rel=0.1)  # as good as real images
-    kid = samples.kid(model, evidence)
+    kid = sample_quality.kid(model, evaluation)
     assert abs(kid["kid"]) < 3 * kid["kid_spread"] and kid["seen_by"] == found["seen_by"]
-    assert samples.prdc(model, evidence).keys() >= {
+    assert sample_quality.prdc(model, evaluation).keys() >= {
         "precision",
         "recall",
         "density",
@@ -219,7 +219,9 @@ def test_scores_say_what_saw_the_images_and_what_floor_they_have() -> None:
         "seen_by",
     }
     assert model.next == 600  # they were made once
-    dark = samples.fd(Replay(others // 2), Evidence(data, samples=600, features=lambda: space))
+    dark = sample_quality.fd(
+        Replay(others // 2), Evaluation(data, samples=600, features=lambda: space)
+    )
     assert dark["fd"] > 10 * found["fd"]
     assert features.of_pixels(data).checksum == space.checksum
     half = features.of_pixels(planted(300)[0])
@@ -244,7 +246,7 @@ def test_gan_train_teaches_the_samples_and_as_many_images() -> None:
             image_shape=(1, 8, 8), num_classes=2, widths=[4], hidden=4, dropout=0.0
         ).eval()
 
-    found = samples.gan_train(Replay(others), Evidence(data, samples=50, school=school))
+    found = sample_quality.gan_train(Replay(others), Evaluation(data, samples=50, school=school))
     assert [len(part) for part in taught] == [50, 50] and found["n"] == found["n_real"] == 50
     assert torch.equal(taught[0].images, others[:50]) and torch.equal(
         taught[0].labels, torch.arange(50) % 2
@@ -275,7 +277,7 @@ def test_training_keeps_the_best_evaluation(train_here: Callable[..., Path]) -> 
     for name, best in (("fd", min), ("elbo", max)):
         folder = train_here(*settings, f"select={name}", folder=name)
         step = best(found, key=lambda at: found[at][name])
-        metadata = tensorfiles.load(folder / "model.safetensors")[1]
+        metadata = safetensors_io.load(folder / "model.safetensors")[1]
         assert metadata["about"]["step"] == step == summary(folder)["selected"]["step"]
         assert summary(folder)["metrics"]["validation"]["elbo"] == found[step]["elbo"]
         assert [row for row in rows(folder) if "train" in row] == [
@@ -409,7 +411,7 @@ def test_the_same_seed_makes_the_same_samples() -> None:
     noise = model.prior(3, generator=generator(5, "judged samples"))
     seen = []
     model.generate = lambda z, labels=None: (seen.append(z), model.images[: len(z)])[1]  # type: ignore
-    Evidence(data, samples=3, seed=5).sampled(model)
+    Evaluation(data, samples=3, seed=5).sampled(model)
     assert torch.equal(seen[0], noise)
 
 

@@ -11,7 +11,7 @@ from conftest import SMALL, same, weights, write_pictures
 from PIL import Image
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
-from genmodels.figures.data import draw_data, survey
+from genmodels.figures.dataset import draw_data, survey
 from genmodels.legal import UserError
 from genmodels.trainers.vae import VAETrainer
 

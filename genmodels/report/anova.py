@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genmodels.designs import contrasts
-from genmodels.report.jobs import cell, sortable
+from genmodels.d_optimal import contrasts
+from genmodels.report.runs import cell, sortable
 
 LEVELS = 6  # distinct numbers of a setting; more, if most are of one run alone, are taken together in QUANTILES
 QUANTILES = 4

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from genmodels.data.images import ImageData, to_float
-from genmodels.figures.canvas import Picture, padded, show_images, styled
+from genmodels.figures.plotting import FigureResult, padded, show_images, styled
 
 ROWS, COLUMNS = 12, 12  # of the table of images; of more classes some are shown
 UNLABELLED = 4  # rows of images where there are no classes
@@ -127,7 +127,7 @@ def survey(data: ImageData) -> Survey:
 
 
 @styled
-def draw_data(found: Survey, seen: Tensor) -> Picture:
+def draw_data(found: Survey, seen: Tensor) -> FigureResult:
     """Training images by class, images as the model sees them, pixel values and class sizes.
 
     seen: images (B, C, H, W) as an update takes them: augmented, binarised.
@@ -168,7 +168,7 @@ def draw_data(found: Survey, seen: Tensor) -> Picture:
     left, right = below.subplots(1, 2)
     _draw_values(left, found.values.sum(axis=0))
     _draw_classes(right, found)
-    return Picture(figure, found.table())
+    return FigureResult(figure, found.table())
 
 
 def _draw_values(axes: Axes, values: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genmodels.data.images import to_float
-from genmodels.figures.canvas import Picture, Request, coloured, styled, tile
+from genmodels.figures.plotting import FigureOptions, FigureResult, coloured, styled, tile
 from genmodels.files import FIGURES, read_rows
 from genmodels.models.generative import GenerativeModel
 
@@ -27,22 +27,22 @@ NARROWEST = 6.0  # inches that titles and caption need
 
 
 @styled
-def lineage(_: GenerativeModel, request: Request) -> Picture:
+def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResult:
     """One column for each stored step: images from the same noise, reconstructions of the same test images, and under
     them, where the run has them, KL weight, KL and distortion of training, or how the game stands. Numbers: these terms
     at those steps."""
-    assert request.run is not None
-    steps = stored_steps(request.run)
+    assert options.run is not None
+    steps = stored_steps(options.run)
     steps = [
         steps[index]
         for index in np.unique(np.linspace(0, len(steps) - 1, COLUMNS).round().astype(int))
     ]
     strips = {
-        name: [_stored(request.run, name, step)[:rows] for step in steps]
+        name: [_stored(options.run, name, step)[:rows] for step in steps]
         for name, rows in ROWS.items()
-        if _path(request.run, name, steps[0]).exists()
+        if _path(options.run, name, steps[0]).exists()
     }
-    rows = [row for row in read_rows(request.run) if "train" in row]
+    rows = [row for row in read_rows(options.run) if "train" in row]
     logged = [row["step"] for row in rows]
     terms = {
         name: [row["train"][name] for row in rows]
@@ -81,7 +81,7 @@ def lineage(_: GenerativeModel, request: Request) -> Picture:
         | {name: float(np.interp(step, logged, values)) for name, values in terms.items()}
         for step, epoch in zip(steps, epochs, strict=True)
     ]
-    return Picture(axes[0].figure, table)  # type: ignore[arg-type]
+    return FigureResult(axes[0].figure, table)  # type: ignore[arg-type]
 
 
 def stored_steps(run: Path) -> list[int]:
