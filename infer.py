@@ -196,7 +196,7 @@ def make_figures(cfg: DictConfig, subject: Subject, data: "ImageData | None") ->
     }
     request = FigureOptions(
         **wishes,
-        part=data.test if data else None,
+        test=data.test if data else None,
         train=data.train if data else None,
         classes=about["classes"],
         run=subject.run,

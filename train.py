@@ -12,7 +12,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from genmodels import config, doors, files, sweeps
+from genmodels import config, doors, run_files, sweeps
 from genmodels.errors import require
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
     augment = instantiate(cfg.augment)
     if cfg.preview:
         preview(
-            cfg, source, trainer, augment, folder / files.FIGURES, config.caption(about, step=0)
+            cfg, source, trainer, augment, folder / run_files.FIGURES, config.caption(about, step=0)
         )
         return None
 
@@ -125,25 +125,25 @@ def train(cfg: DictConfig, folder: Path) -> float | None:
             select=cfg.select,
         )
         request = FigureOptions(
-            part=data.test, train=data.train, classes=data.spec.classes, run=folder
+            test=data.test, train=data.train, classes=data.spec.classes, run=folder
         )
         chosen = select("figures", None, FIGURES, trainer.inference_model)
         draw(
             trainer.inference_model,
             chosen,
             request,
-            folder / files.FIGURES,
+            folder / run_files.FIGURES,
             config.caption(about, step=run.summary.get("selected", {}).get("step", times.total)),
         )
         evaluation = Evaluation(data, judge=partial(ready_judge, judge, device))
-        run.finish(metrics, folder / files.INFERENCE, trainer.verdict(evaluation))
+        run.finish(metrics, folder / run_files.INFERENCE, trainer.verdict(evaluation))
         root = (
             f" dataset.root={cfg.dataset.root}" if cfg.dataset.get("root", "data") != "data" else ""
         )
         log.info(
             "%s\npictures in %s; more with: python infer.py checkpoint=%s%s",
             run.headline(),
-            folder / files.FIGURES,
+            folder / run_files.FIGURES,
             folder,
             root,
         )
@@ -287,7 +287,7 @@ def cadence(cfg: DictConfig, images: int) -> "Cadence":
 def report() -> None:
     """At the end of a sweep, also of one in which jobs failed: a table, and report.html."""
     folder = sweeps.SweepFolder.current
-    if folder is not None and any(folder.glob(f"*/{files.SUMMARY}")):
+    if folder is not None and any(folder.glob(f"*/{run_files.SUMMARY}")):
         from genmodels import report
 
         report.write([folder])

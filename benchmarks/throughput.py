@@ -23,10 +23,10 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
-from genmodels.distributions import BernoulliLikelihood
-from genmodels.files import read_rows
+from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.losses.objectives import ELBO
 from genmodels.models.vae import MLPVAE
+from genmodels.run_files import read_rows
 from genmodels.schedules import linear
 from genmodels.tracking import Run
 from genmodels.trainers.loop import Cadence, Trainer, fit

@@ -17,14 +17,15 @@ import torch
 from torch import nn
 
 from genmodels import files, safetensors_io
-from genmodels.files import CHECKPOINT, INFERENCE, PREVIOUS, DamagedFileError
+from genmodels.files import DamagedFileError
+from genmodels.run_files import CHECKPOINT, INFERENCE, PREVIOUS
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 BUILDABLE = (
     "genmodels.models",
-    "genmodels.distributions",
+    "genmodels.likelihoods",
 )  # where the classes that a checkpoint may name live
 
 

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from genmodels import files
+from genmodels import files, run_files
 from genmodels.errors import require
 from genmodels.legal import UserError, is_a, leaves, plain, show
 
@@ -180,18 +180,18 @@ def sweep_name() -> str | None:
 
 def save(folder: Path, settings: Mapping) -> None:
     """Write config.yaml."""
-    files.write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
+    files.write_text(folder / run_files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
 
 
 def read(folder: Path) -> dict[str, Any]:
     """What config.yaml of a run folder says, {} where there is none."""
-    path = folder / files.CONFIG
+    path = folder / run_files.CONFIG
     return plain(cast(DictConfig, OmegaConf.load(path))) if path.exists() else {}
 
 
 def refuse_other_settings(folder: Path, settings: Mapping) -> None:
     """Raise UserError where the folder holds a run with other numbers-changing settings, naming them."""
-    if (folder / files.CONFIG).exists():
+    if (folder / run_files.CONFIG).exists():
         before, now = numbers(read(folder)), numbers(settings)
         other = [
             f"{key} ({show(before.get(key))} there, {show(now.get(key))} now)"

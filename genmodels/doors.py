@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from genmodels import config, files
+from genmodels import config, files, run_files
 from genmodels.errors import did_you_mean, nearest
 from genmodels.legal import UserError, check, full_key, leaves, plain, unknown
 
@@ -87,8 +87,8 @@ def job(work: Callable[[DictConfig, Path], Result], cfg: DictConfig, door: str) 
             else error
         )
         if isinstance(cause, ValueError | ArithmeticError | OSError):
-            begun = (folder / files.LOG).exists()
-            details = f" (details: {folder / files.LOG})" if begun else ""
+            begun = (folder / run_files.LOG).exists()
+            details = f" (details: {folder / run_files.LOG})" if begun else ""
             failure: Exception = UserError(full_key(plain(cfg), str(cause)) + details)
         else:
             log.error("%s", traceback.format_exc())
@@ -115,10 +115,10 @@ def composed(door: str, overrides: Sequence[str]) -> DictConfig:
 
 def _keep_failure(folder: Path, cfg: DictConfig, failure: Exception) -> None:
     """What a job of a sweep leaves that was refused before its run began, so that logs and report have it."""
-    if not (folder / files.SUMMARY).exists():
+    if not (folder / run_files.SUMMARY).exists():
         config.save(folder, config.record(cfg))
-        files.write_json(folder / files.SUMMARY, {"status": "failed", "error": str(failure)})
-        files.write_text(folder / files.LOG, f"{failure}\n")
+        files.write_json(folder / run_files.SUMMARY, {"status": "failed", "error": str(failure)})
+        files.write_text(folder / run_files.LOG, f"{failure}\n")
 
 
 def _explain(error: Exception, door: str) -> str:

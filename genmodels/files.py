@@ -13,11 +13,6 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
-# What a run leaves in its folder.
-CONFIG, METRICS, SUMMARY, LOG = "config.yaml", "metrics.jsonl", "summary.json", "train.log"
-CHECKPOINT, PREVIOUS, INFERENCE = "checkpoint.pt", "checkpoint.previous.pt", "model.safetensors"
-FIGURES = "figures"
-
 
 class DamagedFileError(ValueError):
     """A file of ours that is truncated, changed, or not what its name says."""
@@ -104,17 +99,6 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-
-
-def read_rows(folder: Path) -> list[dict]:
-    """The rows of a run's metrics.jsonl, up to the first that is not whole."""
-    rows: list[dict] = []
-    try:
-        for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
-            rows.append(json.loads(line))
-    except (FileNotFoundError, json.JSONDecodeError):
-        pass
-    return rows
 
 
 def finite(value: object) -> object:

@@ -21,7 +21,7 @@ import torch
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.utils import instantiate
 
-from genmodels import checkpoint, config, doors, files, hardware, tracking
+from genmodels import checkpoint, config, doors, files, hardware, run_files, tracking
 from genmodels.data.images import BatchStream, ImageData, ImageSet, ImageSpec
 from genmodels.data.torchvision_sets import DEFAULT_ROOT
 from genmodels.legal import plain, show
@@ -80,7 +80,7 @@ class Judge:
     @property
     def ready(self) -> bool:
         """Whether it has been trained."""
-        return files.read_json(self.folder / files.SUMMARY).get("status") == "finished"
+        return run_files.read_summary(self.folder).get("status") == "finished"
 
     def model(self, device: torch.device) -> Classifier:
         """The trained classifier; trains it first where it is missing, or waits for another process that does.
@@ -142,7 +142,7 @@ class Judge:
         )
         if done.returncode or not self.ready:
             raise ValueError(
-                f"the judge of these data could not be trained; {self.folder / files.LOG} says why"
+                f"the judge of these data could not be trained; {self.folder / run_files.LOG} says why"
             )
 
 

@@ -1,48 +1,93 @@
-"""Lists of things that a user can ask for by name: figures, metrics. Which suit a model, and which can be had."""
+"""Functions that a user can ask for by name, such as figures and metrics: which suit a model, which can be had.
 
+What a function can be asked of is the annotated type of its first argument.
+"""
+
+import inspect
 import logging
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
 
 from genmodels.errors import did_you_mean, nearest
 
 log = logging.getLogger(__name__)
 
+RESOURCES = {
+    "data": "the data",
+    "history": "what a run keeps in its folder as it trains",
+    "labels": "labels of the images",
+    "classifier": "a reference classifier of these data",
+    "features": "features of images",
+}
+
 
 @dataclass(frozen=True)
-class Entry:
-    """A function, and what it cannot do without."""
+class Spec:
+    """A registered function, and what it needs besides a model of the type that it takes."""
 
-    call: Callable
-    needs: str = ""  # what the model must have, such as "encode num_classes"
-    data: bool | Callable[[object], bool] = False  # needs the test part; it may depend on the model
-    history: bool = False  # needs what the run kept in its folder
-    labels: bool = False  # needs data with labels
-    judge: bool = False  # needs a classifier trained on the same data
-    features: bool = False  # needs features of images
-    slow: bool = False  # only given when asked for
+    call: Callable[..., Any]
+    conditional: bool = False  # only for models that know classes
+    data: bool | Callable[[Any], bool] = False  # the test images; it may depend on the model
+    history: bool = False  # what the run kept in its folder
+    labels: bool = False  # data with labels
+    classifier: bool = False  # a reference classifier, trained on the same data
+    features: bool = False  # a feature space
+    slow: bool = False  # only called when asked for
+
+    @property
+    def model_type(self) -> Any:
+        """The annotated type of the first argument: a class, or a union of classes."""
+        first = next(iter(inspect.signature(self.call).parameters))
+        return typing.get_type_hints(self.call)[first]
+
+    def suits(self, model: nn.Module) -> bool:
+        """Whether the function can be asked of this model."""
+        if not isinstance(model, self.model_type):
+            return False
+        return not self.conditional or getattr(model, "num_classes", 0) > 0
+
+    def bound_to(self, model: nn.Module) -> "Spec":
+        """The same entry, with what it needs for this very model."""
+        return replace(self, data=self.data(model)) if callable(self.data) else self
+
+
+Registry = Mapping[str, Spec]
+Names = (
+    Sequence[str] | str | None
+)  # what a user asks for: some names, "all", or None for the quick ones
 
 
 def select(
-    kind: str, asked: Sequence[str] | str | None, entries: Mapping[str, Entry], model: object
-) -> dict[str, Entry]:
-    """The entries to give for `kind=asked`: those named, all that suit the model, or (None) the quick ones of them.
+    kind: str,
+    asked: Names,
+    registry: Registry,
+    model: nn.Module,
+    renamed: Mapping[str, str] | None = None,
+) -> dict[str, Spec]:
+    """The entries of a registry for a model.
+
+    Arguments:
+    kind: the setting's name, for messages, such as "figures".
+    asked: some names; "all" that suit the model; None for those of them that are not slow.
+    registry: all entries.
+    model: which they are asked of.
+    renamed: former names, with what they are called now.
 
     Raises ValueError for a name that does not exist, or does not suit the model.
     """
-    suited = {
-        name: replace(entry, data=entry.data(model) if callable(entry.data) else entry.data)
-        for name, entry in entries.items()
-        if all(getattr(model, need, None) for need in entry.needs.split())
-    }
+    suited = {name: spec.bound_to(model) for name, spec in registry.items() if spec.suits(model)}
     if asked is None or asked == "all":
-        return {name: entry for name, entry in suited.items() if asked == "all" or not entry.slow}
+        return {name: spec for name, spec in suited.items() if asked == "all" or not spec.slow}
     for name in asked:
-        if name not in entries:
-            raise ValueError(
-                f"{kind}: {name} is none of {', '.join(entries)}"
-                f"{did_you_mean(nearest(name, entries))}"
-            )
+        if name in (renamed or {}):
+            raise ValueError(f"{kind}: {name} is called {(renamed or {})[name]} now")
+        if name not in registry:
+            hint = did_you_mean(nearest(name, registry))
+            raise ValueError(f"{kind}: {name} is none of {', '.join(registry)}{hint}")
         if name not in suited:
             raise ValueError(
                 f"{kind}: {name} cannot be had from a {type(model).__name__}, which can give "
@@ -52,51 +97,48 @@ def select(
 
 
 class Selection:
-    """What is asked for of each kind of thing (figures, metrics, ...), as far as the model allows it.
+    """What is asked for of each registry, as far as the model allows it.
 
-    What turns out to lack something is left out, with one line; asked for by name, it is refused.
+    An entry that turns out to lack something is skipped with one line; asked for by name, it is
+    refused.
     """
 
     def __init__(
-        self, model: object, **kinds: tuple[Sequence[str] | str | None, Mapping[str, Entry]]
+        self, model: nn.Module, **kinds: tuple[Names, Registry, Mapping[str, str]]
     ) -> None:
-        """kinds: for each what was asked for, and all its entries; raises ValueError as `select` does."""
-        self._asked = {kind: asked for kind, (asked, _) in kinds.items()}
-        self._chosen = {
-            kind: select(kind, asked, entries, model) for kind, (asked, entries) in kinds.items()
-        }
+        """Arguments:
+        model: which the entries are asked of.
+        kinds: for each kind what was asked for, all its entries, and former names.
 
-    def __getitem__(self, kind: str) -> dict[str, Entry]:
+        Raises ValueError as `select` does.
+        """
+        self._asked: dict[str, Names] = {}
+        self._chosen: dict[str, dict[str, Spec]] = {}
+        for kind, (asked, registry, renamed) in kinds.items():
+            self._asked[kind] = asked
+            self._chosen[kind] = select(kind, asked, registry, model, renamed)
+
+    def __getitem__(self, kind: str) -> dict[str, Spec]:
         return self._chosen[kind]
 
-    def needs(self, what: str) -> bool:
-        """Whether anything that is left needs data, history, labels, judge or features."""
-        return any(
-            getattr(entry, what) for entries in self._chosen.values() for entry in entries.values()
-        )
+    def needs(self, resource: str) -> bool:
+        """Whether any chosen entry needs one of RESOURCES."""
+        for specs in self._chosen.values():
+            if any(getattr(spec, resource) for spec in specs.values()):
+                return True
+        return False
 
-    def leave_out(self, lacking: str, reason: str) -> None:
-        """Do without what needs data, history, labels, judge or features (`lacking`), which are not there for this
-        reason.
+    def skip(self, resource: str, reason: str) -> None:
+        """Do without the entries that need a resource, which is not there for this reason.
 
-        Raises ValueError where an entry that needs it was asked for by name.
+        Raises ValueError where such an entry was asked for by name.
         """
-        what = {
-            "data": "the data",
-            "history": "what a run keeps in its folder as it trains",
-            "labels": "labels of the images",
-            "judge": "a classifier of these data as judge",
-            "features": "features of images",
-        }[lacking]
-        for kind, entries in self._chosen.items():
-            missing, asked = (
-                [name for name, entry in entries.items() if getattr(entry, lacking)],
-                self._asked[kind],
-            )
-            if missing and isinstance(asked, Sequence) and asked != "all":
-                raise ValueError(f"{kind}: {', '.join(missing)} needs {what}, but {reason}")
-            if missing:
-                log.info("left out %s %s: %s", kind, ", ".join(missing), reason)
-            self._chosen[kind] = {
-                name: entry for name, entry in entries.items() if name not in missing
-            }
+        for kind, specs in self._chosen.items():
+            lacking = [name for name, spec in specs.items() if getattr(spec, resource)]
+            if not lacking:
+                continue
+            names, asked = ", ".join(lacking), self._asked[kind]
+            if asked is not None and asked != "all":
+                raise ValueError(f"{kind}: {names} needs {RESOURCES[resource]}, but {reason}")
+            log.info("skipped %s %s: %s", kind, names, reason)
+            self._chosen[kind] = {name: specs[name] for name in specs if name not in lacking}

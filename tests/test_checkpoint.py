@@ -12,8 +12,8 @@ from torch import nn
 import genmodels
 from genmodels import checkpoint, files
 from genmodels.checkpoint import Checkpoint
-from genmodels.distributions import BernoulliLikelihood
 from genmodels.files import DamagedFileError
+from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.models.vae import MLPVAE
 
 CONFIG = {
@@ -21,7 +21,7 @@ CONFIG = {
     "image_shape": [1, 8, 8],
     "latent_dim": 2,
     "widths": [4],
-    "likelihood": {"_target_": "genmodels.distributions.BernoulliLikelihood"},
+    "likelihood": {"_target_": "genmodels.likelihoods.BernoulliLikelihood"},
 }
 
 

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 import genmodels
-from genmodels import checkpoint, config, doors, files, judge, tracking
+from genmodels import checkpoint, config, doors, judge, run_files, tracking
 from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_float
-from genmodels.figures import FIGURES, snapshots
+from genmodels.figures import snapshots
+from genmodels.figures.registry import FIGURES
 from genmodels.judge import Judge
 from genmodels.legal import UserError
 from genmodels.metrics import accuracy, sample_quality
@@ -359,7 +360,7 @@ def test_a_missing_judge_is_trained_and_found_again(
     assert again == first and sum(
         share["samples"] for share in first["classes"].values()
     ) == pytest.approx(1)
-    crc = checkpoint.safetensors_io.load(folder / files.INFERENCE)[1]["crc32"]
+    crc = checkpoint.safetensors_io.load(folder / run_files.INFERENCE)[1]["crc32"]
     assert first["judge_crc32"] == f"{crc:08x}"
 
 
@@ -372,7 +373,7 @@ def test_two_processes_train_one_judge(
     def training(*_: object, **__: object) -> SimpleNamespace:
         calls.append(1)
         time.sleep(0.1)
-        for name in (files.SUMMARY, files.INFERENCE):
+        for name in (run_files.SUMMARY, run_files.INFERENCE):
             (folder / name).write_bytes((trained / name).read_bytes())
         return SimpleNamespace(returncode=0)
 
@@ -433,6 +434,6 @@ def test_a_figure_of_many_classes(data: ImageData, tmp_path: Path) -> None:
     from genmodels.figures.plotting import FigureOptions
 
     model, _ = build((1, 4, 4), "model.widths=[4]", "model.num_classes=40")
-    picture = FIGURES["confusion"].call(model.eval(), FigureOptions(part=data.test))
+    picture = FIGURES["confusion"].call(model.eval(), FigureOptions(test=data.test))
     picture.save(tmp_path, "confusion", "caption")
     assert len(picture.table) == 1600 and sum(row["images"] for row in picture.table) == 400

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 import genmodels
 from genmodels import checkpoint
 from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec, drop_labels
-from genmodels.distributions import BernoulliLikelihood
-from genmodels.figures import FIGURES, FigureOptions, grids, latent, latent_maps
+from genmodels.figures import grids, latent, latent_maps
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.registry import FIGURES
 from genmodels.legal import UserError
-from genmodels.losses import elbo
+from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics import conditional
 from genmodels.metrics.aggregated_posterior import Posteriors
 from genmodels.metrics.evaluation import Evaluation

@@ -264,22 +264,22 @@ def numbered(size: int) -> ImageSet:
 def test_a_part_is_drawn_from_as_when_its_numbers_were_taken() -> None:
     """Metrics that are quoted go by these images: known draws, in their own order or in that of the part."""
     part = replace(numbered(1000), rows=torch.arange(1000).flip(0))
-    assert part.drawn(5, generator(CONSTANT_SEED, "drawn")).rows.tolist() == [
+    assert part.subset(5, generator(CONSTANT_SEED, "drawn")).rows.tolist() == [
         528,
         454,
         671,
         288,
         91,
     ]
-    chosen = part.drawn(5, generator(CONSTANT_SEED, "spectrum"), in_order=True)
+    chosen = part.subset(5, generator(CONSTANT_SEED, "spectrum"), in_order=True)
     assert chosen.rows.tolist() == [823, 732, 435, 176, 150] and torch.equal(
         chosen.batch(slice(5)).labels, chosen.rows
     )
-    every = numbered(7).drawn(9, generator(0, "x"))
+    every = numbered(7).subset(9, generator(0, "x"))
     assert every.rows.sort().values.tolist() == list(range(7)) and every.rows.tolist() != list(
         range(7)
     )
-    assert numbered(7).drawn(9, generator(0, "x"), in_order=True).rows.tolist() == list(range(7))
+    assert numbered(7).subset(9, generator(0, "x"), in_order=True).rows.tolist() == list(range(7))
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (10, 10), (3, 10), (7, 1)])

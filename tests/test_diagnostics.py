@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from genmodels import report, tracking
 from genmodels.data import datasets
 from genmodels.data.images import ImageData, ImageSet, ImageSpec, binarise, to_uint8
-from genmodels.distributions import Bernoulli, BernoulliLikelihood, Likelihood
+from genmodels.likelihoods import Bernoulli, BernoulliLikelihood, Likelihood
 from genmodels.metrics import collapse, collapse_threshold, likelihood
 from genmodels.metrics import vae_diagnosis as verdicts
 from genmodels.metrics.evaluation import Evaluation
@@ -103,7 +103,7 @@ def linear_gaussian(
     return model.eval().requires_grad_(False)
 
 
-def drawn(count: int = 2000, seed: int = 1) -> ImageSet:
+def subset(count: int = 2000, seed: int = 1) -> ImageSet:
     """Images of the model's own making."""
     torch.manual_seed(seed)
     x = 0.5 + torch.randn(count, 3) @ directions().T + STDDEV * torch.randn(count, PIXELS)

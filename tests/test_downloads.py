@@ -428,7 +428,7 @@ def test_download_then_tidy(published: tuple, server: Server, tmp_path: Path) ->
     _, open_it, _, _ = published
     data = open_it().load()
     assert data.spec.image_shape == tuple(data.train.images.shape[1:])
-    assert sum(len(part) for part in data.parts.values()) in (30, 40)
+    assert sum(len(part) for part in data.splits.values()) in (30, 40)
     assert everything(tmp_path / "root") == []
     (cache,) = everything(tmp_path / "cache")
     assert cache.endswith(".safetensors")
@@ -466,7 +466,7 @@ def test_archives_put_there_by_hand(published: tuple, server: Server, tmp_path: 
         (place / name).write_bytes(content)
     before = everything(tmp_path / "root")
     data = open_it(download=False).load()
-    assert sum(len(part) for part in data.parts.values()) in (30, 40)
+    assert sum(len(part) for part in data.splits.values()) in (30, 40)
     assert server.asked == [] and everything(tmp_path / "root") == before
     assert len(everything(tmp_path / "cache")) == 1
 
@@ -568,7 +568,7 @@ def test_flowers_of_all_parts_with_their_names(published: tuple) -> None:
     spec = open_it().spec
     assert spec.num_classes == 102 and spec.classes[0] == "pink primrose"
     data = open_it().load()
-    assert [len(part) for part in data.parts.values()] == [22, 2, 6]
+    assert [len(part) for part in data.splits.values()] == [22, 2, 6]
 
 
 @pytest.mark.parametrize("published", ["celeba"], indirect=True)

@@ -52,7 +52,7 @@ def test_each_player_moves_alone(model: str) -> None:
     trainer, batch = trainer_of(model=model), batch_of()
     trainer.update(batch, 0, 10)  # both optimizers have a state
     real, labels = batch
-    fake = trainer.model.generator.generate(trainer.model.generator.prior(8), labels)
+    fake = trainer.model.generator.generate(trainer.model.generator.prior.sample(8), labels)
     generator, discriminator = state_of(trainer.generator), state_of(trainer.discriminator)
     for weights in trainer.model.parameters():
         weights.grad = None
@@ -73,7 +73,7 @@ def test_each_player_moves_alone(model: str) -> None:
 
 def test_batch_normalisation_of_one_player_is_not_the_others() -> None:
     trainer, batch = trainer_of("experiment=gan_dcgan", *NARROW), batch_of()
-    fake = trainer.model.generator.generate(trainer.model.generator.prior(8)).detach()
+    fake = trainer.model.generator.generate(trainer.model.generator.prior.sample(8)).detach()
     before = state_of(trainer.generator)
     trainer.update_discriminator(batch.images, fake, batch.labels, 0, 10)
     assert same(before, trainer.generator.state_dict())
@@ -144,7 +144,7 @@ def test_conditioning_reaches_every_block() -> None:
     )
     hidden = [m for m in generator.modules() if isinstance(m, torch.nn.ReLU)]
     assert len(biases) == len(hidden) == 2
-    z, labels = generator.prior(3), torch.tensor([0, 1, 2])
+    z, labels = generator.prior.sample(3), torch.tensor([0, 1, 2])
     plain = generator.generate(z, labels)
     for bias in biases:
         kept = bias.shift.weight.detach().clone()
@@ -162,7 +162,7 @@ def test_conditioning_reaches_every_block() -> None:
 
 def test_a_generator_takes_noise_of_either_shape() -> None:
     generator = trainer_of().model.generator.eval()
-    z = generator.prior(5)
+    z = generator.prior.sample(5)
     assert torch.equal(generator.generate(z), generator.generate(z[:, :, None, None]))
     images = generator.sample(6, temperature=0.0)
     assert (images == images[:1]).all()

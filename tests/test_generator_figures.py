@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet, to_float
-from genmodels.figures import FIGURES, FigureOptions, grids, latent, plotting
+from genmodels.figures import grids, latent, plotting
 from genmodels.figures.latent import lerp, slerp
-from genmodels.figures.nearest import nearest
+from genmodels.figures.nearest import nearest_neighbours
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.registry import FIGURES
 from genmodels.metrics import neighbours as metric
 from genmodels.metrics.neighbours import neighbours
 from genmodels.models.generative import GenerativeModel
@@ -214,7 +216,7 @@ def test_neighbours_of_copies() -> None:
 
 def test_who_copies_is_found_out() -> None:
     train, test = part_of(30, seed=1), part_of(12, seed=2)
-    picture = nearest(Copier(train), FigureOptions(n=10, part=test, train=train))
+    picture = nearest(Copier(train), FigureOptions(n=10, test=test, train=train))
     rows = {
         kind: [row for row in picture.table if row["kind"] == kind and row["rank"] == 1]
         for kind in ("sample", "test image")
@@ -240,7 +242,7 @@ def test_who_copies_is_found_out() -> None:
 
 def test_who_does_not_copy_is_as_far_as_test_images() -> None:
     train, test, new = part_of(30, seed=1), part_of(10, seed=2), part_of(10, seed=3)
-    table = nearest(Copier(new), FigureOptions(n=100, part=test, train=train)).table
+    table = nearest(Copier(new), FigureOptions(n=100, test=test, train=train)).table
     assert {row["image"] for row in table if row["kind"] == "sample"} == set(range(100))
     assert {row["image"] for row in table if row["kind"] == "test image"} == set(
         range(10)
@@ -257,7 +259,7 @@ def test_who_does_not_copy_is_as_far_as_test_images() -> None:
 @pytest.mark.parametrize(("images", "shape"), [(1, (1, 8, 8)), (3, (3, 6, 10)), (40, (1, 4, 4))])
 def test_few_images_are_neighbours_too(images: int, shape: tuple[int, ...], tmp_path: Path) -> None:
     train, test = part_of(images, shape, seed=1), part_of(1, shape, seed=2)
-    picture = nearest(Copier(train), FigureOptions(n=2, part=test, train=train))
+    picture = nearest(Copier(train), FigureOptions(n=2, test=test, train=train))
     assert len(picture.table) == 3 * min(images, 10)
     assert picture.save(tmp_path, "nearest", "").exists()
 
@@ -270,13 +272,13 @@ def test_the_neighbours_are_those_of_the_samples() -> None:
         seed=2,
         temperature=0.5,
         labels=[3, 1],
-        part=part_of(4, (1, 4, 4)),
+        test=part_of(4, (1, 4, 4)),
         train=part_of(8, (1, 4, 4)),
     )
     generate: Callable = model.generate
     model.generate = lambda z, labels: seen.append((z, labels)) or generate(z, labels)  # type: ignore
     grids.samples(model, request)
-    nearest(model, request)
+    nearest_neighbours(model, request)
     assert (seen[0][0] == seen[1][0]).all() and (seen[0][1] == seen[1][1]).all()
 
 

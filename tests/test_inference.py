@@ -15,7 +15,8 @@ from conftest import SMALL, train_in
 import genmodels
 from genmodels import registry
 from genmodels.data import datasets
-from genmodels.figures import FIGURES, plotting
+from genmodels.figures import plotting
+from genmodels.figures.registry import FIGURES
 from genmodels.legal import UserError
 from genmodels.metrics import likelihood
 from genmodels.randomness import generator
@@ -66,7 +67,7 @@ def test_the_numbers_make_the_pictures(run: Path, infer_here: Callable) -> None:
     infer_here(f"checkpoint={run}", "n=5", "temperature=4", "figures=[samples]", "seed=3")
     lines = table(Path("results/run/samples.csv"))
     z = torch.tensor([[float(line[f"z{dimension}"]) for dimension in range(4)] for line in lines])
-    expected = genmodels.load(run).prior(5, 4.0, generator(3, "samples"))
+    expected = genmodels.load(run).prior.sample(5, 4.0, generator(3, "samples"))
     torch.testing.assert_close(z, expected)  # which makes the pictures: test_contract
     infer_here(f"checkpoint={run}", "n=5", "temperature=1", "figures=[samples]", "seed=3")
     colder = table(Path("results/run/samples.csv"))
@@ -190,7 +191,7 @@ def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> 
         "step 14070",
     ]
 
-    def drawn(caption: str) -> tuple[list[str], np.ndarray]:
+    def subset(caption: str) -> tuple[list[str], np.ndarray]:
         figure = plotting.image_table(torch.zeros(columns, 1, 8, 8), columns, "")
         path = plotting.FigureResult(figure, [{"n": columns}]).save(tmp_path, "picture", caption)
         lines = figure.get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").splitlines()

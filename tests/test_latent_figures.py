@@ -19,8 +19,10 @@ from genmodels import figures
 from genmodels.data import datasets
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.distributions import BernoulliLikelihood, DiagonalGaussian
-from genmodels.figures import FIGURES, FigureOptions, dimensions
+from genmodels.figures import dimensions
+from genmodels.figures.options import FigureOptions
 from genmodels.figures.rate_distortion import rate_distortion
+from genmodels.figures.registry import FIGURES
 from genmodels.legal import UserError
 from genmodels.metrics import ex_post_density, likelihood
 from genmodels.metrics.aggregated_posterior import Posteriors, posteriors
@@ -72,7 +74,7 @@ def test_the_table_is_that_of_numpy() -> None:
     mean, stddev = random_posteriors(7, 5)
     labels = torch.arange(60) % 7
     picture = FIGURES["kl_per_dimension"].call(
-        Planted(mean, stddev), FigureOptions(part=part_of(labels))
+        Planted(mean, stddev), FigureOptions(test=part_of(labels))
     )
     means, stddevs = mean.double().numpy()[labels], stddev.double().numpy()[labels]
     kl = (0.5 * (means**2 + stddevs**2 - 1 - np.log(stddevs**2))).mean(axis=0)
@@ -115,7 +117,7 @@ def test_holes_of_one_dimension() -> None:
     """N(m, 1) is under a tenth of N(0, 1) where m x - m^2 / 2 < -log 10; the smoothing's variance is 0.01."""
     mean, stddev = torch.tensor([[0.0, 2.0]]), torch.full((1, 2), (1 - 0.1**2) ** 0.5)
     picture = FIGURES["aggregated_posterior"].call(
-        Planted(mean, stddev), FigureOptions(part=part_of(torch.zeros(30).long()))
+        Planted(mean, stddev), FigureOptions(test=part_of(torch.zeros(30).long()))
     )
     shifted, central = picture.table
     assert (shifted["dimension"], central["dimension"]) == (1, 0) and central["share_in_holes"] == 0
@@ -140,7 +142,7 @@ def test_as_many_dimensions_as_there_are(latent_dim: int, rows: int, tmp_path: P
     channels = 3 if latent_dim == 8 else 1
     labels = torch.arange(40) % 3 if latent_dim != 2 else torch.full((40,), -1)
     model = Planted(*random_posteriors(3, latent_dim), channels)
-    request = FigureOptions(part=part_of(labels, channels))
+    request = FigureOptions(test=part_of(labels, channels))
     assert len(FIGURES["aggregated_posterior"].call(model, request).figure.axes[0].lines) == 2
     model.density = mixture(latent_dim)
     for name in ("kl_per_dimension", "aggregated_posterior"):
@@ -221,7 +223,7 @@ def test_a_fitted_density_serves_all_that_draws_from_the_prior(tmp_path: Path) -
     model = Planted(*random_posteriors(3, 2))
     region = FIGURES["region"].call(model, FigureOptions(n=5)).table
     model.density = mixture(2)
-    z = model.prior(6, 0.5, generator(2, "samples"))
+    z = model.prior.sample(6, 0.5, generator(2, "samples"))
     assert (z == mixture(2).sample(6, 0.5, generator(2, "samples"))).all()
     picture = FIGURES["samples"].call(model, FigureOptions(n=6, temperature=0.5, seed=2))
     assert [[row["z0"], row["z1"]] for row in picture.table] == z.tolist()
@@ -233,7 +235,7 @@ def test_a_fitted_density_serves_all_that_draws_from_the_prior(tmp_path: Path) -
         FIGURES["region"].call(model, FigureOptions(n=5)).table == region
     )  # a place of one's own choice
     with pytest.raises(ValueError, match="temperature=-1: must be a number >= 0"):
-        model.prior(3, -1)
+        model.prior.sample(3, -1)
 
 
 def test_codes_are_fitted_as_they_are_drawn() -> None:
@@ -312,7 +314,7 @@ def test_inference_with_a_fitted_density(
     model: MLPVAE = genmodels.load(run)  # type: ignore[assignment]
     model.density = ex_post_density.gmm(model, datasets.digits(cache=str(cache)).load(), 4)
     np.testing.assert_allclose(
-        first, model.prior(20, 1.0, generator(1, "samples")).numpy(), atol=1e-6
+        first, model.prior.sample(20, 1.0, generator(1, "samples")).numpy(), atol=1e-6
     )
 
     for overrides, message in [

@@ -16,7 +16,6 @@ from sklearn.decomposition import PCA
 import genmodels
 from genmodels.data import datasets
 from genmodels.data.images import ImageSet, to_uint8
-from genmodels.distributions import BernoulliLikelihood
 from genmodels.figures import (
     FIGURES,
     FigureOptions,
@@ -25,6 +24,7 @@ from genmodels.figures import (
     training_progress,
 )
 from genmodels.legal import UserError
+from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics.aggregated_posterior import (
     Plane,
     Posteriors,
@@ -196,7 +196,7 @@ def test_every_figure_of_every_kind_of_data(
     options = {"num_classes": classes, "label_dropout": 0.1} if classes > 3 else {}
     model, part = vae(latent_dim, channels, **options), part_of(channels, classes)
     request = FigureOptions(
-        n=7, part=part, train=part, classes=tuple(f"class ${number}" for number in range(classes))
+        n=7, test=part, train=part, classes=tuple(f"class ${number}" for number in range(classes))
     )
     for name, entry in select("figures", "all", FIGURES, model).items():
         if not entry.history:
@@ -212,12 +212,12 @@ def test_maps_of_collapsed_and_of_stray_posteriors(shift: float, tmp_path: Path)
         weights.zero_()
     model.encoder[-1].bias[:2] = shift
     for name in ("latent_grid", "latent_scatter", "latent_atlas"):
-        FIGURES[name].call(model, FigureOptions(part=part_of(), classes=("a", "b", "c"))).save(
+        FIGURES[name].call(model, FigureOptions(test=part_of(), classes=("a", "b", "c"))).save(
             tmp_path, name, ""
         )
     title = (
         FIGURES["latent_atlas"]
-        .call(model, FigureOptions(part=part_of()))
+        .call(model, FigureOptions(test=part_of()))
         .figure.axes[0]
         .get_title(loc="left")
     )

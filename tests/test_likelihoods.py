@@ -16,13 +16,6 @@ import genmodels
 from genmodels import checkpoint, config
 from genmodels.data import datasets
 from genmodels.data.images import ImageSpec
-from genmodels.distributions import (
-    BernoulliLikelihood,
-    GaussianLikelihood,
-    LearnedGaussianLikelihood,
-    Likelihood,
-    OptimalGaussianLikelihood,
-)
 from genmodels.image_distributions import (
     STDDEV_FLOOR,
     ContinuousBernoulli,
@@ -30,6 +23,13 @@ from genmodels.image_distributions import (
     Gaussian,
 )
 from genmodels.legal import UserError
+from genmodels.likelihoods import (
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    LearnedGaussianLikelihood,
+    Likelihood,
+    OptimalGaussianLikelihood,
+)
 from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE
 from genmodels.report import runs
@@ -306,7 +306,7 @@ def test_auto_is_settled_by_the_data(
     assert (
         found["likelihood"]
         == found["model"]["likelihood"]
-        == {"_target_": "genmodels.distributions.BernoulliLikelihood"}
+        == {"_target_": "genmodels.likelihoods.BernoulliLikelihood"}
     )
     train_here(*SMALL, "max_steps=3", "likelihood=bernoulli", folder="gray")
     assert "is finished" in caplog.text

@@ -43,7 +43,7 @@ def build(name: str, shape: tuple[int, ...], *overrides: str) -> tuple[torch.nn.
 def test_contract(name: str, shape: tuple[int, ...], latent_dim: int, tmp_path: Path) -> None:
     """Shapes, range, a gradient to every parameter, and the same images from a saved and rebuilt model."""
     model, config = build(name, shape, f"model.latent_dim={latent_dim}")
-    z = model.prior(3)
+    z = model.prior.sample(3)
     assert z.shape == (3, latent_dim)
     images = model.generate(z)
     assert images.shape == (3, *shape) and images.dtype == torch.float32
@@ -102,7 +102,7 @@ def test_an_unknown_norm_is_refused() -> None:
 def test_temperature_is_a_variance(name: str) -> None:
     model, _ = build(name, (1, 8, 8), "model.latent_dim=50")
     noise = [
-        model.prior(2000, temperature, torch.Generator().manual_seed(1))
+        model.prior.sample(2000, temperature, torch.Generator().manual_seed(1))
         for temperature in (0.0, 1.0, 4.0)
     ]
     assert noise[0].abs().max() == 0
@@ -111,7 +111,7 @@ def test_temperature_is_a_variance(name: str) -> None:
         noise[2], 2 * noise[1]
     )  # the same noise, twice the standard deviation
     with pytest.raises(ValueError, match="temperature=-1"):
-        model.prior(1, -1)
+        model.prior.sample(1, -1)
 
 
 @pytest.mark.parametrize("side", range(4, 70))

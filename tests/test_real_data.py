@@ -10,7 +10,7 @@ from conftest import ROOT, SMALL, summary
 
 from genmodels.data import datasets
 from genmodels.data.images import ImageData
-from genmodels.distributions import BernoulliLikelihood
+from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics.collapse_threshold import spectrum
 from genmodels.models.vae import MLPVAE
 

@@ -408,7 +408,7 @@ def test_refusals_of_comparisons(
 def test_the_same_seed_makes_the_same_samples() -> None:
     data, others = planted(60)
     model = Replay(others)
-    noise = model.prior(3, generator=generator(5, "judged samples"))
+    noise = model.prior.sample(3, generator=generator(5, "judged samples"))
     seen = []
     model.generate = lambda z, labels=None: (seen.append(z), model.images[: len(z)])[1]  # type: ignore
     Evaluation(data, samples=3, seed=5).sampled(model)

@@ -14,7 +14,7 @@ import yaml
 from conftest import SMALL, assert_same_run, rows, same, summary, trained_states, weights
 
 import genmodels
-from genmodels.figures import FIGURES
+from genmodels.figures.registry import FIGURES
 from genmodels.legal import UserError
 from genmodels.registry import select
 from genmodels.trainers import loop
@@ -210,7 +210,6 @@ def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(
 ) -> None:
     """As a worker of a killed sweep does for a while, when the sweep is repeated."""
     from filelock import FileLock
-
     from genmodels.tracking import Run
 
     caplog.set_level("INFO")

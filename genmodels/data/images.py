@@ -14,6 +14,7 @@ from genmodels import hardware
 from genmodels.errors import require
 from genmodels.randomness import generator
 
+EVALUATION_BATCH = 500  # images that evaluations take at once
 DEVICE_SHARE = 0.5  # of an accelerator's free memory: a larger data set stays in main memory
 
 
@@ -202,7 +203,7 @@ class ImageSet:
         for start in range(0, len(self), batch_size):
             yield self.batch(slice(start, start + batch_size))
 
-    def drawn(self, n: int, generator: torch.Generator, *, in_order: bool = False) -> "ImageSet":
+    def subset(self, n: int, generator: torch.Generator, *, in_order: bool = False) -> "ImageSet":
         """n images of the part at random, or all where there are no more; as they are drawn, or in the part's order."""
         chosen = torch.randperm(len(self), generator=generator)[:n]
         chosen = chosen.sort().values if in_order else chosen
@@ -222,7 +223,7 @@ class ImageData:
     )
 
     @property
-    def parts(self) -> dict[str, ImageSet]:
+    def splits(self) -> dict[str, ImageSet]:
         """The three parts by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
@@ -233,10 +234,12 @@ class ImageData:
             return self
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else hardware.memory()
         if images.nbytes > DEVICE_SHARE * free:
-            parts = [replace(part, device=device) for part in self.parts.values()]
+            parts = [replace(part, device=device) for part in self.splits.values()]
         else:
             images, labels = images.to(device), labels.to(device)
-            parts = [ImageSet(images, labels, part.rows.to(device)) for part in self.parts.values()]
+            parts = [
+                ImageSet(images, labels, part.rows.to(device)) for part in self.splits.values()
+            ]
         train, validation, test = parts
         return replace(self, train=train, validation=validation, test=test)
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from genmodels.figures.plotting import FigureOptions, FigureResult, axes_grid, styled
-from genmodels.metrics.accuracy import answers
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import FigureResult, axes_grid, styled
+from genmodels.metrics.predictions import predict
 from genmodels.models.classifier import Classifier
 
 LEAST = 5.0  # percent of mistakes that have the full colour, or more if there are
@@ -17,8 +18,8 @@ def confusion(model: Classifier, options: FigureOptions) -> FigureResult:
 
     Mistakes are coloured, right answers are gray. Numbers: for each pair the images and their share of the row.
     """
-    assert options.part is not None
-    found = answers(model, options.part)
+    assert options.test is not None
+    found = predict(model, options.test)
     counts = found.confusion.numpy()  # (K, K)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [options.class_name(label) or str(label) for label in range(len(counts))]

@@ -106,12 +106,12 @@ def survey(data: ImageData) -> Survey:
     classes, channels = max(1, data.spec.num_classes), data.spec.image_shape[0]
     counts = {
         name: torch.bincount(part.labels[part.rows].clamp(min=0), minlength=classes).numpy()
-        for name, part in data.parts.items()
+        for name, part in data.splits.items()
     }
     values = torch.zeros(classes * channels * 256, dtype=torch.long)
     seen: dict[bytes, str] = {}
     repeated = leaked = 0
-    for name, part in data.parts.items():
+    for name, part in data.splits.items():
         for rows in part.rows.split(CHUNK):
             images, labels = part.images[rows], part.labels[rows].clamp(min=0)
             groups = (labels[:, None] * channels + torch.arange(channels))[

@@ -11,7 +11,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from genmodels.figures.latent_map_plots import QUIET
-from genmodels.figures.plotting import FigureOptions, FigureResult, axes_grid, stacked_axes, styled
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import FigureResult, axes_grid, stacked_axes, styled
 from genmodels.metrics.aggregated_posterior import (
     ACTIVE,
     HOLE,
@@ -22,7 +23,7 @@ from genmodels.metrics.aggregated_posterior import (
     prior_density,
     share_in_holes,
 )
-from genmodels.models.priors import Density, StandardNormal
+from genmodels.models.priors import Prior, StandardNormal
 from genmodels.models.vae import VAE
 
 SHOWN, ACROSS = 12, 4  # dimensions with axes of their own, and how many of them side by side
@@ -40,8 +41,8 @@ def kl_per_dimension(model: VAE, options: FigureOptions) -> FigureResult:
     A unit is active if the variance of its posterior mean over images is above ACTIVE (Burda et al. 2016, section 5).
     Numbers: these, and the moments of each dimension.
     """
-    assert options.part is not None
-    table = moments(posteriors(model, options.part))
+    assert options.test is not None
+    table = moments(posteriors(model, options.test))
     kl, active = (
         np.array([row["kl_nats"] for row in table]),
         np.array([row["active"] for row in table]),
@@ -81,8 +82,8 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     variance of every dimension is made of; under the prior it is 1. Where samples come from a fitted density, it is
     drawn too. Numbers, for each dimension: mean, variances, the share of the prior's samples that land in holes.
     """
-    assert options.part is not None
-    found = posteriors(model, options.part)
+    assert options.test is not None
+    found = posteriors(model, options.test)
     table = moments(found)
     for row in table:
         row["share_in_holes"] = share_in_holes(
@@ -100,7 +101,7 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
         if row is None:
             axes.set_axis_off()
         else:
-            _draw_marginal(axes, found, row, model.density)
+            _draw_marginal(axes, found, row, options.prior_of(model))
     _draw_heading(figure, _in_words(found, table), places[0])
     _draw_variances(below, table)
     return FigureResult(figure, table)
@@ -141,7 +142,7 @@ def _in_words(found: Posteriors, table: list[dict[str, Any]]) -> str:
     return f"z has variance {' to '.join(ends)}; {lost}"
 
 
-def _draw_marginal(axes: Axes, found: Posteriors, row: dict[str, Any], drawn: Density) -> None:
+def _draw_marginal(axes: Axes, found: Posteriors, row: dict[str, Any], drawn: Prior) -> None:
     """One dimension: both densities, the holes, and where samples are drawn from if not from the prior."""
     dimension = row["dimension"]
     far = max(3.5, 1.05 * found.mean[:, dimension].abs().quantile(0.995).item())

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from genmodels.figures.labels import Labels, asked, class_name, in_turn
-from genmodels.figures.plotting import FigureOptions, FigureResult, image_table, padded
-from genmodels.losses.elbo import elbo_terms
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import FigureResult, image_table, padded
+from genmodels.losses.vae import elbo_terms
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
@@ -34,7 +35,9 @@ def samples(model: GenerativeModel, options: FigureOptions) -> FigureResult:
 
 def noise(model: GenerativeModel, options: FigureOptions) -> tuple[Tensor, Labels]:
     """What `samples` generates from, z (n, D) and its labels, for other figures of the same images."""
-    z = model.prior(options.n, options.temperature, generator(options.seed, "samples"))
+    z = options.prior_of(model).sample(
+        options.n, options.temperature, generator(options.seed, "samples")
+    )
     return z, in_turn(model, options, options.n)
 
 
@@ -49,12 +52,12 @@ def temperature(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     columns = min(options.n, COLUMNS)
     z = torch.cat(
         [
-            model.prior(columns, each, generator(options.seed, "temperature"))
+            options.prior_of(model).sample(columns, each, generator(options.seed, "temperature"))
             for each in TEMPERATURES
         ]
     )
     chosen = in_turn(model, options, columns).repeated(len(TEMPERATURES))
-    title = f"The same noise in each column, more of it in each row: z ~ {model.density.formula('T')}{chosen.words}"
+    title = f"The same noise in each column, more of it in each row: z ~ {options.prior_of(model).formula('T')}{chosen.words}"
     figure = image_table(
         model.generate(z, chosen.values),
         columns,
@@ -69,7 +72,9 @@ def temperature(model: GenerativeModel, options: FigureOptions) -> FigureResult:
 def class_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """One row for each class: min(n, 10) samples, each from noise of its own. Numbers: each image's label and z."""
     rows, columns = _classes(model, options), min(options.n, COLUMNS)
-    z = model.prior(len(rows) * columns, options.temperature, generator(options.seed, "class grid"))
+    z = options.prior_of(model).sample(
+        len(rows) * columns, options.temperature, generator(options.seed, "class grid")
+    )
     values = torch.tensor(rows).repeat_interleave(columns)
     figure = image_table(
         model.generate(z, values.to(z.device)),
@@ -87,9 +92,11 @@ def style_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     Numbers: each image's label and z.
     """
     rows, columns = min(options.n, ROWS), _classes(model, options)
-    z = model.prior(
-        rows, options.temperature, generator(options.seed, "style grid")
-    ).repeat_interleave(len(columns), dim=0)
+    z = (
+        options.prior_of(model)
+        .sample(rows, options.temperature, generator(options.seed, "style grid"))
+        .repeat_interleave(len(columns), dim=0)
+    )
     values = torch.tensor(columns).repeat(rows)
     figure = image_table(
         model.generate(z, values.to(z.device)),
@@ -109,9 +116,9 @@ def reconstructions(model: VAE, options: FigureOptions) -> FigureResult:
     Numbers: the bound on each image and its terms (KL weight 1), in nats; under a Bernoulli likelihood gray values are
     taken as probabilities, under all others as they are.
     """
-    assert options.part is not None
-    count, columns = min(options.n, 30, len(options.part)), 10
-    images, labels = options.part.batch(slice(0, count))
+    assert options.test is not None
+    count, columns = min(options.n, 30, len(options.test)), 10
+    images, labels = options.test.batch(slice(0, count))
     again = model.reconstruct(images, labels)
     reseed(CONSTANT_SEED, "reconstructions")
     terms = elbo_terms(model, images, labels)
@@ -151,7 +158,7 @@ def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
 
 
 def _drawn(model: GenerativeModel, options: FigureOptions) -> str:
-    return f"z ~ {model.density.formula(options.temperature)}"
+    return f"z ~ {options.prior_of(model).formula(options.temperature)}"
 
 
 def _classes(model: GenerativeModel, options: FigureOptions) -> list[int]:

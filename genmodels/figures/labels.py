@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genmodels.figures.plotting import FigureOptions
+from genmodels.figures.options import FigureOptions
 from genmodels.models.generative import GenerativeModel
 
 NAMED = 4  # classes that a title names; of more it says how many they are

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from genmodels.figures.grids import latent_table
 from genmodels.figures.labels import class_name, in_turn
-from genmodels.figures.plotting import FigureOptions, FigureResult, image_table
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import FigureResult, image_table
 from genmodels.metrics.aggregated_posterior import posteriors
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
@@ -26,7 +27,9 @@ def interpolation(model: GenerativeModel, options: FigureOptions) -> FigureResul
     image's z.
     """
     pairs = min(options.n, PAIRS)
-    ends = model.prior(2 * pairs, options.temperature, generator(options.seed, "interpolation"))
+    ends = options.prior_of(model).sample(
+        2 * pairs, options.temperature, generator(options.seed, "interpolation")
+    )
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
     ways = torch.stack(
         [way(ends[:pairs], ends[pairs:], fractions) for way in WAYS.values()], dim=1
@@ -36,7 +39,7 @@ def interpolation(model: GenerativeModel, options: FigureOptions) -> FigureResul
     norms = ways[:, :, STEPS // 2].norm(dim=2).mean(dim=0).tolist()
     middles = " or ".join(f"{norm:.1f} ({kind})" for kind, norm in zip(WAYS, norms, strict=True))
     title = (
-        f"Between {pairs} pairs of samples, z ~ {model.density.formula(options.temperature)}{chosen.words}: "
+        f"Between {pairs} pairs of samples, z ~ {options.prior_of(model).formula(options.temperature)}{chosen.words}: "
         f"mean |z| {ends.norm(dim=1).mean():.1f}, half way {middles}"
     )
     figure = image_table(
@@ -90,11 +93,11 @@ def traversals(model: VAE, options: FigureOptions) -> FigureResult:
     Dimensions are sorted by their KL over the test part, in nats; those without use come last and change nothing.
     Numbers: every dimension's KL and where the test image lies.
     """
-    assert options.part is not None
-    kl = posteriors(model, options.part).kl.mean(dim=0)  # (D,)
+    assert options.test is not None
+    kl = posteriors(model, options.test).kl.mean(dim=0)  # (D,)
     order = kl.argsort(descending=True, stable=True)
     shown = order[: min(len(order), 10, options.n)].tolist()
-    image, label = options.part.batch(slice(0, 1))
+    image, label = options.test.batch(slice(0, 1))
     mean = model.encode(image, label).mean  # (1, D)
     values = torch.linspace(-3, 3, STEPS)
     z = mean.repeat(len(shown) * STEPS, 1)

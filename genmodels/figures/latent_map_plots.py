@@ -10,8 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Ellipse
 from torch import Tensor
 
+from genmodels.figures.image_sheet import as_rgb, tile
 from genmodels.figures.labels import in_turn
-from genmodels.figures.plotting import FigureOptions, axes_grid, class_colour, coloured, tile
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import axes_grid, class_colour
 from genmodels.metrics.aggregated_posterior import Plane, Posteriors
 from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
@@ -112,7 +114,7 @@ def draw_ground(axes: Axes, model: VAE, plane: Plane, options: FigureOptions, re
     images = decoded(model, plane, torch.cartesian_prod(middles.flip(0), middles).flip(1), options)
     sheet = tile(images if images.mean() > 0.5 else 1 - images, ATLAS, gap=0)  # on white, as ink
     axes.imshow(
-        coloured(sheet),
+        as_rgb(sheet),
         extent=(-reach, reach, -reach, reach),
         alpha=0.4,
         interpolation="nearest",
@@ -264,7 +266,7 @@ def draw_line_atlas(
     middles = (torch.arange(ATLAS, dtype=torch.float64) + 0.5) / ATLAS * (high - low) + low
     sheet = tile(decoded(model, plane, middles[:, None], options), ATLAS, gap=0)
     axes.imshow(
-        coloured(sheet), extent=(low, high, -0.12 * top, 0), aspect="auto", interpolation="nearest"
+        as_rgb(sheet), extent=(low, high, -0.12 * top, 0), aspect="auto", interpolation="nearest"
     )
     axes.set(xlabel="z0", ylabel="density", xlim=(low, high), ylim=(-0.12 * top, top))
     axes.legend(handles=[*axes.get_legend_handles_labels()[0], *ground_in_words(model, options)])

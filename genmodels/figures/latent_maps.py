@@ -12,8 +12,8 @@ from genmodels.errors import require
 from genmodels.figures import latent_map_plots
 from genmodels.figures.grids import latent_table
 from genmodels.figures.labels import in_turn
+from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import (
-    FigureOptions,
     FigureResult,
     axes_grid,
     image_table,
@@ -89,8 +89,8 @@ def latent_scatter(model: VAE, options: FigureOptions) -> FigureResult:
     A cross for each class at the mean of its means, an ellipse with the mean of its standard deviations. More than two
     dimensions: principal components. Numbers: these means and standard deviations for each class and for all.
     """
-    assert options.part is not None
-    found = posteriors(model, options.part)
+    assert options.test is not None
+    found = posteriors(model, options.test)
     plane = Plane.of(found)
     table = class_table(found, plane, options.classes)
     figure, (axes,) = axes_grid(8.8, 6.9)
@@ -125,8 +125,8 @@ def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
     A hole is where the aggregated posterior's density (smoothed a little) is under a tenth of the prior's: samples of
     the prior come from there, data do not. Numbers: both densities on a grid, and whether it is a hole.
     """
-    assert options.part is not None
-    found = posteriors(model, options.part)
+    assert options.test is not None
+    found = posteriors(model, options.test)
     plane = Plane.of(found)
     axis = torch.linspace(-REACH, REACH, CELLS, dtype=torch.float64)
     grid = [axis] * len(plane.keys)
@@ -178,12 +178,12 @@ def region(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     noise = StandardNormal(model.latent_dim).sample(
         count, generator=generator(options.seed, "region")
     )
-    z = torch.tensor(center) + options.spread * noise
+    z = torch.tensor(center) + options.stddev * noise
     shown = (
         f"({', '.join(f'{value:g}' for value in center[:4])}{', ...' if len(center) > 4 else ''})"
     )
     chosen = in_turn(model, options, count, most=1)
-    title = f"{count} samples around {shown}, spread {options.spread:g}{chosen.words}"
+    title = f"{count} samples around {shown}, spread {options.stddev:g}{chosen.words}"
     images, table = (
         model.generate(z.to(model.device), chosen.values),
         latent_table(z, **chosen.column),
@@ -196,7 +196,7 @@ def region(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     latent_map_plots.draw_prior(left)
     left.scatter(points[:, 0], points[:, 1], s=8, color="C1", zorder=3)
     middle = [*center, 0.0][:2]
-    left.add_patch(Circle((middle[0], middle[1]), options.spread, fill=False, color="C1"))
+    left.add_patch(Circle((middle[0], middle[1]), options.stddev, fill=False, color="C1"))
     far = max(3.0, 1.2 * points.abs().max().item())
     left.set(xlim=(-far, far), ylim=(-far, far), aspect="equal", xlabel="z0", title="where")
     if model.latent_dim == 2:
@@ -244,5 +244,5 @@ def needs_data(model: object) -> bool:
 def _plane(model: VAE, options: FigureOptions) -> Plane:
     if model.latent_dim <= 2:
         return Plane.whole(model.latent_dim)
-    assert options.part is not None
-    return Plane.of(posteriors(model, options.part))
+    assert options.test is not None
+    return Plane.of(posteriors(model, options.test))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from genmodels.data.images import ImageSet
 from genmodels.figures.grids import noise
+from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import (
-    FigureOptions,
     FigureResult,
     axes_grid,
     padded,
@@ -32,7 +32,7 @@ TINY = torch.finfo(torch.float64).tiny
 
 @torch.no_grad()
 @styled
-def nearest(model: GenerativeModel, options: FigureOptions) -> FigureResult:
+def nearest_neighbours(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     """The first images of `samples` above the training images nearest to them, and test images above theirs.
 
     The model has not seen test images: one that copies is much nearer to the training images than they are. The
@@ -44,10 +44,10 @@ def nearest(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     Numbers: for each of min(n, 1000) samples, and as many test images, its ten neighbours by their position in the
     training part, with their distances.
     """
-    assert options.part is not None and options.train is not None
+    assert options.test is not None and options.train is not None
     z, chosen = noise(model, options)
     made = model.generate(z, chosen.values)[:MOST].cpu()
-    real = options.part.batch(slice(0, len(made))).images.cpu()
+    real = options.test.batch(slice(0, len(made))).images.cpu()
     found = neighbours(torch.cat([made, real]), options.train, FOUND)
     kinds = {"sample": found[: len(made)], "test image": found[len(made) :]}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import torch
 from cycler import cycler
 from matplotlib.axes import Axes
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from genmodels import files
-from genmodels.data.images import ImageSet, to_uint8
+from genmodels.figures.image_sheet import GAP_PIXELS, as_rgb, row_tops, tile
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -68,32 +67,7 @@ CAPTION = {"fontsize": 8, "color": "#555555"}
 CELL_INCHES = 0.55
 TITLE_LETTERS, CAPTION_LETTERS = 9.5, 15.5  # of a title, of a caption in an inch
 CAPTION_LINE = 0.14  # inches
-GAP_PIXELS = 2
 LEVEL = 9  # letters of a column's name; with longer ones, all are slanted
-
-
-@dataclass(frozen=True)
-class FigureOptions:
-    """The same few wishes for all figures; each takes what concerns it."""
-
-    n: int = 100  # how many images, or rows: figures that read better with fewer show fewer
-    seed: int = 0  # of the noise
-    temperature: float = 1.0  # the prior's variance
-    center: Sequence[float] | None = None  # of a region of the latent space; None: the prior's
-    spread: float = 0.3  # its standard deviation
-    labels: Sequence[int] | None = (
-        None  # classes to make, of models that can choose; None: all, or any
-    )
-    part: ImageSet | None = None  # the test part; None where there are no data
-    train: ImageSet | None = None  # the training part, likewise
-    classes: Sequence[str] = ()  # names of the labels
-    run: Path | None = (
-        None  # the run's folder, with what it kept as training went; None: there is none
-    )
-
-    def class_name(self, label: int) -> str:
-        """A label's name, "" where the data have none."""
-        return self.classes[label] if 0 <= label < len(self.classes) else ""
 
 
 @dataclass
@@ -150,28 +124,6 @@ def stacked_axes(
     ]
 
 
-def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS, group: int = 0) -> np.ndarray:
-    """One sheet (H', W', C) uint8 of images (N, C, H, W) in [0, 1], row by row, white gaps between them.
-
-    group: rows that belong together, with a wider gap after them; 0 for all.
-    """
-    array = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
-    _, height, width, channels = array.shape
-    tops, stride = row_tops(-(-len(array) // columns), height, gap, group), width + gap
-    sheet = np.full((tops[-1] + height, columns * stride - gap, channels), 255, np.uint8)
-    for index, image in enumerate(array):
-        y, x = tops[index // columns], index % columns * stride
-        sheet[y : y + height, x : x + width] = image
-    return sheet
-
-
-def row_tops(rows: int, height: int, gap: int, group: int) -> list[int]:
-    """Where the rows of a sheet begin, in pixels."""
-    return [
-        row * (height + gap) + (row // group * height // 4 if group else 0) for row in range(rows)
-    ]
-
-
 @styled
 def image_table(images: Tensor, columns: int, title: str, **labels: Any) -> Figure:
     """Images (N, C, H, W) in [0, 1] laid out row by row; labels are those of `show_images`."""
@@ -202,7 +154,7 @@ def show_images(
 ) -> None:
     """Images (N, C, H, W) in [0, 1] laid out row by row on axes as `tile` does, with names for rows and columns."""
     sheet, height = tile(images, columns, gap, group), images.shape[2]
-    axes.imshow(coloured(sheet), interpolation="nearest")
+    axes.imshow(as_rgb(sheet), interpolation="nearest")
     axes.set_title(title)
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -225,11 +177,6 @@ def show_images(
 def slanted(names: Sequence[str]) -> bool:
     """Whether names of columns are so long that they would lie on each other."""
     return max(map(len, names), default=0) > LEVEL
-
-
-def coloured(sheet: np.ndarray) -> np.ndarray:
-    """A sheet (H, W, 1 or 3) as (H, W, 3), as it is drawn and kept."""
-    return np.repeat(sheet, 3 // sheet.shape[2], axis=2)
 
 
 def padded(images: Tensor, count: int) -> Tensor:

@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from genmodels.errors import require
 from genmodels.figures.latent_map_plots import QUIET
-from genmodels.figures.plotting import FigureOptions, FigureResult, axes_grid, styled
-from genmodels.files import read_rows
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import FigureResult, axes_grid, styled
 from genmodels.models.generative import GenerativeModel
+from genmodels.run_files import read_rows
 
 LEAST = 0.5  # nats that the axes span, also where nothing moves
 FALL = 0.05  # of the training rows are left out of the axes: the first ones, far above all others

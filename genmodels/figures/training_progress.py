@@ -8,9 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genmodels.data.images import to_float
-from genmodels.figures.plotting import FigureOptions, FigureResult, coloured, styled, tile
-from genmodels.files import FIGURES, read_rows
+from genmodels.figures.image_sheet import as_rgb, tile
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import FigureResult, styled
 from genmodels.models.generative import GenerativeModel
+from genmodels.run_files import FIGURES, read_rows
 
 COLUMNS = 14  # stored steps that are shown, of more
 ROWS = {"samples": 6, "reconstructions": 3}  # of images, for what is stored
@@ -60,7 +62,7 @@ def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResul
             torch.stack(strip, dim=1).flatten(0, 1), len(steps)
         )  # one image at all steps in each row
         axis.imshow(
-            coloured(sheet),
+            as_rgb(sheet),
             interpolation="nearest",
             aspect="auto",
             extent=(-0.5, len(steps) - 0.5, len(strip[0]), 0),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
+from genmodels.distributions import kl_to_standard_normal
 from genmodels.metrics.likelihood import observed
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, reseed
@@ -34,7 +35,7 @@ class Posteriors:
     def kl(self) -> Tensor:
         """KL(q(z_d|x) || N(0, 1)) in nats, (N, D); over images and summed over dimensions, the rate."""
         variance = self.stddev.square()
-        return 0.5 * (self.mean.square() + variance - 1 - variance.log())
+        return kl_to_standard_normal(self.mean, variance, variance.log())
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One z ~ q(z|x) for each image, (N, D)."""

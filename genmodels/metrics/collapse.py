@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
+from genmodels.distributions import kl_to_standard_normal
 from genmodels.metrics.aggregated_posterior import ACTIVE
-from genmodels.metrics.collapse_threshold import spectrum, unexplained
+from genmodels.metrics.collapse_threshold import unexplained, whitened_spectrum
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.likelihood import bound, observe
 from genmodels.models.vae import VAE
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class LatentUsage:
     """What is known of a model's latent space; nats per image, tensors float64 by dimension."""
 
     bound: dict[str, float]  # elbo, distortion, rate, ...: as `likelihood.evaluate` has them
@@ -36,12 +37,12 @@ class Diagnosis:
     def misfit(self) -> Tensor:
         """KL(N(mean, variance) || p(z_d)) of each dimension, (D,): no more than KL(q(z_d) || p(z_d)), for a Gaussian
         has the most entropy of all with its moments. So their sum is a lower bound of KL(q(z) || p(z))."""
-        return 0.5 * (self.mean.square() + self.variance - 1 - self.variance.log())
+        return kl_to_standard_normal(self.mean, self.variance, self.variance.log())
 
     @property
     def aggregated_kl(self) -> float:
         """KL(q(z) || p(z)) = rate - I_q(x; z) (Hoffman & Johnson 2016, eq. 6); too high where I_q is too low."""
-        return self.bound["rate"] - self.mutual_information
+        return self.bound["kl"] - self.mutual_information
 
     def numbers(self) -> dict[str, Any]:
         """The bound and the active units, and all else under "latent"."""
@@ -62,13 +63,15 @@ class Diagnosis:
         }
 
 
-def diagnose(model: VAE, part: ImageSet, *, pairs: int = 10_000, swap: int = 10_000) -> Diagnosis:
+def latent_usage(
+    model: VAE, split: ImageSet, *, pairs: int = 10_000, swap: int = 10_000
+) -> LatentUsage:
     """One pass over a part. `pairs`: images for the mutual information, which costs their square; `swap`: images for
     the shuffled-z test. Reseeds torch's global generators."""
-    seen = observe(model, part, swap=swap)
+    seen = observe(model, split, swap=swap)
     mean, stddev = seen.mean, seen.stddev
     spread = mean.var(dim=0, correction=0)
-    return Diagnosis(
+    return LatentUsage(
         bound(model, seen),
         seen.kl.mean(dim=0),
         spread > ACTIVE,
@@ -80,26 +83,26 @@ def diagnose(model: VAE, part: ImageSet, *, pairs: int = 10_000, swap: int = 10_
     )
 
 
-def glance(model: VAE, part: ImageSet) -> dict[str, Any]:
+def quick_metrics(model: VAE, split: ImageSet) -> dict[str, Any]:
     """The numbers of a diagnosis that costs little more than the bound: what a run logs as it trains."""
-    return diagnose(model, part, pairs=2000, swap=500).numbers()
+    return latent_usage(model, split, pairs=2000, swap=500).numbers()
 
 
 def collapse(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
     """A thorough diagnosis on the test images, with what the training images have to say: see `spectrum`."""
     train = evaluation.data.train
-    found, rest = spectrum(model, train), unexplained(model, train)
+    found, rest = whitened_spectrum(model, train), unexplained(model, train)
     data = (
         {}
         if found is None
         else {
             "largest_useful_kl_weight": found.eigenvalues[0].item(),
             "eigenvalues": found.eigenvalues[:20].tolist(),
-            "mean_image_distortion": found.distortion(model, evaluation.data.test),
+            "mean_image_distortion": found.distortion(model, evaluation.split),
             "unexplained_eigenvalue": rest,
         }
     )
-    return diagnose(model, evaluation.data.test).numbers() | data
+    return latent_usage(model, evaluation.split).numbers() | data
 
 
 def mutual_information(mean: Tensor, stddev: Tensor, z: Tensor, chunk: int = 500) -> float:

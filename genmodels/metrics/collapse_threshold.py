@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
-from genmodels.distributions import ImageDistribution, Likelihood
+from genmodels.image_distributions import ImageDistribution
+from genmodels.likelihoods import Likelihood
 from genmodels.metrics.likelihood import observed
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
@@ -59,7 +60,7 @@ class WhitenedSpectrum:
 
 
 @torch.no_grad()
-def spectrum(model: VAE, train: ImageSet) -> WhitenedSpectrum | None:
+def whitened_spectrum(model: VAE, train: ImageSet) -> WhitenedSpectrum | None:
     """The spectrum of training images as this model sees them. None where its likelihood has no variance to measure by.
 
     A conditional model is told the class, so what varies is what differs from the class's mean. Binarising adds
@@ -67,7 +68,7 @@ def spectrum(model: VAE, train: ImageSet) -> WhitenedSpectrum | None:
     """
     size = math.prod(model.image_shape)
     count = IMAGES if size <= EXACT else VALUES // size
-    part = train.drawn(count, generator(CONSTANT_SEED, "spectrum"), in_order=True)
+    part = train.subset(count, generator(CONSTANT_SEED, "spectrum"), in_order=True)
     means, shares = mean_images(part, getattr(model, "num_classes", 0))
     likelihood = around(model.likelihood, means.to(next(model.parameters())))
     if likelihood is None:
@@ -102,7 +103,7 @@ def unexplained(model: VAE, train: ImageSet) -> float | None:
     global generators. None where the likelihood has no variance.
     """
     count = min(10_000, VALUES // math.prod(model.image_shape))
-    part = train.drawn(count, generator(CONSTANT_SEED, "spectrum"), in_order=True)
+    part = train.subset(count, generator(CONSTANT_SEED, "spectrum"), in_order=True)
     reseed(CONSTANT_SEED, "spectrum")
     rests, variances = [], []
     for images, labels in part.batches(500):

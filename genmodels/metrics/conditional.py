@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from genmodels.losses.elbo import elbo_terms
+from genmodels.losses.vae import elbo_terms
 from genmodels.metrics.aggregated_posterior import Posteriors, posteriors
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.likelihood import observed
@@ -20,8 +20,8 @@ def leakage(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     A VAE's z holds much of the label. A good conditional model's z holds none, as its decoder is told the label anyway:
     accuracy near chance. Where it is not, z and label disagree when samples combine them freely.
     """
-    train = evaluation.data.train.drawn(PROBED, generator(CONSTANT_SEED, "drawn"))
-    return probe(posteriors(model, train), posteriors(model, evaluation.data.test))
+    train = evaluation.data.train.subset(PROBED, generator(CONSTANT_SEED, "drawn"))
+    return probe(posteriors(model, train), posteriors(model, evaluation.split))
 
 
 def probe(train: Posteriors, test: Posteriors) -> dict[str, float]:
@@ -50,7 +50,7 @@ def elbo_classification(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     `accuracy`, its `chance`, 1 / classes, and the number `n` of images, drawn at random; of many classes, fewer images.
     """
     count = min(evaluation.n, BOUNDS // model.num_classes)
-    part = evaluation.data.test.drawn(count, generator(CONSTANT_SEED, "drawn"))
+    part = evaluation.split.subset(count, generator(CONSTANT_SEED, "drawn"))
     right = [
         class_elbos(model, images, index).argmax(dim=1) == labels
         for index, (images, labels) in enumerate(part.batches(500))

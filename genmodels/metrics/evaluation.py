@@ -1,66 +1,142 @@
-"""What metrics judge by, the same for all of them; each takes what concerns it."""
+"""What the metrics of one model share: the data, how thorough they are, and what is computed only once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from genmodels.data.images import ImageData, ImageSet, to_uint8
-from genmodels.metrics.accuracy import BATCH
+from genmodels.data.images import EVALUATION_BATCH, ImageData, ImageSet, to_uint8
+from genmodels.metrics.diversity import ClassDiversity
 from genmodels.metrics.features import FeatureSpace
+from genmodels.metrics.predictions import Predictions
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
+from genmodels.models.priors import Prior
 from genmodels.randomness import generator
 
 
-@dataclass(frozen=True)
+class ClassPredictions:
+    """What a classifier says of images, and how different those of a class are."""
+
+    def __init__(self, classifier: Classifier, images: ImageSet) -> None:
+        self.predictions = Predictions(classifier)
+        self.feature_diversity = ClassDiversity(classifier.num_classes)
+        self.pixel_diversity = ClassDiversity(classifier.num_classes)
+        for batch, labels in images.batches(EVALUATION_BATCH):
+            features = self.predictions.add(batch, labels)
+            self.feature_diversity.add(features, labels)
+            self.pixel_diversity.add(batch, labels)
+
+
 class Evaluation:
-    """The data of a run, and how thoroughly to look. A model's samples are made once, and kept till another asks."""
+    """The context of one model's metrics. Samples, their features and predictions are made once."""
 
-    data: ImageData
-    kl_weight: float | None = (
-        None  # what a nat of code cost in training, if its objective says so; 1 is the ELBO
-    )
-    k: int = 500  # importance samples for each image
-    n: int = 2000  # test images, drawn at random, for metrics that are too slow for all of them
-    samples: int = 10_000  # images that the model generates, at temperature 1
-    seed: int = 0  # of the noise, where a metric has any to choose
-    judge: Callable[[], Classifier | None] = lambda: (
-        None
-    )  # a classifier trained on these data, if there is one
-    features: Callable[[], FeatureSpace] | None = None  # in which sets of images are compared
-    school: Callable[[ImageSet], Classifier] | None = (
-        None  # trains a classifier like the judge on other images
-    )
-    _kept: dict[str, Any] = field(default_factory=dict, init=False, compare=False)
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        *,
+        split: str = "test",
+        kl_weight: float | None = None,
+        density: Prior | None = None,
+        k: int = 500,
+        n: int = 2000,
+        samples: int = 10_000,
+        seed: int = 0,
+        classifier: Callable[[], Classifier | None] = lambda: None,
+        feature_space: Callable[[], FeatureSpace] | None = None,
+        train_classifier: Callable[[ImageSet], Classifier] | None = None,
+    ) -> None:
+        """Arguments:
+        model: which is measured.
+        data: on which it was trained.
+        split: on whose images metrics measure: "test", "validation" or "train".
+        kl_weight: what a nat of KL cost in training, where the objective says so; 1 is the ELBO.
+        density: what samples are drawn from instead of the model's prior.
+        k: importance samples for each image.
+        n: images, drawn at random, for metrics that are too slow for all of them.
+        samples: images that the model generates, at temperature 1.
+        seed: of the noise, where a metric has any to choose.
+        classifier: gives the reference classifier of these data, or None.
+        feature_space: gives the features in which sets of images are compared.
+        train_classifier: trains a classifier like the reference classifier on other images.
+        """
+        self.model = model
+        self.data = data
+        self.split_name = split
+        self.split = data.splits[split]
+        self.kl_weight = kl_weight
+        self.density = density
+        self.k = k
+        self.n = n
+        self.samples = samples
+        self.seed = seed
+        self._classifier = classifier
+        self._feature_space = feature_space
+        self._train_classifier = train_classifier
 
-    def once(self, model: nn.Module, what: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made at the first call for this model, and kept until there is one for another."""
-        if self._kept.get("model") is not model:
-            self._kept.clear()
-            self._kept["model"] = model
-        if what not in self._kept:
-            self._kept[what] = make()
-        return self._kept[what]
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty where the data have no labels."""
+        return self.data.spec.classes
 
-    def sampled(self, model: GenerativeModel) -> ImageSet:
-        """`samples` images that the model makes, of all classes in turn if it knows any, always of the same noise for
-        the same seed. In 256 levels, as real images are."""
-        return self.once(
-            model,
-            "samples",
-            lambda: sample(model, self.samples, self.seed, len(self.data.spec.classes)),
-        )
+    @cached_property
+    def classifier(self) -> Classifier | None:
+        """The reference classifier, if there is one."""
+        return self._classifier()
+
+    @cached_property
+    def feature_space(self) -> FeatureSpace:
+        """The features in which images are compared."""
+        assert self._feature_space is not None, "asked only where there is one"
+        return self._feature_space()
+
+    @cached_property
+    def generated(self) -> ImageSet:
+        """`samples` images that the model makes, of all classes in turn if there are any, always of
+        the same noise for the same seed; in 256 levels, as real images are."""
+        assert isinstance(self.model, GenerativeModel)
+        prior = self.model.prior if self.density is None else self.density
+        return generate(self.model, prior, self.samples, self.seed, len(self.classes))
+
+    @cached_property
+    def generated_features(self) -> Tensor:
+        """Features (samples, F) of the generated images, float64."""
+        return self.feature_space.features_of(self.generated)
+
+    @property
+    def split_features(self) -> Tensor:
+        """Features (N, F) of the images that metrics measure on, float64."""
+        return self.feature_space.real(self.split_name)
+
+    @cached_property
+    def generated_predictions(self) -> ClassPredictions:
+        """What the reference classifier says of the generated images."""
+        return ClassPredictions(self.require_classifier(), self.generated)
+
+    def require_classifier(self) -> Classifier:
+        """The reference classifier, where there must be one."""
+        assert self.classifier is not None, "asked only where there is one"
+        return self.classifier
+
+    def train_classifier(self, images: ImageSet) -> Classifier:
+        """A classifier like the reference classifier, trained on these labelled images."""
+        assert self._train_classifier is not None, "asked only where it can be trained"
+        return self._train_classifier(images)
 
 
 @torch.no_grad()
-def sample(model: GenerativeModel, count: int, seed: int, classes: int) -> ImageSet:
-    """Images (count, C, H, W) at temperature 1, asked for `classes` in turn (labels -1 if there are none)."""
+def generate(model: GenerativeModel, prior: Prior, count: int, seed: int, classes: int) -> ImageSet:
+    """Images at temperature 1, of `classes` in turn.
+
+    Returns (count, C, H, W) uint8 with the labels that were asked for, -1 without classes.
+    """
     labels = torch.arange(count) % classes if classes else torch.full((count,), -1)
-    noise, images = generator(seed, "judged samples"), []
-    for some in labels.split(BATCH):
-        z = model.prior(len(some), generator=noise)
-        images.append(to_uint8(model.generate(z, some.to(z.device))).cpu())
+    noise = generator(seed, "judged samples")
+    images = []
+    for some in labels.split(EVALUATION_BATCH):
+        z = prior.sample(len(some), generator=noise).to(model.device)
+        generated = model.generate(z, some.to(z.device))
+        images.append(to_uint8(generated).cpu())
     return ImageSet(torch.cat(images), labels, torch.arange(count), device=model.device)

@@ -9,19 +9,19 @@ from genmodels.data.images import ImageData, ImageSet
 from genmodels.errors import require
 from genmodels.metrics.aggregated_posterior import posteriors
 from genmodels.models.generative import GenerativeModel
-from genmodels.models.priors import Density, GaussianMixture, StandardNormal
+from genmodels.models.priors import GaussianMixture, Prior, StandardNormal
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
-from genmodels.registry import Entry
+from genmodels.registry import Spec
 
 log = logging.getLogger(__name__)
 
 MOST = 20_000  # training images whose codes are fitted; more take longer
 
 
-def prior(model: GenerativeModel, data: ImageData | None, components: int) -> Density:
+def prior(model: GenerativeModel, data: ImageData | None, components: int) -> Prior:
     """The one that the model was trained with."""
-    return model.density
+    return model.prior
 
 
 def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
@@ -67,10 +67,10 @@ def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
 def codes(model: VAE, part: ImageSet, count: int) -> torch.Tensor:
     """z ~ q(z|x) of `count` images of a part, drawn at random with a constant seed, (count, D) float64."""
     noise = generator(CONSTANT_SEED, "codes")
-    return posteriors(model, part.drawn(count, noise)).sample(noise)
+    return posteriors(model, part.subset(count, noise)).sample(noise)
 
 
 DENSITIES = {
-    "prior": Entry(prior),
-    "gmm": Entry(gmm, needs="encode", data=True),
+    "prior": Spec(prior),
+    "gmm": Spec(gmm, data=True),
 }

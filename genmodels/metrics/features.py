@@ -1,116 +1,127 @@
-"""Features of images, in which generated and real ones are compared: of the classifier of the data, of pixels, or of
-Inception. A score means nothing without the name and the checksum of what saw it."""
+"""Features of images, in which generated and real images are compared.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+Of the reference classifier, of pixels, or of Inception. A score means nothing without the name and
+the checksum of the network that gives the features.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from genmodels import safetensors_io
-from genmodels.data.images import ImageData, ImageSet, to_uint8
-from genmodels.metrics.accuracy import BATCH, evaluate
+from genmodels.data.images import EVALUATION_BATCH, ImageData, ImageSet, to_uint8
+from genmodels.metrics.predictions import predict
 from genmodels.models.classifier import Classifier
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
 
 COMPONENTS = 64  # principal components of pixels
-FITTED = 5000  # training images that they are fitted to
-INCEPTION = "2048"  # torch-fidelity's name of the last pooling layer, of which the published FID is
+FITTED_IMAGES = 5000  # training images that they are fitted to
+INCEPTION_LAYER = (
+    "2048"  # torch-fidelity's name of the last pooling layer, that of the published FID
+)
 
 
-@dataclass(frozen=True)
 class FeatureSpace:
-    """A map of images to features, and the real images' places in it."""
+    """A map from images to features, with the features of the real images."""
 
-    name: str
-    checksum: str  # of what the map is made of
-    extract: Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> (B, F)
-    data: ImageData
-    facts: dict[str, Any] = field(default_factory=dict)  # what else is to be stated with each score
-    _kept: dict[Any, Any] = field(default_factory=dict, init=False, compare=False)
+    def __init__(
+        self,
+        name: str,
+        checksum: str,
+        extract: Callable[[Tensor], Tensor],
+        data: ImageData,
+        **facts: Any,
+    ) -> None:
+        """Arguments:
+        name: of the kind of features.
+        checksum: of the weights that make them.
+        extract: images (B, C, H, W) in [0, 1] -> features (B, F).
+        data: the real images.
+        facts: what else is to be stated with each score.
+        """
+        self.name = name
+        self.checksum = checksum
+        self.data = data
+        self.facts = facts
+        self._extract = extract
+        self._real: dict[str, Tensor] = {}
+        self._train: dict[int, Tensor] = {}
+        self._floors: dict[tuple[str, str, int], float] = {}
 
-    def once(self, what: Any, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made at the first call: what all models are compared with."""
-        if what not in self._kept:
-            self._kept[what] = make()
-        return self._kept[what]
+    @torch.no_grad()
+    def features_of(self, images: ImageSet) -> Tensor:
+        """Features (N, F), float64 on the CPU."""
+        batches = images.batches(EVALUATION_BATCH)
+        return torch.cat([self._extract(batch.images).cpu().double() for batch in batches])
 
-    def of(self, part: ImageSet) -> Tensor:
-        """Features (N, F) of a part's images, float64 on the CPU."""
-        with torch.no_grad():
-            return torch.cat(
-                [self.extract(images).cpu().double() for images, _ in part.batches(BATCH)]
-            )
-
-    @property
-    def test(self) -> Tensor:
-        """Those of the test part, (M, F)."""
-        return self.once("test", lambda: self.of(self.data.test))
-
-    @property
-    def validation(self) -> Tensor:
-        """Those of the validation part, (M, F)."""
-        return self.once("validation", lambda: self.of(self.data.validation))
+    def real(self, split: str) -> Tensor:
+        """Features (M, F) of the real images of a split, computed once."""
+        if split not in self._real:
+            self._real[split] = self.features_of(self.data.splits[split])
+        return self._real[split]
 
     def train(self, count: int) -> Tensor:
-        """Those of `count` training images (all, if there are fewer), drawn at random with a constant seed."""
-        part = self.data.train.drawn(count, generator(CONSTANT_SEED, "drawn"))
-        return self.once(("train", count), lambda: self.of(part))
+        """Features of `count` training images (all, if there are fewer), drawn with a constant seed."""
+        if count not in self._train:
+            images = self.data.train.subset(count, generator(CONSTANT_SEED, "drawn"))
+            self._train[count] = self.features_of(images)
+        return self._train[count]
+
+    def floor(
+        self, score: str, distance: Callable[[Tensor, Tensor], float], count: int, split: str
+    ) -> float:
+        """What `count` training images score in the place of generated ones, computed once."""
+        key = (score, split, count)
+        if key not in self._floors:
+            self._floors[key] = distance(self.train(count), self.real(split))
+        return self._floors[key]
 
     def label(self) -> dict[str, Any]:
         """What every score must be quoted with."""
-        return {"seen_by": {"features": self.name, "crc32": self.checksum} | self.facts}
+        return {"features": {"name": self.name, "crc32": self.checksum, **self.facts}}
 
 
 def of_classifier(classifier: Classifier, data: ImageData) -> FeatureSpace:
     """The penultimate layer of a classifier of the same data."""
-    return FeatureSpace(
-        "classifier",
-        checksum_of(classifier.state_dict()),
-        classifier.features,
-        data,
-        {"accuracy": evaluate(classifier, data.test)["accuracy"]},
-    )
+    accuracy = predict(classifier, data.test).numbers()["accuracy"]
+    checksum = checksum_of(classifier.state_dict())
+    return FeatureSpace("classifier", checksum, classifier.features, data, accuracy=accuracy)
 
 
 def of_pixels(data: ImageData) -> FeatureSpace:
-    """The first principal components of the training images' pixels: a baseline that knows no shapes."""
+    """The first principal components of the training images' pixels: a baseline without shapes."""
     from sklearn.decomposition import PCA  # slow to import
 
-    part = data.train.drawn(FITTED, generator(CONSTANT_SEED, "drawn"))
-    pixels = torch.cat([images.flatten(1).cpu() for images, _ in part.batches(BATCH)])  # (N, P)
-    found = PCA(
-        min(COMPONENTS, *pixels.shape), random_state=derive_seed(CONSTANT_SEED, "components")
-    ).fit(pixels)
-    components, mean = (
-        torch.from_numpy(found.components_).double(),
-        torch.from_numpy(found.mean_).double(),
-    )
-    return FeatureSpace(
-        "pixels",
-        checksum_of({"components": components, "mean": mean}),
-        lambda images: (images.flatten(1).cpu().double() - mean) @ components.T,
-        data,
-        {"explained_variance": float(found.explained_variance_ratio_.sum())},
-    )
+    images = data.train.subset(FITTED_IMAGES, generator(CONSTANT_SEED, "drawn"))
+    batches = images.batches(EVALUATION_BATCH)
+    pixels = torch.cat([batch.images.flatten(1).cpu() for batch in batches])  # (N, P)
+    seed = derive_seed(CONSTANT_SEED, "components")
+    fitted = PCA(min(COMPONENTS, *pixels.shape), random_state=seed).fit(pixels)
+    components = torch.from_numpy(fitted.components_).double()  # (F, P)
+    mean = torch.from_numpy(fitted.mean_).double()  # (P,)
+
+    def extract(images: Tensor) -> Tensor:
+        return (images.flatten(1).cpu().double() - mean) @ components.T
+
+    checksum = checksum_of({"components": components, "mean": mean})
+    explained = float(fitted.explained_variance_ratio_.sum())
+    return FeatureSpace("pixels", checksum, extract, data, explained_variance=explained)
 
 
 def of_inception(data: ImageData) -> FeatureSpace:
-    """The last pooling layer of Inception-v3 with the published weights, as torch-fidelity has it: of the usual FID.
+    """The last pooling layer of Inception-v3 with the published weights, that of the usual FID.
 
-    Raises ValueError where that package or its weights, which it fetches once, cannot be had.
+    Raises ValueError where torch-fidelity or its weights, which it fetches once, cannot be had.
     """
+    device = data.train.images.device
     try:
-        from torch_fidelity.feature_extractor_inceptionv3 import (
+        from torch_fidelity.feature_extractor_inceptionv3 import (  # an extra
             FeatureExtractorInceptionV3,
-        )  # an extra
-
-        network = (
-            FeatureExtractorInceptionV3("inception", [INCEPTION])
-            .to(data.train.images.device)
-            .eval()
         )
+
+        network = FeatureExtractorInceptionV3("inception", [INCEPTION_LAYER]).to(device).eval()
     except ImportError:
         raise ValueError(
             "features=inception: needs torch-fidelity: uv sync --extra inception, or pip install "
@@ -118,19 +129,19 @@ def of_inception(data: ImageData) -> FeatureSpace:
         ) from None
     except OSError as error:
         raise ValueError(f"features=inception: its weights cannot be fetched ({error})") from None
-    return FeatureSpace(
-        "inception",
-        checksum_of(network.state_dict()),
-        lambda images: network(to_uint8(images.expand(-1, 3, -1, -1)))[0],
-        data,
-    )
+
+    def extract(images: Tensor) -> Tensor:
+        rgb = images.expand(-1, 3, -1, -1)
+        return network(to_uint8(rgb))[0]
+
+    return FeatureSpace("inception", checksum_of(network.state_dict()), extract, data)
 
 
-def usual(classes: Sequence[str]) -> str:
-    """The name of the features to take where none is said: those of the classifier, if the data have labels."""
+def default_features(classes: Sequence[str]) -> str:
+    """The name of the default features: those of the classifier, if the data have labels."""
     return "classifier" if classes else "pixels"
 
 
-def checksum_of(tensors: dict[str, Tensor]) -> str:
-    """Of weights, in hex."""
+def checksum_of(tensors: Mapping[str, Tensor]) -> str:
+    """The checksum of weights, in hex."""
     return f"{safetensors_io.checksum(tensors):08x}"

@@ -2,18 +2,17 @@
 still teach it anything? Numbers, and a few plain sentences."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
-from genmodels.metrics.accuracy import Spread
+from genmodels.metrics.diversity import ClassDiversity
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.sample_quality import MISSING, class_shares
-from genmodels.metrics.vae_diagnosis import HEALTHY, Verdict, verdict
-from genmodels.models.gan import Discriminator, Generator
+from genmodels.metrics.verdict import HEALTHY, Verdict
+from genmodels.models.gan import Discriminator
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import CONSTANT_SEED, generator
 
@@ -32,11 +31,11 @@ PENALTIES = "a stronger penalty (penalty.r1, penalty.r2)"
 
 
 @dataclass(frozen=True)
-class Case:
+class GANDiagnosis:
     """All that a verdict goes by; shares in [0, 1]. None, or empty: not known, and left out."""
 
-    spread: float  # of samples, over that of real images; in pixels
-    twins: float  # the share of samples of which there is another one almost alike
+    diversity: float  # of samples, over that of real images; in pixels
+    near_duplicates: float  # the share of samples of which there is another one almost alike
     missing: Mapping[str, tuple[float, float]] = field(
         default_factory=dict
     )  # class -> share of samples, of test
@@ -46,7 +45,7 @@ class Case:
     trained: float | None = None  # the same of training images
 
 
-def glance(
+def quick_metrics(
     model: GenerativeModel, part: ImageSet, discriminator: Discriminator | None = None
 ) -> dict[str, float]:
     """What a run logs as it trains: `spread`, `twins`, and `real_above_fake` if there is a discriminator.
@@ -55,20 +54,23 @@ def glance(
     """
     real, labels = part.batch(slice(0, LOOKED_AT))
     fake = made(model, labels)
-    numbers = {"spread": spread(fake, real), "twins": twins(fake, real)}
+    numbers = {
+        "diversity": diversity(fake, real),
+        "near_duplicates": near_duplicates(fake, real),
+    }
     if discriminator is not None:
         numbers["real_above_fake"] = real_above_fake(discriminator, real, fake, labels)
     return numbers | {"n": len(real)}
 
 
-def examine(
+def diagnose(
     model: GenerativeModel, evaluation: Evaluation, discriminator: Discriminator | None = None
-) -> Case:
+) -> GANDiagnosis:
     """Look at a generator's samples beside test images; at its discriminator's opinion of training images, if it is
     there; and ask the judge which classes are missing, if there is one."""
-    numbers = glance(model, evaluation.data.test, discriminator)
+    numbers = quick_metrics(model, evaluation.split, discriminator)
     missing, trained = {}, None
-    if evaluation.judge() is not None:
+    if evaluation.classifier is not None:
         shares = class_shares(model, evaluation)["classes"]
         missing = {
             name: (share["samples"], share["test"])
@@ -78,17 +80,16 @@ def examine(
     if discriminator is not None:
         real, labels = evaluation.data.train.batch(slice(0, LOOKED_AT))
         trained = real_above_fake(discriminator, real, made(model, labels), labels)
-    return Case(
-        numbers["spread"], numbers["twins"], missing, numbers.get("real_above_fake"), trained
+    return GANDiagnosis(
+        numbers["diversity"],
+        numbers["near_duplicates"],
+        missing,
+        numbers.get("real_above_fake"),
+        trained,
     )
 
 
-@verdict.register
-def _(model: Generator, evaluation: Evaluation) -> dict[str, Any]:
-    return asdict(judge(examine(model, evaluation)))
-
-
-def judge(case: Case) -> Verdict:
+def verdict_on(case: GANDiagnosis) -> Verdict:
     """The verdict on a case.
 
     Mode collapse: samples have less than SPREAD of the real images' spread, or TWINS of them have a twin. Partial mode
@@ -96,10 +97,10 @@ def judge(case: Case) -> Verdict:
     by MEMORY better than unseen ones. D wins: it tells unseen ones too in more than TOLD of pairs. Else healthy.
     """
     variety = (
-        f"Samples differ from each other {case.spread:.2f} times as much as real images do, and "
-        f"{case.twins:.1%} of them have a twin."
+        f"Samples differ from each other {case.diversity:.2f} times as much as real images do, and "
+        f"{case.near_duplicates:.1%} of them have a twin."
     )
-    if case.spread < SPREAD or case.twins > TWINS:
+    if case.diversity < SPREAD or case.near_duplicates > TWINS:
         return Verdict(
             COLLAPSED,
             [
@@ -163,24 +164,24 @@ def made(model: GenerativeModel, labels: Tensor) -> Tensor:
     noise = generator(CONSTANT_SEED, "health")
     return torch.cat(
         [
-            model.generate(model.prior(len(some), generator=noise), some)
+            model.generate(model.prior.sample(len(some), generator=noise), some)
             for some in labels.split(250)
         ]
     )
 
 
-def spread(fake: Tensor, real: Tensor) -> float:
+def diversity(fake: Tensor, real: Tensor) -> float:
     """How far two generated images are from each other over how far two real ones are: root mean squares over all pairs
     of distances in pixels. 1: as different; 0: all the same."""
     distances = []
     for images in (fake, real):
-        found = Spread(1)
+        found = ClassDiversity(1)
         found.add(images, torch.zeros(len(images), dtype=torch.long))
         distances.append(found.distance())
     return (distances[0] / distances[1]).item()
 
 
-def twins(fake: Tensor, real: Tensor) -> float:
+def near_duplicates(fake: Tensor, real: Tensor) -> float:
     """The share of generated images that have another one nearer than TWIN of what a real image's nearest is, in the
     median."""
     return (nearest_other(fake) < TWIN * nearest_other(real).median()).double().mean().item()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet, binarise
-from genmodels.losses.elbo import elbo_terms
+from genmodels.losses.vae import elbo_terms
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
@@ -74,7 +74,7 @@ def bound(model: VAE, seen: Observations) -> dict[str, float]:
         "elbo": elbo.mean().item(),
         "elbo_standard_error": elbo.std().item() / len(elbo) ** 0.5,
         "distortion": seen.distortion.mean().item(),
-        "rate": seen.kl.sum(dim=1).mean().item(),
+        "kl": seen.kl.sum(dim=1).mean().item(),
     }
     if model.binary or model.likelihood.quantised:
         numbers["bits_per_dimension"] = -numbers["elbo"] / (
@@ -92,7 +92,7 @@ def evaluate(model: VAE, part: ImageSet) -> dict[str, float]:
 
 def elbo(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     """`evaluate` on the test part."""
-    return evaluate(model, evaluation.data.test)
+    return evaluate(model, evaluation.split)
 
 
 @torch.no_grad()
@@ -101,10 +101,10 @@ def reconstruction(model: VAE, evaluation: Evaluation, batch_size: int = 500) ->
     to 1: `mse`, the mean squared error of a value, and its peak signal-to-noise ratio `psnr` in dB."""
     errors = [
         (model.reconstruct(images, labels) - images).double().square().mean(dim=(1, 2, 3)).cpu()
-        for images, labels in evaluation.data.test.batches(batch_size)
+        for images, labels in evaluation.split.batches(batch_size)
     ]
     mse = torch.cat(errors).mean().item()
-    return {"mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12)), "n": len(evaluation.data.test)}
+    return {"mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12)), "n": len(evaluation.split)}
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def iwae(model: VAE, evaluation: Evaluation, batch_size: int = 100) -> dict[str,
     standard errors over the images; `effective_samples` of k, (sum w)^2 / sum w^2: near 1, L_k is far from log p(x).
     """
     k, noise = evaluation.k, generator(CONSTANT_SEED, "importance-weighted images")
-    part = evaluation.data.test.drawn(evaluation.n, noise, in_order=True)
+    part = evaluation.split.subset(evaluation.n, noise, in_order=True)
     bounds, singles, effective = [], [], []
     for index, (images, labels) in enumerate(part.batches(batch_size)):
         reseed(CONSTANT_SEED, "importance-weighted images", index)

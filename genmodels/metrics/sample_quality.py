@@ -1,8 +1,9 @@
 """Scores of a model's samples against real images, for any family of models.
 
-`evaluation.samples` images at temperature 1, always of the same noise for the same seed, against the test part. Frechet
-and kernel distances have a `floor`: the same score of training images in the samples' place, which no model can be
-expected to beat. They are no FID and no Inception scores unless their features say so.
+`evaluation.samples` images at temperature 1, always of the same noise for the same seed, against
+the evaluation's split. Frechet and kernel distances have a `floor`: the same score of training
+images in the samples' place, which no model can be expected to beat. They are no FID and no
+Inception scores unless their features say so.
 """
 
 from typing import Any
@@ -11,208 +12,185 @@ import torch
 from torch import Tensor
 
 from genmodels.data.images import ImageSet
-from genmodels.metrics.accuracy import BATCH, Answers, Spread, evaluate
 from genmodels.metrics.distances import coverage_scores, frechet_distance, kernel_distance
-from genmodels.metrics.evaluation import Evaluation, sample
-from genmodels.metrics.features import FeatureSpace, checksum_of
+from genmodels.metrics.evaluation import ClassPredictions, Evaluation
+from genmodels.metrics.features import checksum_of
 from genmodels.metrics.neighbours import neighbours
-from genmodels.models.classifier import Classifier
+from genmodels.metrics.predictions import predict
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import CONSTANT_SEED, generator
 
-GLANCED = 2000  # samples that training looks at
-MISSING = 0.1  # of its share in the test part: a class with less is missing
-COPY = 0.25  # of the usual distance of a test image to its nearest training image: a nearer sample is a copy
-
-Seen = tuple[
-    Answers, tuple[Spread, Spread]
-]  # by a judge: its answers; spreads of the classes in features and pixels
+MISSING = 0.1  # of its share in the test split: a class with less is missing
+COPY = 0.25  # of a test image's usual distance to its nearest training image: nearer is a copy
 
 
 def fd(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """The Frechet distance, lower is better, in squared units of the features: comparable for equal features and equal
-    numbers of samples only."""
-    space, fake = _seen(model, evaluation)
-    floor = space.once(
-        ("fd", len(fake)), lambda: frechet_distance(space.train(len(fake)), space.test)
-    )
+    """The Frechet distance in squared units of the features; lower is better.
+
+    Comparable for equal features and equal numbers of samples only.
+    """
+    space = evaluation.feature_space
+    fake, real = evaluation.generated_features, evaluation.split_features
     return {
-        "fd": frechet_distance(fake, space.test),
-        "floor": floor,
-        **_counts(fake, space.test),
+        "fd": frechet_distance(fake, real),
+        "floor": space.floor("fd", frechet_distance, len(fake), evaluation.split_name),
+        "n": len(fake),
+        "n_real": len(real),
         **space.label(),
     }
 
 
 def kid(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """The kernel distance KID with its standard deviation over random subsets; lower is better, 0 in the mean for
-    equal distributions, whatever the number of samples."""
-    space, fake = _seen(model, evaluation)
-    found, spread = _kid(fake, space.test)
-    floor, _ = space.once(("kid", len(fake)), lambda: _kid(space.train(len(fake)), space.test))
+    """The kernel distance KID, with its standard deviation over random subsets; lower is better.
+
+    0 in the mean for equal distributions, whatever the number of samples.
+    """
+    space = evaluation.feature_space
+    fake, real = evaluation.generated_features, evaluation.split_features
+    distance, deviation = _kernel_distance(fake, real)
+
+    def mean_distance(fake: Tensor, real: Tensor) -> float:
+        return _kernel_distance(fake, real)[0]
+
     return {
-        "kid": found,
-        "kid_spread": spread,
-        "floor": floor,
-        **_counts(fake, space.test),
+        "kid": distance,
+        "kid_standard_deviation": deviation,
+        "floor": space.floor("kid", mean_distance, len(fake), evaluation.split_name),
+        "n": len(fake),
+        "n_real": len(real),
         **space.label(),
     }
 
 
 def prdc(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """Precision and density: are samples like real images? Recall and coverage: are all real images like samples?"""
-    space, fake = _seen(model, evaluation)
-    return {**coverage_scores(space.test, fake), **_counts(fake, space.test), **space.label()}
-
-
-def glance(model: GenerativeModel, space: FeatureSpace) -> dict[str, float]:
-    """`fd` and `kid` of GLANCED samples against the validation part: what training logs, and selects by."""
-    fake = space.of(sample(model, GLANCED, CONSTANT_SEED, len(space.data.spec.classes)))
-    return {"fd": frechet_distance(fake, space.validation), "kid": _kid(fake, space.validation)[0]}
+    """Precision and density: are samples like real images? Recall and coverage: the reverse."""
+    fake, real = evaluation.generated_features, evaluation.split_features
+    return {
+        **coverage_scores(real, fake),
+        "n": len(fake),
+        "n_real": len(real),
+        **evaluation.feature_space.label(),
+    }
 
 
 def memorisation(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """Does a model hand out training images? By distances in pixels of `evaluation.n` samples to their nearest ones.
+    """Does a model copy training images? By distances in pixels of `evaluation.n` samples.
 
-    `nearer_to_train`: the share of samples that are nearer to one of m training images than to any of m test images, m
-    the same for both. These are exchangeable for a model that has learned the distribution alone: 0.5, with the
-    binomial `standard_error`; more is memory. `copies`: the share of samples that are nearer to any training image than
-    COPY of what a test image is in the median. `test_copies`: the same of test images, which some data sets repeat.
+    `nearer_to_train`: the share of samples that are nearer to one of m training images than to any
+    of m test images, m the same for both. These are exchangeable for a model that has learned the
+    distribution alone: 0.5, with the binomial `standard_error`; more is memory. `copies`: the share
+    of samples that are nearer to any training image than COPY of what a test image is in the
+    median. `test_copies`: the same of test images, which some data sets repeat.
     """
-    data, size = evaluation.data, min(len(evaluation.data.train), len(evaluation.data.test))
-    made = evaluation.sampled(model).batch(slice(0, evaluation.n)).images
+    train, split = evaluation.data.train, evaluation.split
+    size = min(len(train), len(split))
     noise = generator(CONSTANT_SEED, "memorisation")
-    real = data.test.drawn(evaluation.n, noise).batch(slice(None)).images
-    to_train = neighbours(made, data.train.drawn(size, noise), 1).distance[:, 0]
-    to_test = neighbours(made, data.test.drawn(size, noise), 1).distance[:, 0]
-    share = ((to_train < to_test).double() + 0.5 * (to_train == to_test).double()).mean().item()
-    to_any, usual = (neighbours(images, data.train, 1).distance[:, 0] for images in (made, real))
-    near = COPY**2 * usual.median()  # of squared distances
+    fake = evaluation.generated.batch(slice(0, evaluation.n)).images
+    real = split.subset(evaluation.n, noise).batch(slice(None)).images
+
+    to_train = neighbours(fake, train.subset(size, noise), 1).distance[:, 0]
+    to_split = neighbours(fake, split.subset(size, noise), 1).distance[:, 0]
+    nearer = (to_train < to_split).double() + 0.5 * (to_train == to_split).double()
+
+    fake_to_any = neighbours(fake, train, 1).distance[:, 0]
+    real_to_any = neighbours(real, train, 1).distance[:, 0]
+    near = COPY**2 * real_to_any.median()  # of squared distances
     return {
-        "nearer_to_train": share,
-        "standard_error": (0.25 / len(made)) ** 0.5,
-        "copies": (to_any < near).double().mean().item(),
-        "test_copies": (usual < near).double().mean().item(),
-        "n": len(made),
+        "nearer_to_train": nearer.mean().item(),
+        "standard_error": (0.25 / len(fake)) ** 0.5,
+        "copies": (fake_to_any < near).double().mean().item(),
+        "test_copies": (real_to_any < near).double().mean().item(),
+        "n": len(fake),
         "compared": size,
     }
 
 
 def class_accuracy(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """Whether a conditional model makes what it is asked for, and not always the same one.
+    """Whether a conditional model makes what it is asked for, and not always the same image.
 
-    As many samples of each class, at temperature 1. `accuracy`: the share that the judge takes for the class that was
-    asked. It alone can pass for a model that makes one good image of each class; so `diversity`: the root mean square
-    distance between two samples of a class over that between two of its test images, in the judge's features, averaged
-    over the classes (1: as diverse, 0: all the same). `pixel_diversity` is the same in pixels; there the noise of the
-    data counts, which mean images lack. Beside them the judge's own accuracy on the test part and the checksum of its
-    weights: what other judges say does not compare.
+    As many samples of each class, at temperature 1. `accuracy`: the share that the reference
+    classifier recognises as the class that was asked for. It alone can pass for a model that makes
+    one good image of each class; so `diversity`: the root mean square distance between two samples
+    of a class over that between two of its test images, in the classifier's features, averaged over
+    the classes (1: as diverse, 0: all the same). `pixel_diversity` is the same in pixels; there the
+    noise of the data counts, which mean images lack. Beside them the classifier's own accuracy on
+    the test split and the checksum of its weights: other classifiers' numbers do not compare.
     """
-    judge, classes = _judge(evaluation), evaluation.data.spec.classes
-    made, made_spreads = _made(judge, model, evaluation)
-    real, real_spreads = _answers(judge, evaluation.data.test)
-    ratios = [
-        mine.distance() / theirs.distance()
-        for mine, theirs in zip(made_spreads, real_spreads, strict=True)
-    ]
-    columns = dict(
-        zip(("accuracy", "diversity", "pixel_diversity"), (made.by_class(), *ratios), strict=True)
-    )
-    numbers = made.numbers()
-    return (
-        {name: numbers[name] for name in ("accuracy", "accuracy_standard_error", "n")}
-        | {name: columns[name].nanmean().item() for name in ("diversity", "pixel_diversity")}
-        | {
-            "judge_accuracy": real.numbers()["accuracy"],
-            "judge_crc32": checksum_of(judge.state_dict()),
-            "classes": {
-                name: {column: values[index].item() for column, values in columns.items()}
-                for index, name in enumerate(classes)
-            },
-        }
-    )
+    classifier = evaluation.require_classifier()
+    fake = evaluation.generated_predictions
+    real = ClassPredictions(classifier, evaluation.split)
+    columns = {
+        "accuracy": fake.predictions.by_class(),
+        "diversity": fake.feature_diversity.distance() / real.feature_diversity.distance(),
+        "pixel_diversity": fake.pixel_diversity.distance() / real.pixel_diversity.distance(),
+    }
+    classes = {}
+    for index, name in enumerate(evaluation.classes):
+        classes[name] = {column: values[index].item() for column, values in columns.items()}
+    numbers = fake.predictions.numbers()
+    return {
+        "accuracy": numbers["accuracy"],
+        "accuracy_standard_error": numbers["accuracy_standard_error"],
+        "n": numbers["n"],
+        "diversity": columns["diversity"].nanmean().item(),
+        "pixel_diversity": columns["pixel_diversity"].nanmean().item(),
+        "reference_accuracy": real.predictions.numbers()["accuracy"],
+        "reference_crc32": checksum_of(classifier.state_dict()),
+        "classes": classes,
+    }
 
 
 def class_shares(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """Of which classes a model's samples are, in the judge's eyes; a conditional one is asked for all equally often.
+    """Of which classes a model's samples are, by the reference classifier.
 
-    `entropy` of these shares and `test_entropy` of the test images' (at most log K), and `kl_to_test`, the KL
-    divergence of the first from the second, 0 where they are the same; all in nats. `coverage`: the share of classes
+    A conditional model is asked for all classes equally often. `entropy` of these shares and
+    `test_entropy` of the test images' (at most log K), and `kl_to_test`, the KL divergence of the
+    first from the second, 0 where they are the same; all in nats. `coverage`: the share of classes
     that are not MISSING.
     """
-    judge, classes, test = _judge(evaluation), evaluation.data.spec.classes, evaluation.data.test
-    made, _ = _made(judge, model, evaluation)
-    found = made.confusion.sum(dim=0).double() / evaluation.samples  # (K,)
-    expected = torch.bincount(test.labels[test.rows].cpu(), minlength=len(classes)).double() / len(
-        test
-    )  # (K,)
+    classes, split = evaluation.classes, evaluation.split
+    confusion = evaluation.generated_predictions.predictions.confusion
+    shares = confusion.sum(dim=0).double() / evaluation.samples  # (K,)
+    labels = split.labels[split.rows].cpu()
+    expected = torch.bincount(labels, minlength=len(classes)).double() / len(split)  # (K,)
+    by_class = {}
+    for index, name in enumerate(classes):
+        by_class[name] = {"samples": shares[index].item(), "test": expected[index].item()}
     return {
-        "entropy": _entropy(found),
+        "entropy": _entropy(shares),
         "test_entropy": _entropy(expected),
-        "kl_to_test": -_entropy(found) - torch.xlogy(found, expected).sum().item(),
-        "coverage": (found >= MISSING * expected).double().mean().item(),
+        "kl_to_test": -_entropy(shares) - torch.xlogy(shares, expected).sum().item(),
+        "coverage": (shares >= MISSING * expected).double().mean().item(),
         "n": evaluation.samples,
-        "judge_crc32": checksum_of(judge.state_dict()),
-        "classes": {
-            name: {"samples": found[index].item(), "test": expected[index].item()}
-            for index, name in enumerate(classes)
-        },
+        "reference_crc32": checksum_of(evaluation.require_classifier().state_dict()),
+        "classes": by_class,
     }
 
 
 def gan_train(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """The accuracy on test images of a classifier that was trained on the model's samples alone, with the classes that
-    were asked for as labels (Shmelkov et al. 2018, "How good is my GAN?"; GAN-test is `class_accuracy`).
+    """The accuracy on test images of a classifier that was trained on the model's samples alone.
 
-    `real_accuracy`: the same of a classifier that was trained on as many training images: the most to be expected.
+    Their labels are the classes that were asked for (Shmelkov et al. 2018, "How good is my GAN?";
+    GAN-test is `class_accuracy`). `real_accuracy`: the same of a classifier that was trained on as
+    many training images: the most to be expected.
     """
-    made = evaluation.sampled(model)
-    real = evaluation.data.train.drawn(len(made), generator(CONSTANT_SEED, "drawn"))
+    fake = evaluation.generated
+    real = evaluation.data.train.subset(len(fake), generator(CONSTANT_SEED, "drawn"))
     return {
-        "accuracy": _accuracy(evaluation, made),
-        "real_accuracy": _accuracy(evaluation, real),
-        "n": len(made),
+        "accuracy": _accuracy_after_training_on(fake, evaluation),
+        "real_accuracy": _accuracy_after_training_on(real, evaluation),
+        "n": len(fake),
         "n_real": len(real),
     }
 
 
-def _accuracy(evaluation: Evaluation, part: ImageSet) -> float:
-    assert evaluation.school is not None, "asked only where there is one"
-    return evaluate(evaluation.school(part), evaluation.data.test)["accuracy"]
+def _accuracy_after_training_on(images: ImageSet, evaluation: Evaluation) -> float:
+    classifier = evaluation.train_classifier(images)
+    return predict(classifier, evaluation.split).numbers()["accuracy"]
 
 
-def _seen(model: GenerativeModel, evaluation: Evaluation) -> tuple[FeatureSpace, Tensor]:
-    """The space of features, and the samples' places in it, (N, F)."""
-    assert evaluation.features is not None, "asked only where there are features"
-    space = evaluation.features()
-    return space, evaluation.once(model, "features", lambda: space.of(evaluation.sampled(model)))
-
-
-def _kid(fake: Tensor, real: Tensor) -> tuple[float, float]:
+def _kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
     return kernel_distance(fake, real, generator(CONSTANT_SEED, "subsets"))
-
-
-def _judge(evaluation: Evaluation) -> Classifier:
-    judge = evaluation.judge()
-    assert judge is not None, "asked only where there is one"
-    return judge
-
-
-def _made(judge: Classifier, model: GenerativeModel, evaluation: Evaluation) -> Seen:
-    return evaluation.once(model, "answers", lambda: _answers(judge, evaluation.sampled(model)))
-
-
-def _answers(judge: Classifier, part: ImageSet) -> Seen:
-    """The judge's answers, and the spread of each class in its features and in pixels."""
-    found, features, pixels = Answers(judge), Spread(judge.num_classes), Spread(judge.num_classes)
-    for images, labels in part.batches(BATCH):
-        features.add(found.add(images, labels), labels)
-        pixels.add(images, labels)
-    return found, (features, pixels)
-
-
-def _counts(fake: Tensor, real: Tensor) -> dict[str, int]:
-    return {"n": len(fake), "n_real": len(real)}
 
 
 def _entropy(shares: Tensor) -> float:

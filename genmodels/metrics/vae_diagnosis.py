@@ -1,19 +1,16 @@
 """Is this a generative model, does it use its latent space, why not, and what to try: a few plain sentences."""
 
-from dataclasses import asdict, dataclass
-from functools import singledispatch
-from typing import Any
+from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from genmodels.data.images import ImageData
-from genmodels.metrics.collapse import Diagnosis, diagnose
-from genmodels.metrics.collapse_threshold import WhitenedSpectrum, spectrum, unexplained
+from genmodels.metrics.collapse import LatentUsage, latent_usage
+from genmodels.metrics.collapse_threshold import WhitenedSpectrum, unexplained, whitened_spectrum
 from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.verdict import HEALTHY, Verdict
 from genmodels.models.vae import VAE
 
-HEALTHY, PARTLY, COLLAPSED, STRAY = (
-    "healthy",
+PARTLY, COLLAPSED, STRAY = (
     "partly collapsed",
     "COLLAPSED",
     "not a generative model",
@@ -38,18 +35,10 @@ OTHER_OBJECTIVES = "an objective with another optimum (capacity, kl_target, free
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A label, and the reasons and remedies as sentences with their numbers."""
-
-    label: str
-    sentences: list[str]
-
-
-@dataclass(frozen=True)
-class Case:
+class VAEDiagnosis:
     """All that a verdict goes by. None: not known, and left out."""
 
-    found: Diagnosis
+    found: LatentUsage
     kl_weight: (
         float | None
     )  # what a nat of code costs in training; None: the objective has no such price
@@ -74,30 +63,20 @@ class Case:
         )
 
 
-@singledispatch
-def verdict(model: nn.Module, evaluation: Evaluation) -> dict[str, Any]:
-    """The verdict on a model as a metric: `label` and `sentences`. Each family registers its own."""
-    raise NotImplementedError(f"no verdict on a {type(model).__name__}")
-
-
-@verdict.register
-def _(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
-    return asdict(judge(examine(model, evaluation.data, evaluation.kl_weight)))
-
-
-def examine(model: VAE, data: ImageData, kl_weight: float | None) -> Case:
+def diagnose(model: VAE, evaluation: Evaluation) -> VAEDiagnosis:
     """Diagnose a model on the test images, and ask the training images what they can pay for."""
-    found = spectrum(model, data.train)
-    return Case(
-        diagnose(model, data.test),
-        kl_weight,
+    train, split = evaluation.data.train, evaluation.split
+    found = whitened_spectrum(model, train)
+    return VAEDiagnosis(
+        latent_usage(model, split),
+        evaluation.kl_weight,
         found,
-        None if found is None else found.distortion(model, data.test),
-        unexplained(model, data.train),
+        None if found is None else found.distortion(model, split),
+        unexplained(model, train),
     )
 
 
-def judge(case: Case) -> Verdict:
+def verdict_on(case: VAEDiagnosis) -> Verdict:
     """The verdict on a case.
 
     COLLAPSED: a rate under RATE, no active unit, or a decoder that does not look at z (a distortion within NEAR_MEAN of
@@ -140,8 +119,8 @@ def judge(case: Case) -> Verdict:
     )
 
 
-def _signs_of_collapse(case: Case) -> list[str]:
-    found, rate = case.found, case.found.bound["rate"]
+def _signs_of_collapse(case: VAEDiagnosis) -> list[str]:
+    found, rate = case.found, case.found.bound["kl"]
     signs = [f"the rate is {_nats(rate)} (under {RATE:g})"] if rate < RATE else []
     if not found.active.any():
         signs.append(f"none of {len(found.active)} dimensions is active")
@@ -152,7 +131,7 @@ def _signs_of_collapse(case: Case) -> list[str]:
     return signs
 
 
-def _against_mean(case: Case) -> str:
+def _against_mean(case: VAEDiagnosis) -> str:
     told = case.data is not None and len(case.data.means) > 1
     return (
         f"the distortion is {case.found.bound['distortion']:.1f} nats where that of the mean image"
@@ -160,9 +139,9 @@ def _against_mean(case: Case) -> str:
     )
 
 
-def _why_collapsed(case: Case) -> list[str]:
+def _why_collapsed(case: VAEDiagnosis) -> list[str]:
     weight, data = case.kl_weight, case.data
-    if weight is None and case.found.bound["rate"] >= RATE:
+    if weight is None and case.found.bound["kl"] >= RATE:
         return [
             f"The objective has the KL that it asks for, {_nats(case.found.bound['rate'])}, but from one code for "
             "all images.",
@@ -197,7 +176,7 @@ def _why_collapsed(case: Case) -> list[str]:
     ]
 
 
-def _why_stray(case: Case) -> list[str]:
+def _why_stray(case: VAEDiagnosis) -> list[str]:
     found, worst = case.found, int(case.found.misfit.argmax())
     reason = (
         "at KL weight 0 nothing keeps the codes near the prior"
@@ -219,7 +198,7 @@ def _why_stray(case: Case) -> list[str]:
     ]
 
 
-def _why_partly(case: Case, missed: float) -> list[str]:
+def _why_partly(case: VAEDiagnosis, missed: float) -> list[str]:
     saving = f"One more dimension would save {missed:.1f} nats of distortion for a nat of code"
     if case.unfound:
         return [
@@ -242,7 +221,7 @@ def _why_partly(case: Case, missed: float) -> list[str]:
     ]
 
 
-def _outlook(case: Case) -> list[str]:
+def _outlook(case: VAEDiagnosis) -> list[str]:
     """What of a healthy model that uses all it has could be otherwise."""
     missed, weight = case.missed, case.kl_weight
     if missed is None or missed <= WORTH or not case.found.active.all():
@@ -258,7 +237,7 @@ def _outlook(case: Case) -> list[str]:
     ]
 
 
-def _use(found: Diagnosis) -> str:
+def _use(found: LatentUsage) -> str:
     """How many dimensions carry how much, and which do not."""
     count, active, idle = (
         len(found.active),
@@ -274,7 +253,7 @@ def _use(found: Diagnosis) -> str:
     )
 
 
-def _price(case: Case) -> list[str]:
+def _price(case: VAEDiagnosis) -> list[str]:
     """What the data can pay, if that is known."""
     if case.data is None:
         return []

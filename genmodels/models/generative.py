@@ -1,4 +1,4 @@
-"""What every generative model can do, whatever it is made of: noise to images, in two steps that can be taken apart."""
+"""What every generative model can do, whatever it is made of: a prior for z, and images from z."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from genmodels.errors import require
-from genmodels.models.priors import Density, StandardNormal
+from genmodels.models.priors import Prior, StandardNormal
 
 LABEL_UNITS = 32  # of a label's embedding
 NAMED = 12  # classes whose names a message lists
@@ -18,12 +18,14 @@ def label_units(num_classes: int) -> int:
 
 
 class GenerativeModel(nn.Module):
-    """Images from noise. `prior` and `generate` are apart, so that the same noise can be shown across temperatures,
+    """Images from latents z, which are drawn from `prior`.
+
+    `prior.sample` and `generate` are apart, so that the same z can be shown across temperatures,
     classes, epochs and runs; `sample` composes them.
 
-    A model of `num_classes` > 0 is conditional: labels (B,) int64 say what it makes, -1 (or None, for all) that nothing
-    is said. That needs a `label_dropout` > 0, the share of labels that its training hides. Other models have 0 classes
-    and look at no labels.
+    A model of `num_classes` > 0 is conditional: labels (B,) int64 say what it makes; -1, or None
+    for all, is no label. That needs a `label_dropout` > 0, the share of labels that training hides.
+    Other models have 0 classes and ignore labels.
     """
 
     def __init__(
@@ -32,8 +34,15 @@ class GenerativeModel(nn.Module):
         latent_dim: int,
         num_classes: int = 0,
         label_dropout: float = 0.0,
+        prior: Prior | None = None,
     ) -> None:
-        """image_shape: (C, H, W)."""
+        """Arguments:
+        image_shape: (C, H, W).
+        latent_dim: D.
+        num_classes: 0 for a model without classes.
+        label_dropout: share of labels that training hides.
+        prior: p(z) over latents (B, D); None for N(0, I).
+        """
         super().__init__()
         require(num_classes >= 0, "num_classes", num_classes, "an integer >= 0")
         require(0 <= label_dropout < 1, "label_dropout", label_dropout, "a number >= 0 and < 1")
@@ -47,7 +56,7 @@ class GenerativeModel(nn.Module):
         self.latent_dim = latent_dim
         self.num_classes = num_classes
         self.label_dropout = label_dropout
-        self.density: Density = StandardNormal(latent_dim)  # what z is drawn from
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
         if num_classes:
             self.label_embedding = nn.Embedding(
                 num_classes + 1, LABEL_UNITS
@@ -58,16 +67,6 @@ class GenerativeModel(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(self.parameters()).device
-
-    def prior(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """z ~ N(0, temperature I), (n, D): the temperature is a variance. Drawn on the CPU, the same on any device.
-
-        From another density where one was fitted to the codes: the one place where figures and metrics draw z.
-        """
-        require(temperature >= 0, "temperature", temperature, "a number >= 0 (it is a variance)")
-        return self.density.sample(n, temperature, generator).to(self.device)
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) in [0, 1] for latents (B, D)."""
@@ -109,8 +108,12 @@ class GenerativeModel(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """n images of the model's own making, (n, C, H, W) in [0, 1]."""
-        return self.generate(self.prior(n, temperature), labels)
+        """n images (n, C, H, W) in [0, 1] of z ~ prior.
+
+        labels: (n,) int64 for a conditional model. temperature: of the prior, a variance.
+        """
+        require(temperature >= 0, "temperature", temperature, "a number >= 0 (it is a variance)")
+        return self.generate(self.prior.sample(n, temperature), labels)
 
     def _check_labels(self, labels: Tensor) -> None:
         lowest = -1 if self.label_dropout else 0

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from genmodels.distributions import DiagonalGaussian, ImageDistribution, Likelihood
+from genmodels.distributions import DiagonalGaussian
 from genmodels.errors import require
+from genmodels.image_distributions import ImageDistribution
+from genmodels.likelihoods import Likelihood
 from genmodels.models import blocks
 from genmodels.models.generative import GenerativeModel, label_units
+from genmodels.models.priors import Prior
 
 
 class VAE(GenerativeModel):
@@ -33,6 +36,7 @@ class VAE(GenerativeModel):
         num_classes: int = 0,
         label_dropout: float = 0.0,
         mean_batch_norm: float | None = None,
+        prior: Prior | None = None,
     ) -> None:
         """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads.
 
@@ -40,7 +44,7 @@ class VAE(GenerativeModel):
         standard deviation over a batch that each dimension of the posterior mean is held at, a cure for collapse (see
         `FixedScaleBatchNorm`); None leaves it free.
         """
-        super().__init__(image_shape, latent_dim, num_classes, label_dropout)
+        super().__init__(image_shape, latent_dim, num_classes, label_dropout, prior)
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
@@ -95,6 +99,7 @@ class ConvVAE(VAE):
         label_dropout: float = 0.0,
         norm: str = "none",
         mean_batch_norm: float | None = None,
+        prior: Prior | None = None,
     ) -> None:
         """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
 
@@ -120,6 +125,7 @@ class ConvVAE(VAE):
             num_classes=num_classes,
             label_dropout=label_dropout,
             mean_batch_norm=mean_batch_norm,
+            prior=prior,
         )
 
 
@@ -137,6 +143,7 @@ class MLPVAE(VAE):
         label_dropout: float = 0.0,
         norm: str = "none",
         mean_batch_norm: float | None = None,
+        prior: Prior | None = None,
     ) -> None:
         """widths: units of the encoder's hidden layers. norm: of all hidden layers, one of `blocks.NORMS`."""
         _check(latent_dim, widths)
@@ -152,6 +159,7 @@ class MLPVAE(VAE):
             num_classes=num_classes,
             label_dropout=label_dropout,
             mean_batch_norm=mean_batch_norm,
+            prior=prior,
         )
 
 

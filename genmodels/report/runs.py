@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genmodels import files
+from genmodels import run_files
 from genmodels.config import numbers, read
 from genmodels.legal import show
 from genmodels.tracking import brief, is_held
@@ -61,8 +61,8 @@ class Job:
 
     def newest(self, name: str) -> Path | None:
         """The newest picture of this name: the last that was drawn in training, or that of its end."""
-        pictures = sorted(self.folder.glob(f"{files.FIGURES}/{name}-*.png"))
-        final = self.folder / files.FIGURES / f"{name}.png"
+        pictures = sorted(self.folder.glob(f"{run_files.FIGURES}/{name}-*.png"))
+        final = self.folder / run_files.FIGURES / f"{name}.png"
         return pictures[-1] if pictures else final if final.exists() else None
 
 
@@ -100,11 +100,11 @@ class Group:
 
 def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
-    config, summary = read(folder), files.read_json(folder / files.SUMMARY)
+    config, summary = read(folder), run_files.read_summary(folder)
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = "interrupted"  # killed, without a chance to say so
     return Job(
-        folder, numbers(config) | config.get("choices", {}), summary, files.read_rows(folder)
+        folder, numbers(config) | config.get("choices", {}), summary, run_files.read_rows(folder)
     )
 
 
@@ -113,7 +113,9 @@ def read_jobs(folders: Sequence[Path]) -> list[Job]:
     found = [
         path.parent
         for folder in folders
-        for path in sorted([*folder.glob(files.SUMMARY), *folder.glob(f"*/{files.SUMMARY}")])
+        for path in sorted(
+            [*folder.glob(run_files.SUMMARY), *folder.glob(f"*/{run_files.SUMMARY}")]
+        )
     ]
     if not found:
         raise ValueError(f"{', '.join(map(str, folders))}: no runs there")

@@ -93,7 +93,7 @@ class GANTrainer:
         """One step of D on a batch, and one of G where its turn has come, on the same generated images."""
         labels = drop_labels(batch.labels, self.model.generator.label_dropout)
         turn = (step + 1) % self.n_critic == 0
-        z = self.model.generator.prior(len(batch.images))
+        z = self.model.generator.prior.sample(len(batch.images))
         with torch.set_grad_enabled(turn), self.generator.autocast():
             fake = self.model.generator.generate(z, labels)
         terms = self.update_discriminator(batch.images, fake.detach(), labels, step, total)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from genmodels import checkpoint, files, safetensors_io
+from genmodels import checkpoint, run_files, safetensors_io
 from genmodels.data.images import (
     NO_AUGMENTATION,
     Augmentation,
@@ -169,7 +169,7 @@ def fit(
 
     def keep(step: int) -> None:
         checkpoint.export(
-            run.folder / files.INFERENCE,
+            run.folder / run_files.INFERENCE,
             trainer.inference_model,
             model_config,
             about | {"step": step},
@@ -223,7 +223,7 @@ def fit(
     if select is not None:
         run.summarise(selected={"by": select, "step": best_step(run.folder, select)})
         trainer.inference_model.load_state_dict(
-            safetensors_io.load(run.folder / files.INFERENCE)[0]
+            safetensors_io.load(run.folder / run_files.INFERENCE)[0]
         )
     final = trainer.evaluate(data.validation) | score(trainer.inference_model)
     metrics = {"validation": final, "test": trainer.evaluate(data.test)}
@@ -235,7 +235,7 @@ def best_step(folder: Path, name: str) -> int:
     """The step of a run's best evaluation so far by this number, the first of equals: a pure function of its rows."""
     found = {
         row["step"]: row["validation"][name]
-        for row in files.read_rows(folder)
+        for row in run_files.read_rows(folder)
         if "validation" in row
     }
     return (min if name in LOWER else max)(found, key=lambda step: found[step])

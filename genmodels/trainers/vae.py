@@ -7,8 +7,8 @@ from torch import Tensor
 
 from genmodels.data.images import Batch, ImageSet, binarise, drop_labels
 from genmodels.errors import require
-from genmodels.losses.elbo import elbo_terms
 from genmodels.losses.objectives import ELBO, Objective
+from genmodels.losses.vae import elbo_terms
 from genmodels.metrics import collapse
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.vae_diagnosis import Verdict, examine, judge

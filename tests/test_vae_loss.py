@@ -11,8 +11,8 @@ from genmodels.distributions import (
     BernoulliLikelihood,
     DiagonalGaussian,
 )
-from genmodels.losses.elbo import elbo_terms
 from genmodels.losses.objectives import ELBO
+from genmodels.losses.vae import elbo_terms
 from genmodels.models.vae import MLPVAE
 
 
@@ -32,7 +32,7 @@ def test_kl_agrees_with_torch_distributions() -> None:
     posterior = gaussians()
     normal = torch.distributions.Normal(posterior.mean, posterior.stddev)
     expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0, 1))
-    torch.testing.assert_close(posterior.kl_to_standard_normal(), expected)
+    torch.testing.assert_close(kl(posterior), expected)
 
 
 def test_kl_agrees_with_quadrature() -> None:
@@ -46,9 +46,7 @@ def test_kl_agrees_with_quadrature() -> None:
     integral = torch.trapezoid(
         q.log_prob(z).exp() * (q.log_prob(z) - p.log_prob(z)), z[:, 0, 0], dim=0
     )
-    torch.testing.assert_close(
-        posterior.kl_to_standard_normal().double(), integral, atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(kl(posterior).double(), integral, atol=1e-5, rtol=1e-5)
 
 
 def test_kl_of_the_prior_is_zero() -> None:
@@ -60,7 +58,7 @@ def test_kl_of_the_prior_is_zero() -> None:
 
 def test_wild_log_variances_stay_finite() -> None:
     posterior = DiagonalGaussian(torch.zeros(1, 2), torch.tensor([[1e9, -1e9]]))
-    assert posterior.kl_to_standard_normal().isfinite().all()
+    assert kl(posterior).isfinite().all()
     assert posterior.rsample().isfinite().all()
     assert posterior.log_variance.tolist() == [[LOG_VARIANCE_RANGE[1], LOG_VARIANCE_RANGE[0]]]
 

@@ -1,0 +1,51 @@
+"""The figures: (model, FigureOptions) -> FigureResult. To add one, write it and enter it here."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from genmodels.figures import (
+    confusion,
+    dimensions,
+    grids,
+    latent,
+    latent_maps,
+    nearest,
+    rate_distortion,
+    training_progress,
+)
+from genmodels.figures.options import FigureOptions
+from genmodels.registry import Spec
+
+FIGURES = {
+    "samples": Spec(grids.samples),
+    "class_grid": Spec(grids.class_grid, conditional=True),
+    "style_grid": Spec(grids.style_grid, conditional=True),
+    "temperature": Spec(grids.temperature),
+    "nearest_neighbours": Spec(nearest.nearest_neighbours, data=True),
+    "reconstructions": Spec(grids.reconstructions, data=True),
+    "interpolation": Spec(latent.interpolation),
+    "traversals": Spec(latent.traversals, data=True),
+    "kl_per_dimension": Spec(dimensions.kl_per_dimension, data=True),
+    "aggregated_posterior": Spec(dimensions.aggregated_posterior, data=True),
+    "latent_grid": Spec(latent_maps.latent_grid, data=latent_maps.needs_data),
+    "latent_scatter": Spec(latent_maps.latent_scatter, data=True),
+    "latent_atlas": Spec(latent_maps.latent_atlas, data=True),
+    "region": Spec(latent_maps.region, slow=True),
+    "training_progress": Spec(training_progress.training_progress, history=True),
+    "rate_distortion": Spec(rate_distortion.rate_distortion, history=True),
+    "confusion": Spec(confusion.confusion, data=True),
+}
+RENAMED = {"lineage": "training_progress", "nearest": "nearest_neighbours"}
+
+
+def draw(
+    model: nn.Module, names: Iterable[str], options: FigureOptions, folder: Path, caption: str
+) -> list[Path]:
+    """Draw these figures into a folder as png, with their numbers as csv; returns the png paths."""
+    paths = []
+    for name in names:
+        result = FIGURES[name].call(model, options)
+        paths.append(result.save(folder, name, caption))
+    return paths

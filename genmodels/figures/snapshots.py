@@ -1,0 +1,37 @@
+"""What a model makes of the same noise and the same test images, again and again as it trains."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from genmodels.data.images import ImageSet, to_uint8
+from genmodels.figures.image_sheet import tile
+from genmodels.figures.labels import in_turn
+from genmodels.figures.options import FigureOptions
+from genmodels.models.generative import GenerativeModel
+from genmodels.models.vae import VAE
+from genmodels.randomness import CONSTANT_SEED, generator
+
+COLUMNS = 10
+SAMPLES = 40
+
+
+@torch.no_grad()
+def snapshots(model: nn.Module, test: ImageSet) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For each name a sheet (H', W', C) and its images (n, C, H, W), uint8; {} for a classifier.
+
+    Samples of a conditional model are of all its classes in turn. Reconstructions lie under their
+    originals on the sheet.
+    """
+    made = {}
+    if isinstance(model, GenerativeModel):
+        z = model.prior.sample(SAMPLES, generator=generator(CONSTANT_SEED, "snapshots"))
+        all_classes = FigureOptions(labels=range(model.num_classes))
+        samples = model.generate(z, in_turn(model, all_classes, SAMPLES).values)
+        made["samples"] = (tile(samples, COLUMNS), to_uint8(samples).cpu().numpy())
+    if isinstance(model, VAE):
+        originals, labels = test.batch(slice(0, COLUMNS))
+        reconstructions = model.reconstruct(originals, labels)
+        sheet = tile(torch.cat([originals, reconstructions]), COLUMNS)
+        made["reconstructions"] = (sheet, to_uint8(reconstructions).cpu().numpy())
+    return made

@@ -1,0 +1,34 @@
+"""Numbers, metrics and verdicts as text, for logs, tables and messages."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def format_number(value: float) -> str:
+    """Two decimals; four digits of what may be a share; two of what is small."""
+    if abs(value) >= 1:
+        return f"{value:.2f}"
+    return f"{value:.4g}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def format_metrics(metrics: Mapping[str, Any]) -> str:
+    """Metrics in one line. Lists and nested mappings are left to the files."""
+    parts = []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping | list):
+            continue
+        text = format_number(value) if isinstance(value, float) else str(value)
+        parts.append(f"{name.replace('_', ' ')} {text}")
+    return ", ".join(parts)
+
+
+def format_verdict(verdict: Mapping[str, Any]) -> str:
+    """A verdict, as a summary has it: the label, and its sentences on lines of their own."""
+    sentences = [f"  {sentence}" for sentence in verdict["sentences"]]
+    return "\n".join([f"verdict: {verdict['label']}", *sentences])
+
+
+def format_setting(value: object) -> str:
+    """A value as it is typed on the command line."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
