@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import wandb
 from conftest import SMALL, rows, same, summary, weights
-from genmodels.tracking import flatten
 
 from genmodels import config
+from genmodels.wandb_mirror import flatten
 
 OPTIONS = [*SMALL, "max_steps=6", "evaluate_every=3"]
 
