@@ -125,10 +125,6 @@ def resolve(cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec) -> Tra
     labels where there are none.
     """
     values, filled = fill(cfg, choices, spec)
-    device = hardware.choose_device(check_type("device", values["device"], Device))
-    values["device"] = str(device)
-    values["precision"] = hardware.choose_precision(values["precision"], device)
-    values["wandb"]["mode"] = wandb_mirror.choose_mode(values["wandb"]["mode"])
     settings = validate(TrainSettings, values | {"choices": filled})
     if settings.select is not None and not _can_be_selected(settings.select):
         names = [name for name in QUANTITIES if _can_be_selected(name)]
@@ -139,8 +135,12 @@ def resolve(cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec) -> Tra
 def fill(
     cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values and choices of a configuration with what depends on the data filled in."""
+    """The values and choices of a configuration, with what depends on data and machine filled in."""
     cfg = cfg.copy()
+    device = hardware.choose_device(check_type("device", cfg.device, Device))
+    cfg.device = str(device)
+    cfg.precision = hardware.choose_precision(cfg.precision, device)
+    cfg.wandb.mode = wandb_mirror.choose_mode(cfg.wandb.mode)
     filled = dict(choices)
     cfg.model.image_shape = spec.image_shape
     if "num_classes" in list(cfg.model):  # "in" itself does not see what is still missing
