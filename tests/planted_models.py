@@ -1,13 +1,14 @@
-"""Linear-Gaussian models, and images, whose bounds, KL and spectra are known on paper."""
+"""Models and images whose bounds, KL, posteriors and spectra are known on paper."""
 
 import torch
 from torch import Tensor, nn
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_uint8
+from genmodels.distributions import DiagonalGaussian
 from genmodels.image_distributions import Gaussian
-from genmodels.likelihoods import Likelihood
+from genmodels.likelihoods import BernoulliLikelihood, Likelihood
 from genmodels.models.priors import Prior
-from genmodels.models.vae import VAE
+from genmodels.models.vae import MLPVAE, VAE
 
 SIDE, PIXELS = 8, 64
 STDDEV = 0.05  # of the likelihood
@@ -109,3 +110,30 @@ def data_of(split: ImageSet, classes: tuple[str, ...] = ()) -> ImageData:
 def entropy(p: Tensor) -> float:
     """Of Bernoulli variables, summed, in nats."""
     return (torch.special.entr(p) + torch.special.entr(1 - p)).sum().item()
+
+
+class PlantedPosteriors(MLPVAE):
+    """A VAE whose posteriors are known: those of the image's label."""
+
+    def __init__(self, mean: Tensor, stddev: Tensor) -> None:
+        """mean, stddev: (K, D) of q(z|x) for images of each label; without one, of the first."""
+        torch.manual_seed(0)
+        super().__init__(
+            image_shape=(1, SIDE, SIDE),
+            latent_dim=mean.shape[1],
+            widths=[16],
+            likelihood=BernoulliLikelihood(),
+        )
+        self.planted = DiagonalGaussian(mean, 2 * stddev.log())
+        self.eval().requires_grad_(False)
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
+        assert labels is not None
+        rows = labels.clamp(min=0)
+        return DiagonalGaussian(self.planted.mean[rows], self.planted.log_variance[rows])
+
+
+def noise_images(labels: Tensor) -> ImageSet:
+    """As many random images as labels."""
+    noise = torch.Generator().manual_seed(1)
+    return image_set(torch.rand(len(labels), PIXELS, generator=noise), labels)
