@@ -181,3 +181,25 @@ def test_names_of_dimensions(dimensions: list[int], text: str) -> None:
     chosen = torch.zeros(32, dtype=torch.bool)
     chosen[list(dimensions)] = True
     assert format_dimensions(chosen) == text
+
+
+def test_a_run_ends_with_its_verdict(
+    train_here: Callable, infer_here: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In terminal and summary; evaluations hold the details, the terminal's line does not."""
+    run = train_here(*SMALL, "max_steps=20", "evaluate_every=10", "kl_weight=0")
+    verdict = summary(run)["verdict"]
+    assert verdict["label"] in (NOT_GENERATIVE, COLLAPSED)
+    assert f"verdict: {verdict['label']}\n  {verdict['sentences'][0]}" in caplog.text
+    evaluations = [row["validation"] for row in rows(run) if "validation" in row]
+    assert len(evaluations[0]["latent"]["kl_per_dimension"]) == 4
+    assert 0 <= evaluations[0]["active_units"] <= 4
+    (line,) = re.findall(r"step 10 of .*", caplog.text)
+    assert "active units" in line and not re.search(r"[\[{]", line) and len(line) < 160
+
+    infer_here(f"checkpoint={run}", "figures=[]", "metrics=[verdict,collapse,iwae]", "k=5")
+    metrics = json.loads(Path("results/run/metrics.json").read_text())
+    assert metrics["verdict"] == verdict
+    collapse, iwae = metrics["collapse"], metrics["iwae"]
+    assert collapse["largest_useful_kl_weight"] == collapse["eigenvalues"][0] > 20
+    assert iwae["k"] == 5 and iwae["iwae"] > iwae["elbo"]
