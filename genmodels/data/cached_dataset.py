@@ -89,7 +89,8 @@ class CachedDataset:
         for split in (TRAIN, VALIDATION, TEST):
             rows = (tensors[SPLIT_TENSOR] == split).nonzero().flatten()
             splits.append(ImageSet(tensors["images"], tensors["labels"], rows))
-        return ImageData(self.spec, *splits, checksum=f"{metadata['crc32']:08x}")
+        train, validation, test = splits
+        return ImageData(self.spec, train, validation, test, checksum=f"{metadata['crc32']:08x}")
 
     def _build(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = self.file_state()

@@ -206,11 +206,7 @@ DATASETS: tuple[Callable[..., CachedDataset], ...] = (
 
 
 def open_dataset(settings: Mapping[str, Any], root: str, cache: str) -> CachedDataset:
-<<<<<<< HEAD
     """The data set that a checkpoint names, from this machine's folders; nothing is downloaded.
-=======
-    """The data set that a checkpoint's settings name, from this machine's folders; nothing is downloaded.
->>>>>>> main
 
     Only functions of DATASETS are called, since settings may come from a stranger's file. Raises
     ValueError for others, and for arguments that the function does not take.
@@ -220,23 +216,7 @@ def open_dataset(settings: Mapping[str, Any], root: str, cache: str) -> CachedDa
     root: where the files are. For a folder of images the default root means DEFAULT_FOLDER.
     cache: the folder of decoded data sets.
     """
-<<<<<<< HEAD
     functions = {f"{__name__}.{function.__name__}": function for function in DATASETS}
-=======
-    target = str(settings.get("dataset._target_"))
-    functions = {
-        f"{__name__}.{name}": value
-        for name, value in globals().items()
-        if inspect.isfunction(value)
-        and value.__module__ == __name__
-        and not name.startswith("_")
-        and value is not open_dataset
-    }
-    if target not in functions:
-        raise ValueError(f"dataset._target_={target}: no data set of this project")
-    if functions[target] is folder and Path(root) == DEFAULT_ROOT:
-        root = str(DEFAULT_ROOT / "pictures")  # their place there, as in conf/dataset/folder.yaml
->>>>>>> main
     arguments = {
         key.removeprefix("dataset."): value
         for key, value in settings.items()

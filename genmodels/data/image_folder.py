@@ -160,8 +160,7 @@ def decode(
         )
     if len(images) < 10:
         raise ValueError(
-            f"dataset.root={folder.root}: {len(images)} images are too few: "
-            "at least 10 are needed"
+            f"dataset.root={folder.root}: {len(images)} images are too few: at least 10 are needed"
         )
     labels = [folder.labels[row] for index, row in enumerate(order) if index not in problems]
     readable_classes = set(labels)

@@ -151,14 +151,13 @@ class ImageData:
             return self
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else hardware.memory()
         if images.nbytes > DEVICE_SHARE * free:
-            moved = {name: replace(split, device=device) for name, split in self.splits.items()}
-            return replace(self, **moved)
-        images, labels = images.to(device), labels.to(device)
-        moved = {
-            name: ImageSet(images, labels, split.rows.to(device))
-            for name, split in self.splits.items()
-        }
-        return replace(self, **moved)
+            splits = [replace(split, device=device) for split in self.splits.values()]
+        else:
+            images, labels = images.to(device), labels.to(device)
+            all_rows = [split.rows.to(device) for split in self.splits.values()]
+            splits = [ImageSet(images, labels, rows) for rows in all_rows]
+        train, validation, test = splits
+        return replace(self, train=train, validation=validation, test=test)
 
 
 class BatchStream:
