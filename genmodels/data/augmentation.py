@@ -101,8 +101,10 @@ def color_jitter(images: Tensor) -> Tensor:
 def translate(images: Tensor, share: float) -> Tensor:
     """Shift each image (B, C, H, W) by up to this share of its height and width."""
     batch, _, height, width = images.shape
-    rows = shift_indices(height, _random_shifts(batch, round(share * height)))
-    columns = shift_indices(width, _random_shifts(batch, round(share * width)))
+    row_shifts = _random_shifts(batch, round(share * height))
+    column_shifts = _random_shifts(batch, round(share * width))
+    rows = shift_indices(height, row_shifts)
+    columns = shift_indices(width, column_shifts)
     return gather_pixels(images, rows, columns)
 
 

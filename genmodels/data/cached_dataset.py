@@ -69,7 +69,8 @@ class CachedDataset:
     def path(self) -> Path:
         """The cache's file."""
         key = f"{DECODER_VERSION} {self.spec.name} {self.origin}"
-        digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+        content = key.encode(errors="surrogateescape")
+        digest = hashlib.sha256(content).hexdigest()
         name = re.sub("[^A-Za-z0-9_-]", "_", self.spec.name)
         return self.cache / f"{name}-{digest[:8]}.safetensors"
 
@@ -82,15 +83,18 @@ class CachedDataset:
         """
         content = self._read()  # without a lock: another account's cache may be read-only
         if content is None:
-            with files.locked(self.path.with_suffix(".lock"), f"reads {self.spec.name}"):
+            lock = self.path.with_suffix(".lock")
+            with files.locked(lock, f"reads {self.spec.name}"):
                 content = self._read(log_damage=True) or self._build()
         tensors, metadata = content
         splits = []
         for split in (TRAIN, VALIDATION, TEST):
-            rows = (tensors[SPLIT_TENSOR] == split).nonzero().flatten()
+            belongs = tensors[SPLIT_TENSOR] == split
+            rows = belongs.nonzero().flatten()
             splits.append(ImageSet(tensors["images"], tensors["labels"], rows))
         train, validation, test = splits
-        return ImageData(self.spec, train, validation, test, checksum=f"{metadata['crc32']:08x}")
+        checksum = f"{metadata['crc32']:08x}"
+        return ImageData(self.spec, train, validation, test, checksum)
 
     def _build(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = self.file_state()

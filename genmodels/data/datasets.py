@@ -23,6 +23,7 @@ from genmodels.data.images import ImageSpec, to_uint8
 from genmodels.data.torchvision_sets import DEFAULT_ROOT, FileOptions, TorchvisionDataset
 from genmodels.errors import require
 
+MNIST_SHAPE = (1, 28, 28)
 DEFAULT_FOLDER = DEFAULT_ROOT / "pictures"  # of `folder`, as in conf/dataset/folder.yaml
 
 
@@ -31,14 +32,15 @@ def digits(*, cache: str) -> CachedDataset:
 
     They are UCI's, of 8x8 pixels, enlarged.
     """
-    spec = ImageSpec("digits", (1, 28, 28), class_names.DIGITS)
+    spec = ImageSpec("digits", MNIST_SHAPE, class_names.DIGITS)
     return CachedDataset(spec, _decode_digits, Path(cache))
 
 
 def mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """MNIST (LeCun et al. 1998): 60,000 + 10,000 handwritten digits, from `root`/MNIST/raw."""
-    spec = ImageSpec("mnist", (1, 28, 28), class_names.DIGITS)
-    return _mnist_like("MNIST", spec, FileOptions(root, download, keep_raw, cache))
+    spec = ImageSpec("mnist", MNIST_SHAPE, class_names.DIGITS)
+    options = FileOptions(root, download, keep_raw, cache)
+    return _mnist_like("MNIST", spec, options)
 
 
 def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -46,8 +48,9 @@ def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> C
 
     From `root`/FashionMNIST/raw.
     """
-    spec = ImageSpec("fashion_mnist", (1, 28, 28), class_names.FASHION_MNIST)
-    return _mnist_like("FashionMNIST", spec, FileOptions(root, download, keep_raw, cache))
+    spec = ImageSpec("fashion_mnist", MNIST_SHAPE, class_names.FASHION_MNIST)
+    options = FileOptions(root, download, keep_raw, cache)
+    return _mnist_like("FashionMNIST", spec, options)
 
 
 def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -55,8 +58,9 @@ def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDa
 
     From `root`/KMNIST/raw.
     """
-    spec = ImageSpec("kmnist", (1, 28, 28), class_names.KMNIST)
-    return _mnist_like("KMNIST", spec, FileOptions(root, download, keep_raw, cache))
+    spec = ImageSpec("kmnist", MNIST_SHAPE, class_names.KMNIST)
+    options = FileOptions(root, download, keep_raw, cache)
+    return _mnist_like("KMNIST", spec, options)
 
 
 def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -77,7 +81,7 @@ def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str)
         FileOptions(root, download, keep_raw, cache),
         nested=f"gzip/emnist-{split}-*.gz",
     )
-    return dataset.cached(ImageSpec(f"emnist_{split}", (1, 28, 28), class_names.EMNIST[split]))
+    return dataset.cached(ImageSpec(f"emnist_{split}", MNIST_SHAPE, class_names.EMNIST[split]))
 
 
 def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -85,11 +89,10 @@ def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedD
 
     From `root`/cifar-10-batches-py.
     """
-    names = ("batches.meta", *(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
     dataset = TorchvisionDataset(
         "CIFAR10",
         ".",
-        [f"cifar-10-batches-py/{name}" for name in names],
+        readers.CIFAR10_FILES,
         readers.cifar10_resources,
         readers.read_cifar10,
         FileOptions(root, download, keep_raw, cache),
@@ -109,7 +112,7 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
     dataset = TorchvisionDataset(
         "Flowers102",
         "flowers-102",
-        ("jpg", "imagelabels.mat", "setid.mat"),
+        readers.FLOWERS_FILES,
         readers.flowers_resources,
         partial(readers.read_flowers, crop),
         FileOptions(root, download, keep_raw, cache),
@@ -133,14 +136,7 @@ def celeba(
     dataset = TorchvisionDataset(
         "CelebA",
         "celeba",
-        (
-            "img_align_celeba",
-            "list_attr_celeba.txt",
-            "identity_CelebA.txt",
-            "list_bbox_celeba.txt",
-            "list_landmarks_align_celeba.txt",
-            "list_eval_partition.txt",
-        ),
+        readers.CELEBA_FILES,
         readers.celeba_resources,
         partial(readers.read_celeba, crop, attribute),
         FileOptions(root, download, keep_raw, cache),
@@ -256,6 +252,8 @@ def _decode_digits(_: Path) -> DecodedImages:
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).float()[:, None] / 16  # (1797, 1, 8, 8)
-    images = F.interpolate(images, size=(20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
-    images = F.pad(torch.sigmoid((images - 0.45) * 12), (4, 4, 4, 4))  # bold strokes on black
-    return DecodedImages(to_uint8(images), torch.from_numpy(bunch.target).long(), test_start=None)
+    images = F.interpolate(images, size=(20, 20), mode="bicubic", align_corners=False)
+    images = torch.sigmoid((images.clamp(0, 1) - 0.45) * 12)  # bold strokes on black
+    images = F.pad(images, (4, 4, 4, 4))
+    labels = torch.from_numpy(bunch.target).long()
+    return DecodedImages(to_uint8(images), labels, test_start=None)

@@ -217,4 +217,6 @@ def _write_chunks(
 
 def _reason(error: Exception) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return f"nothing came for {TIMEOUT:g} s" if isinstance(reason, TimeoutError) else str(reason)
+    if isinstance(reason, TimeoutError):
+        return f"nothing came for {TIMEOUT:g} s"
+    return str(reason)

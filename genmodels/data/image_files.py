@@ -84,14 +84,17 @@ class SquareCrop:
         """A file's image (C, H, W) uint8. Raises ImageReadError where it cannot be read."""
         with image_read_errors():
             image = _open(path)
-            image.draft(None, (DRAFT_FACTOR * self.side, DRAFT_FACTOR * self.side))
+            draft_side = DRAFT_FACTOR * self.side
+            image.draft(None, (draft_side, draft_side))
             return self.cut(ImageOps.exif_transpose(image))
 
     def cut(self, image: Image.Image) -> np.ndarray:
         """The centred square of an image of any mode, resized: (C, H, W) uint8."""
-        image = _flatten(image, self.background).convert("L" if self.channels == 1 else "RGB")
+        mode = "L" if self.channels == 1 else "RGB"
+        image = _flatten(image, self.background).convert(mode)
         image = ImageOps.fit(image, (self.side, self.side), Image.Resampling.LANCZOS)
-        return np.asarray(image).reshape(self.side, self.side, self.channels).transpose(2, 0, 1)
+        pixels = np.asarray(image).reshape(self.side, self.side, self.channels)
+        return pixels.transpose(2, 0, 1)
 
 
 @contextlib.contextmanager
@@ -162,7 +165,8 @@ def decode(
 
 def shuffled_order(count: int) -> list[int]:
     """0 to count - 1 in a constant random order, so that a split begins with any class."""
-    return torch.randperm(count, generator=generator(CONSTANT_SEED, "order of pictures")).tolist()
+    constant = generator(CONSTANT_SEED, "order of pictures")
+    return torch.randperm(count, generator=constant).tolist()
 
 
 def parallel_map(
@@ -203,8 +207,8 @@ def parse_color(name: str) -> tuple[int, int, int]:
 
 def _open(path: Path) -> Image.Image:
     """A file's image, not decoded yet; its size is checked."""
-    with open(path, "rb") as file:
-        image = Image.open(io.BytesIO(file.read()), formats=FORMATS)
+    content = io.BytesIO(path.read_bytes())
+    image = Image.open(content, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise ImageReadError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
     return image
@@ -213,18 +217,24 @@ def _open(path: Path) -> Image.Image:
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """Any mode as "L" or "RGB": 16 bits scaled to 8, transparency laid on the background."""
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > MAX_16_BITS:
-            raise ImageReadError("whole numbers beyond 16 bits, whose range is not known")
-        levels = (values.astype(np.uint32) * 255 + MAX_16_BITS // 2) // MAX_16_BITS
-        return Image.fromarray(levels.astype(np.uint8))
+        return _scale_16_bits(image)
     if image.mode == "F":
         raise ImageReadError("floating-point numbers, whose range is not known")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         below = Image.new("RGBA", image.size, (*background, 255))
         return Image.alpha_composite(below, image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image.convert(mode)
+
+
+def _scale_16_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > MAX_16_BITS:
+        raise ImageReadError("whole numbers beyond 16 bits, whose range is not known")
+    scaled = values.astype(np.uint32) * 255
+    levels = (scaled + MAX_16_BITS // 2) // MAX_16_BITS
+    return Image.fromarray(levels.astype(np.uint8))
 
 
 def _has_colour(path: Path) -> bool:

@@ -60,15 +60,10 @@ class ImageFolder:
 
 
 class FolderSummary(NamedTuple):
-    """What the contents of all image files of a folder say.
+    """What the contents of all image files of a folder say."""
 
-    Arguments:
-    digest: of the files and their names; the same wherever the folder lies.
-    gray: whether no image has a colour.
-    """
-
-    digest: str
-    gray: bool
+    digest: str  # of the files and their names; the same wherever the folder lies
+    gray: bool  # whether no image has a colour
 
 
 def scan(root: Path, labelled: bool | None) -> ImageFolder:
@@ -116,8 +111,9 @@ def summarise(images: ImageFolder, cache: Path) -> FolderSummary:
     It is kept in the cache until a file changes, so that the files are read for it only once. A
     copy of a folder has the same digest, and is not decoded again.
     """
-    place = hashlib.sha256(os.fsencode(images.root.resolve())).hexdigest()[:8]
-    path = cache / f"folder-{place}.json"
+    place = os.fsencode(images.root.resolve())
+    digest = hashlib.sha256(place).hexdigest()
+    path = cache / f"folder-{digest[:8]}.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         if known["listing"] == images.key:
@@ -196,7 +192,7 @@ def _image_states(root: Path) -> tuple[dict[str, FileState], list[str]]:
     other_kinds: Counter[str] = Counter()
     for entry, problem in _walk(root):
         name = Path(entry.path).relative_to(root).as_posix()
-        suffix = os.path.splitext(entry.name)[1].lower()
+        _, suffix = os.path.splitext(entry.name.lower())
         if problem:
             skipped.append(f"{printable(name)} ({problem})")
         elif suffix not in image_files.SUFFIXES:
@@ -237,7 +233,8 @@ def _empty_folders(root: Path, folders: Sequence[str]) -> list[str]:
     """Sub-folders that are not among those with images."""
     with os.scandir(root) as entries:
         names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return sorted(name for name in names if not _is_hidden(name) and name not in folders)
+    shown = [name for name in names if not _is_hidden(name)]
+    return sorted(set(shown) - set(folders))
 
 
 def _is_hidden(name: str) -> bool:

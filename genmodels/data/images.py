@@ -107,7 +107,7 @@ class ImageSet:
             yield self.batch(slice(start, start + batch_size))
 
     def subset(self, n: int, generator: torch.Generator, *, in_order: bool = False) -> "ImageSet":
-        """n random images of the split, or all where it has no more than n.
+        """n random images of the split, or all of them where n is larger.
 
         Arguments:
         n: how many.
@@ -201,5 +201,6 @@ class BatchStream:
     def _order(self, epoch: int) -> Tensor:
         if epoch in self._orders:
             return self._orders[epoch]
-        order = torch.randperm(len(self.split), generator=generator(self.seed, "data order", epoch))
+        draws = generator(self.seed, "data order", epoch)
+        order = torch.randperm(len(self.split), generator=draws)
         return order.to(self.split.rows.device)

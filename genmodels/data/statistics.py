@@ -93,7 +93,8 @@ def dataset_statistics(data: ImageData) -> DatasetStatistics:
 
     Reads all images once, some hundred at a time.
     """
-    classes, channels = max(1, data.spec.num_classes), data.spec.image_shape[0]
+    classes = max(1, data.spec.num_classes)
+    channels = data.spec.image_shape[0]
     counts = {}
     values = torch.zeros(classes * channels * 256, dtype=torch.long)
     repetitions = _RepetitionCounter()
@@ -102,7 +103,8 @@ def dataset_statistics(data: ImageData) -> DatasetStatistics:
         counts[name] = torch.bincount(labels, minlength=classes).numpy()
         for rows in split.rows.split(COUNTED_AT_ONCE):
             images = split.images[rows]
-            groups = split.labels[rows].clamp(min=0)[:, None] * channels + torch.arange(channels)
+            labels = split.labels[rows].clamp(min=0)
+            groups = labels[:, None] * channels + torch.arange(channels)  # (B, C)
             bins = groups[..., None, None] * 256 + images  # (B, C, H, W)
             values += torch.bincount(bins.flatten(), minlength=len(values))
             repetitions.count(images, name)
@@ -134,11 +136,14 @@ class _RepetitionCounter:
 
 def _value_statistics(values: np.ndarray) -> dict[str, float]:
     """Statistics of pixel values in [0, 1] from counts by channel and level, (C, 256)."""
-    counts, levels = values.sum(axis=0), np.arange(256) / 255
+    counts = values.sum(axis=0)
+    levels = np.arange(256) / 255
     total = max(counts.sum(), 1)
     mean = (counts * levels).sum() / total
     variance = (counts * (levels - mean) ** 2).sum() / total
-    occurring = counts.nonzero()[0] if counts.any() else np.zeros(1, int)
+    occurring = counts.nonzero()[0]
+    if len(occurring) == 0:
+        occurring = np.zeros(1, int)
     return {
         "mean": mean,
         "stddev": float(np.sqrt(max(variance, 0))),

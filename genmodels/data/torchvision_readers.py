@@ -20,12 +20,30 @@ from genmodels.data.class_names import CELEBA_ATTRIBUTES
 from genmodels.data.downloads import Resource
 from genmodels.data.image_files import SquareCrop, image_read_errors
 
+CIFAR10_FILES = (
+    "cifar-10-batches-py/batches.meta",
+    "cifar-10-batches-py/data_batch_1",
+    "cifar-10-batches-py/data_batch_2",
+    "cifar-10-batches-py/data_batch_3",
+    "cifar-10-batches-py/data_batch_4",
+    "cifar-10-batches-py/data_batch_5",
+    "cifar-10-batches-py/test_batch",
+)
+FLOWERS_FILES = ("jpg", "imagelabels.mat", "setid.mat")
 FLOWERS_URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 FLOWERS_MD5 = {
     "102flowers.tgz": "52808999861908f626f3c1f4e79d11fa",
     "imagelabels.mat": "e0620be6f572b9609742df49c70aed4d",
     "setid.mat": "a5357ecc9cb78c4bef273ce3793fc85c",
 }
+CELEBA_FILES = (
+    "img_align_celeba",
+    "list_attr_celeba.txt",
+    "identity_CelebA.txt",
+    "list_bbox_celeba.txt",
+    "list_landmarks_align_celeba.txt",
+    "list_eval_partition.txt",
+)
 CELEBA_URL = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 CELEBA_CROP = 148  # of 178x218 pixels, as Larsen et al. 2016 and most after them
 
@@ -51,15 +69,18 @@ def cifar10_resources(dataset: Any) -> list[Resource]:
 
 def flowers_resources(_: Any) -> list[Resource]:
     """An archive of images, their labels, and the published splits."""
-    return [Resource(name, [f"{FLOWERS_URL}/{name}"], md5) for name, md5 in FLOWERS_MD5.items()]
+    resources = []
+    for name, md5 in FLOWERS_MD5.items():
+        resources.append(Resource(name, [f"{FLOWERS_URL}/{name}"], md5))
+    return resources
 
 
 def celeba_resources(dataset: Any) -> list[Resource]:
     """An archive of images, and tables, on Google Drive."""
-    return [
-        Resource(name, [CELEBA_URL.format(drive_id)], md5)
-        for drive_id, md5, name in dataset.file_list
-    ]
+    resources = []
+    for drive_id, md5, name in dataset.file_list:
+        resources.append(Resource(name, [CELEBA_URL.format(drive_id)], md5))
+    return resources
 
 
 def idx_names(train: str, test: str) -> list[str]:
@@ -82,17 +103,20 @@ def read_mnist(dataset: Any, root: str, workspace: Path, **options: str) -> Deco
 def read_emnist(split: str, dataset: Any, root: str, workspace: Path) -> DecodedImages:
     """One of EMNIST's six splits into classes; its files hold the columns for the rows."""
     decoded = read_mnist(dataset, root, workspace, split=split)
-    first_label = 1 if split == "letters" else 0
     images = decoded.images.mT.contiguous()
-    return decoded._replace(images=images, labels=decoded.labels - first_label)
+    first_label = 1 if split == "letters" else 0
+    labels = decoded.labels - first_label
+    return DecodedImages(images, labels, decoded.test_start)
 
 
 def read_cifar10(dataset: Any, root: str, workspace: Path) -> DecodedImages:
     """CIFAR-10 in its own order."""
-    train, test = dataset(root, train=True), dataset(root, train=False)
+    train = dataset(root, train=True)
+    test = dataset(root, train=False)
     images = torch.from_numpy(np.concatenate([train.data, test.data]))  # (N, H, W, C)
+    images = images.permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor(train.targets + test.targets)
-    return DecodedImages(images.permute(0, 3, 1, 2).contiguous(), labels, test_start=len(train))
+    return DecodedImages(images, labels, test_start=len(train))
 
 
 def read_flowers(crop: SquareCrop, dataset: Any, root: str, workspace: Path) -> DecodedImages:
@@ -128,8 +152,10 @@ def read_celeba(
 def _read_face(crop: SquareCrop, faces: ConcatDataset, index: int) -> np.ndarray:
     with image_read_errors():
         image, _ = faces[index]
-        left, top = (image.width - CELEBA_CROP) // 2, (image.height - CELEBA_CROP) // 2
-        return crop.cut(image.crop((left, top, left + CELEBA_CROP, top + CELEBA_CROP)))
+        left = (image.width - CELEBA_CROP) // 2
+        top = (image.height - CELEBA_CROP) // 2
+        box = (left, top, left + CELEBA_CROP, top + CELEBA_CROP)
+        return crop.cut(image.crop(box))
 
 
 def _decode_all(
