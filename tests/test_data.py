@@ -13,7 +13,7 @@ from conftest import idx_bytes
 
 from genmodels import files, hardware
 from genmodels.data import cached_dataset, datasets, images
-from genmodels.data.cached_dataset import CachedDataset, Decoded
+from genmodels.data.cached_dataset import CachedDataset, DecodedImages
 from genmodels.data.images import Augmentation, BatchStream, ImageData, ImageSet, ImageSpec
 from genmodels.randomness import CONSTANT_SEED, generator
 
@@ -105,7 +105,7 @@ def test_a_large_cache_is_mapped_and_a_small_one_is_not(
 ) -> None:
     pixels = torch.randint(0, 256, (5000, 1, 28, 28), dtype=torch.uint8)
     source = CachedDataset(
-        ImageSpec("x", (1, 28, 28)), lambda _: Decoded(pixels, torch.arange(5000), None), tmp_path
+        ImageSpec("x", (1, 28, 28)), lambda _: DecodedImages(pixels, torch.arange(5000), None), tmp_path
     )
     maps = {}
     for memory in (10**12, 10**6):
@@ -175,11 +175,11 @@ def test_a_full_disk_is_named_and_leaves_nothing(idx_root: Path, tmp_path: Path)
 
 
 def build_slowly(path: str, done: Any) -> None:
-    def decode(_: Path) -> Decoded:
+    def decode(_: Path) -> DecodedImages:
         with open(f"{path}/decoded", "a") as file:
             file.write("x")
         time.sleep(0.3)
-        return Decoded(
+        return DecodedImages(
             torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1), torch.arange(20), None
         )
 
@@ -242,17 +242,17 @@ def test_digits(cache: Path) -> None:
     ("size", "test_from"), [(100, None), (100, 80), (10, None), (60_000, 50_000)]
 )
 def test_parts_cover_everything_once(size: int, test_from: int | None) -> None:
-    part = cached_dataset.split(size, test_from)
+    part = cached_dataset.assign_splits(size, test_from)
     assert part.eq(2).sum() == (size // 5 if test_from is None else size - test_from)
     assert part.eq(1).sum() == min(5000, part.ne(2).sum() // 10 or 1) and part.eq(0).any()
-    assert torch.equal(part, cached_dataset.split(size, test_from))
+    assert torch.equal(part, cached_dataset.assign_splits(size, test_from))
     if test_from is not None:
         assert part[test_from:].eq(2).all() and part[:test_from].ne(2).all()
 
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="9 images are too few"):
-        cached_dataset.split(9, None)
+        cached_dataset.assign_splits(9, None)
 
 
 def numbered(size: int) -> ImageSet:
@@ -372,7 +372,7 @@ def test_binarised_images_have_the_gray_values_as_means() -> None:
 
 def test_a_cache_of_one_place_is_not_taken_for_another(tmp_path: Path) -> None:
     def source(origin: str, value: int) -> CachedDataset:
-        decoded = Decoded(
+        decoded = DecodedImages(
             torch.full((10, 1, 2, 2), value, dtype=torch.uint8),
             torch.zeros(10, dtype=torch.long),
             None,
@@ -388,12 +388,12 @@ def test_a_cache_of_one_place_is_not_taken_for_another(tmp_path: Path) -> None:
     [
         "os.system",
         "genmodels.data.datasets.Path",
-        "genmodels.data.datasets.open_source",
-        "genmodels.data.cached_dataset.split",
-        "genmodels.data.datasets.TorchvisionSet",
+        "genmodels.data.datasets.open_dataset",
+        "genmodels.data.cached_dataset.assign_splits",
+        "genmodels.data.datasets.TorchvisionDataset",
         "",
     ],
 )
 def test_settings_of_a_checkpoint_name_data_sets_only(target: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no data set of this project"):
-        datasets.open_source({"dataset._target_": target}, str(tmp_path), str(tmp_path))
+    with pytest.raises(ValueError, match="not a data set of this project"):
+        datasets.open_dataset({"dataset._target_": target}, str(tmp_path), str(tmp_path))

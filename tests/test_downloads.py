@@ -22,7 +22,7 @@ import torchvision.datasets as tv
 from conftest import idx_bytes
 from PIL import Image
 
-from genmodels.data import datasets, downloads
+from genmodels.data import class_names, datasets, downloads, torchvision_readers
 from genmodels.data.cached_dataset import CachedDataset
 from genmodels.data.downloads import DownloadError, Resource, fetch
 
@@ -265,7 +265,7 @@ def publish_cifar10(server: Server, patch: pytest.MonkeyPatch) -> None:
         for number in range(1, 6)
     }
     files["test_batch"] = pickle.dumps({"data": colours(10, 9).reshape(10, -1), "labels": [9] * 10})
-    files["batches.meta"] = pickle.dumps({"label_names": list(datasets.CIFAR10)})
+    files["batches.meta"] = pickle.dumps({"label_names": list(class_names.CIFAR10)})
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
     archive = tar_gz({f"cifar-10-batches-py/{name}": content for name, content in files.items()})
     made = server.resource("cifar-10-python.tar.gz", archive)
@@ -306,15 +306,8 @@ def publish_flowers(server: Server, patch: pytest.MonkeyPatch) -> None:
         server.resource(name, content)
         for name, content in {"102flowers.tgz": archive, **mats}.items()
     ]
-    patch.setattr(tv.Flowers102, "_download_url_prefix", server.url)
-    patch.setattr(
-        tv.Flowers102,
-        "_file_dict",
-        {
-            key: (each.name, each.md5)
-            for key, each in zip(("image", "label", "setid"), made, strict=True)
-        },
-    )
+    patch.setattr(torchvision_readers, "FLOWERS_URL", server.url.rstrip("/"))
+    patch.setattr(torchvision_readers, "FLOWERS_MD5", {each.name: each.md5 for each in made})
 
 
 def publish_celeba(server: Server, patch: pytest.MonkeyPatch) -> None:
@@ -333,7 +326,7 @@ def publish_celeba(server: Server, patch: pytest.MonkeyPatch) -> None:
         for index, name in enumerate(names)
     ]
     texts = {
-        "list_attr_celeba.txt": ["30", " ".join(datasets.CELEBA_ATTRIBUTES) + " ", *attributes],
+        "list_attr_celeba.txt": ["30", " ".join(class_names.CELEBA_ATTRIBUTES) + " ", *attributes],
         "identity_CelebA.txt": [f"{name} 7" for name in names],
         "list_bbox_celeba.txt": [
             "30",
@@ -351,7 +344,7 @@ def publish_celeba(server: Server, patch: pytest.MonkeyPatch) -> None:
     }
     made = [server.resource(name, content) for name, content in files.items()]
     patch.setattr(tv.CelebA, "file_list", [(each.name, each.md5, each.name) for each in made])
-    patch.setattr(datasets, "GOOGLE_DRIVE", server.url + "{}")
+    patch.setattr(torchvision_readers, "CELEBA_URL", server.url + "{}")
 
 
 PUBLISHED: dict[
@@ -537,7 +530,7 @@ def test_letters_stand_upright_and_count_from_a(published: tuple) -> None:
         and open_it(split="digits").spec.num_classes == 10
     )
     for split, count in {"byclass": 62, "bymerge": 47, "balanced": 47, "mnist": 10}.items():
-        classes = datasets.EMNIST[split]
+        classes = class_names.EMNIST[split]
         assert len(classes) == count == len(set(classes))
         assert list(classes) == tv.EMNIST.classes_split_dict[split]
     with pytest.raises(ValueError, match="split=letter: must be one of byclass, bymerge"):
@@ -583,7 +576,7 @@ def test_faces_are_cropped_and_their_parts_are_the_published_ones(published: tup
     assert (images[:, 2].float().mean((1, 2)) / 8).round().tolist() == list(range(1, 31))
     assert open_it().load().test.rows.tolist() == list(range(24, 30))
     smiling = open_it(attribute="Smiling")
-    column = datasets.CELEBA_ATTRIBUTES.index("Smiling")
+    column = class_names.CELEBA_ATTRIBUTES.index("Smiling")
     assert smiling.spec.classes == ("not Smiling", "Smiling")
     assert whole(smiling)[1].tolist() == [int((index + column) % 3 == 0) for index in range(30)]
     with pytest.raises(

@@ -139,7 +139,7 @@ def test_transparency_lies_on_the_background(
     clear[..., 0] = 200
     half = clear.copy()
     half[..., 3] = 128
-    colour = datasets._colour(background)
+    colour = image_files.parse_color(background)
     gray = Image.merge("LA", [Image.new("L", (16, 16), level) for level in (200, 0)])
     for name, picture, more in [
         ("rgba", Image.fromarray(clear), {}),
@@ -290,7 +290,7 @@ def test_what_is_no_picture_is_passed_over_by_name(
     for name in (".hidden.png", "._000.png", "Thumbs.db"):
         (root / name).write_text("x")
     with open(root / "huge.png", "wb") as file:
-        file.truncate(image_folder.MAX_BYTES + 1)
+        file.truncate(image_folder.MAX_FILE_BYTES + 1)
     assert len(images_of(root)) == 13
     for words in (
         "out.png (a link out of the folder)",
@@ -301,7 +301,7 @@ def test_what_is_no_picture_is_passed_over_by_name(
         "huge.png (more than 256 MB)",
         "files of other kinds: 2 .txt, 1 .heic, 1 without an ending",
     ):
-        assert f"passed over: {words}" in caplog.text
+        assert f"skipped: {words}" in caplog.text
     assert "loop" in caplog.text and "hidden" not in caplog.text and "Thumbs" not in caplog.text
     (notes,) = (tmp_path / "cache").glob("root-*.txt")
     assert "pipe.png (no regular file)" in notes.read_text()
@@ -310,23 +310,23 @@ def test_what_is_no_picture_is_passed_over_by_name(
 @pytest.mark.parametrize(
     ("make", "more", "message"),
     [
-        (lambda root: None, {}, "no such folder. Give the one that holds your pictures"),
-        (lambda root: root.mkdir(), {}, r"holds no pictures \(\.png, "),
+        (lambda root: None, {}, "no such folder. Give the one that holds your images"),
+        (lambda root: root.mkdir(), {}, r"holds no images \(\.png, "),
         (
             lambda root: (root.mkdir(), (root / "a.heic").touch()),
             {},
-            "Passed over: files of other kinds: 1 .heic",
+            "Skipped: files of other kinds: 1 .heic",
         ),
         (
             lambda root: write_pictures(root, 1),
             {},
-            "1 pictures are too few: at least 10 are needed",
+            "1 images are too few: at least 10 are needed",
         ),
-        (lambda root: write_pictures(root, 9), {}, "9 pictures are too few"),
+        (lambda root: write_pictures(root, 9), {}, "9 images are too few"),
         (
             lambda root: write_pictures(root),
             {"labelled": True},
-            "holds no pictures in class folders",
+            "holds no images in class folders",
         ),
     ],
 )
@@ -358,7 +358,7 @@ def test_a_class_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     write_pictures(root / "cats", 20)
     (root / "dogs").mkdir()
     (root / "dogs/a.png").write_text("woof")
-    with pytest.raises(ValueError, match="no picture of the class dogs can be read"):
+    with pytest.raises(ValueError, match="no image of the class dogs can be read"):
         images_of(root, max_unreadable=0.5)
 
 
@@ -384,8 +384,8 @@ def test_no_room_or_no_permission(tmp_path: Path) -> None:
 
 def test_threads_as_many_as_processors_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "cores", lambda: 4)
-    numbers = list(range(3 * image_files.BLOCK + 7))
-    assert list(image_files.parallel(lambda number: number * 2, numbers, "doubling")) == [
+    numbers = list(range(3 * image_files.BLOCK_SIZE + 7))
+    assert list(image_files.parallel_map(lambda number: number * 2, numbers, "doubling")) == [
         2 * n for n in numbers
     ]
 
@@ -544,7 +544,7 @@ def test_fifty_hostile_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture
         "large.png": "more than 64,000,000 pixels",
         "floats.tif": "floating-point",
         "rather_large.png": "9000 x 9000 pixels",
-        "text.png": "no picture",
+        "text.png": "not an image",
         "32_bits.tif": "beyond 16 bits",
         "truncated.jpg": "truncated",
     }.items():
@@ -561,7 +561,7 @@ def test_fifty_hostile_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
     with pytest.raises(
         ValueError,
-        match=r"5\d of 6\d pictures cannot be read, more than dataset\.max_unreadable=0\.05 "
+        match=r"5\d of 6\d images cannot be read, more than dataset\.max_unreadable=0\.05 "
         r"allows: .*\(.*\); and 4\d more$",
     ):
         images_of(root, max_unreadable=0.05, background="black")
@@ -600,7 +600,7 @@ def test_deep_trees_end(tmp_path: Path) -> None:
         for _ in range(depth):
             os.mkdir("d")
             os.chdir("d")
-        listing = image_folder.find(tmp_path / "root", None)
+        listing = image_folder.scan(tmp_path / "root", None)
     finally:
         for _ in range(depth):
             os.chdir("..")

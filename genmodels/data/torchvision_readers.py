@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset
 from genmodels.data import image_files
 from genmodels.data.cached_dataset import DecodedImages
 from genmodels.data.class_names import CELEBA_ATTRIBUTES
-from genmodels.data.downloads import Resource
+from genmodels.data.downloads import Resource, checksum
 from genmodels.data.image_files import SquareCrop, image_read_errors
 
 CIFAR10_FILES = (
@@ -124,6 +124,9 @@ def read_flowers(crop: SquareCrop, dataset: Any, root: str, workspace: Path) -> 
     from scipy.io import loadmat  # scikit-learn brings it
 
     folder = Path(root) / "flowers-102"
+    for name in ("imagelabels.mat", "setid.mat"):
+        if checksum(folder / name) != FLOWERS_MD5[name]:
+            raise ValueError(f"{name}: not the published file, or damaged")
     all_labels = loadmat(folder / "imagelabels.mat")["labels"][0]  # from 1, as the numbers are
     splits = loadmat(folder / "setid.mat")
     numbers = np.concatenate([splits[name][0] for name in ("trnid", "valid", "tstid")])
