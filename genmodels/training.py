@@ -34,7 +34,7 @@ from genmodels.settings import (
     write_settings,
 )
 from genmodels.trainers.loop import Cadence, Score, Trainer
-from genmodels.validation import UserError, full_key
+from genmodels.validation import UserError, as_user_error
 from genmodels.wandb_mirror import WandbMirror
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,11 @@ def train(*overrides: str) -> TrainedRun:
     cfg = without_hydra(cfg)
     try:
         return run_training(cfg, job)
-    except (ValueError, ArithmeticError) as error:
-        raise UserError(full_key(to_dict(cfg, resolve=False), str(error))) from error
+    except Exception as error:
+        user_error = as_user_error(error, to_dict(cfg, resolve=False))
+        if user_error is None:
+            raise
+        raise user_error from error
 
 
 def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
