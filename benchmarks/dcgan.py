@@ -27,7 +27,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from genmodels import hardware
-from genmodels.data.images import DiffAugment
+from genmodels.data.augmentation import DiffAugment
 from genmodels.losses.adversarial import NonSaturating, Penalty
 from genmodels.models.gan import GAN
 from genmodels.trainers.gan import GANTrainer
@@ -135,7 +135,7 @@ def our_rate(precision: str, steps: int) -> float:
         penalty=Penalty(0.0, 0.0, 0.0, 1, 1.0),
         n_critic=1,
         instance_noise=0.0,
-        diff_augment=DiffAugment(colour=False, translation=0.0, cutout=0.0),
+        diff_augment=DiffAugment(color_jitter=False, translation=0.0, cutout=0.0),
     )
     return rate_of_fit(trainer, random_images(steps), steps + 1, log_every=1)
 
