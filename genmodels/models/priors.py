@@ -70,7 +70,7 @@ class Prior(nn.Module):
         z: (B, D), a draw from it.
         """
         log_posterior = posterior.log_prob(z).sum(dim=1)  # (B,)
-        return (log_posterior - self.log_prob(z))[:, None]
+        return (log_posterior - self.log_prob(z).to(z))[:, None]
 
     def kl_per_dimension(self, posterior: DiagonalGaussian, z: Tensor) -> Tensor:
         """KL(q(z_d|x) || p(z_d)) in nats of each dimension's marginal, (B, D), for diagnostics.
