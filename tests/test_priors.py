@@ -1,4 +1,4 @@
-"""Priors against torch.distributions, the estimated KL against the closed form, and a prior that is learned."""
+"""Priors against torch.distributions, their estimated KL, and a prior that is learned."""
 
 import math
 
@@ -211,7 +211,7 @@ def test_draws_follow_the_generator(prior: Prior) -> None:
     draws = [prior.sample(5, 1.0, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert draws[0].dtype == torch.float32
-    with pytest.raises(ValueError, match="^temperature=-1: must be a number >= 0"):
+    with pytest.raises(ValueError, match=r"^temperature=-1: must be a number >= 0"):
         prior.sample(1, -1)
 
 
