@@ -20,18 +20,13 @@ from filelock import FileLock
 from genmodels.judge import Judge
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torch.distributions import Categorical
 
 import genmodels
 from genmodels import checkpoint, config, doors, judge, run_files, tracking
-from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_float
+from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.figures import snapshots
 from genmodels.figures.registry import FIGURES
-from genmodels.metrics import accuracy, sample_quality
-from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier
-from genmodels.models.generative import GenerativeModel
 from genmodels.report import tables
 from genmodels.report.runs import Job, grouped
 from genmodels.validation import UserError
@@ -210,21 +205,6 @@ def test_shares_are_printed_with_their_digits(tmp_path: Path) -> None:
     assert tables.text_table(tables.job_table(jobs, ["seed"])).endswith(" 0.994")
 
 
-class Oracle(nn.Module):
-    """A judge that reads the class from the first pixel; the features are the pixels."""
-
-    num_classes = CLASSES
-
-    def features(self, images: Tensor) -> Tensor:
-        return images.flatten(1)
-
-    def classify(self, features: Tensor) -> Categorical:
-        classes = (features[:, 0] * 255).round().long()
-        return Categorical(
-            logits=20.0 * nn.functional.one_hot(classes, CLASSES), validate_args=False
-        )
-
-
 @pytest.fixture(scope="module")
 def data() -> ImageData:
     """400 noise images, a hundred of each class, which the first pixel tells."""
@@ -235,91 +215,6 @@ def data() -> ImageData:
     noise[:, 0, 0, 0] = labels.to(torch.uint8)
     part = ImageSet(noise, labels, torch.arange(400))
     return ImageData(ImageSpec("planted", (1, 4, 4), ("a", "b", "c", "d")), part, part, part)
-
-
-class Fake(GenerativeModel):
-    """Gives test images that `choose` picks by (z, labels)."""
-
-    def __init__(self, data: ImageData, choose: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__((1, 4, 4), latent_dim=1)
-        self.num_classes = CLASSES
-        self.data, self.choose = data, choose
-        self.unused = nn.Parameter(torch.zeros(()))
-
-    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        assert labels is not None
-        return to_float(self.data.test.images[self.choose(z, labels)])
-
-
-def any_of(z: Tensor) -> Tensor:
-    """A number from 0 to 99 by the noise."""
-    return (z.flatten() * 1e5).long() % 100
-
-
-@pytest.mark.parametrize(
-    ("choose", "right", "diversity"),
-    [
-        (
-            lambda z, labels: any_of(z) * CLASSES + labels,
-            1.0,
-            1.0,
-        ),  # what it was asked for, as diverse as the data
-        (lambda z, labels: labels, 1.0, 0.0),  # one image of each class
-        (
-            lambda z, labels: any_of(z) * CLASSES + z.abs().flatten().mul(1e3).long() % CLASSES,
-            1 / CLASSES,
-            1.0,
-        ),
-    ],
-    ids=["good", "collapsed", "deaf"],
-)
-def test_planted_conditional_models(
-    choose: Callable, right: float, diversity: float, data: ImageData
-) -> None:
-    evaluation = Evaluation(data, judge=Oracle, samples=4000)  # type: ignore[arg-type]
-    found = sample_quality.class_accuracy(Fake(data, choose), evaluation)
-    assert (
-        found["accuracy"] == pytest.approx(right, abs=0.03)
-        and found["n"] == 4000
-        and found["judge_accuracy"] == 1
-    )
-    assert found["diversity"] == pytest.approx(diversity, abs=0.02)
-    assert found["pixel_diversity"] == pytest.approx(diversity, abs=0.02)
-    assert list(found["classes"]) == ["a", "b", "c", "d"]
-    assert found["classes"]["b"]["accuracy"] == pytest.approx(right, abs=0.06)
-
-
-def test_shares_of_classes(data: ImageData) -> None:
-    def shares(of: Callable) -> dict:
-        evaluation = Evaluation(data, judge=Oracle, samples=1000)  # type: ignore[arg-type]
-        return sample_quality.class_shares(Fake(data, of), evaluation)
-
-    fair = shares(lambda z, labels: labels)
-    assert fair["entropy"] == fair["test_entropy"] == pytest.approx(math.log(CLASSES))
-    assert fair["kl_to_test"] == pytest.approx(0, abs=1e-9)
-    assert fair["coverage"] == 1
-    half = shares(lambda z, labels: labels % 2)
-    assert half["coverage"] == 0.5
-    assert half["entropy"] == pytest.approx(math.log(2)) == pytest.approx(half["kl_to_test"])
-    assert (
-        half["classes"]["a"] == {"samples": 0.5, "test": 0.25}
-        and half["classes"]["c"]["samples"] == 0
-    )
-
-
-def test_distances_from_sums_are_those_of_all_pairs() -> None:
-    torch.manual_seed(0)
-    values, labels = 3 + torch.randn(90, 5), torch.arange(90) % 3
-    spread = accuracy.Spread(5)
-    for some in torch.arange(90).split(40):
-        spread.add(values[some], labels[some])
-    spread.add(torch.ones(1, 5), torch.tensor([4]))
-    expected = [
-        nn.functional.pdist(values[labels == label].double()).square().mean().sqrt()
-        for label in range(3)
-    ]
-    torch.testing.assert_close(spread.distance()[:3], torch.stack(expected))
-    assert spread.distance()[3:].isnan().all()  # none, and one
 
 
 @pytest.fixture(scope="module")
