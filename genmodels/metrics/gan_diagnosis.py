@@ -147,7 +147,7 @@ def _verdict_on_discriminator(unseen: float | None, trained: float | None, varie
     if unseen > MAX_REAL_ABOVE_FAKE:
         problem = f"{pairs} It is hardly ever wrong, and G learns little from that."
         remedies = (
-            f"a smaller trainer.discriminator_lr, {PENALTIES}, a larger model.generator_width, "
+            f"a smaller trainer.discriminator.lr, {PENALTIES}, a larger model.generator_width, "
             "more steps"
         )
         return Verdict(WINS, [problem, variety, f"Try {remedies}."])
