@@ -1,9 +1,9 @@
-"""Which knob matters? The share of a metric's variance over the runs of a sweep that each swept setting explains.
+"""Which setting matters? Analysis of variance of a metric over the runs of a sweep.
 
-Main effects in the manner of a functional analysis of variance (Hutter et al. 2014, "An efficient approach for
-assessing hyperparameter importance"), but of the runs themselves and not of a model of them: with a level of a setting
-for each of its values, metric = mean + sum of effects of levels + rest, by least squares, so that designs need not be
-full grids.
+The model has main effects only: response = mean + sum over the factors of the effect of the
+factor's level + residual, fitted by least squares, so that designs need not be full grids.
+Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", do so with a
+surrogate model of the runs; here it is the runs themselves.
 """
 
 import math
@@ -13,19 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from genmodels.d_optimal import contrasts
-from genmodels.report.runs import cell, sortable
+from genmodels.report.cells import format_cell, sort_key
 
-LEVELS = 6  # distinct numbers of a setting; more, if most are of one run alone, are taken together in QUANTILES
-QUANTILES = 4
-DRAWS = 1000  # of the bootstrap
-INTERVAL = 90  # percent
-
-Values = Sequence[object]
+MAX_LEVELS = 6  # distinct numbers of a factor; more are grouped if few runs share a value
+QUANTILE_GROUPS = 4
+BOOTSTRAP_DRAWS = 1000
+INTERVAL = (5, 95)  # percentiles
 
 
 @dataclass(frozen=True)
 class Share:
-    """Of the variance of a metric, in [0, 1], with an interval of INTERVAL % by bootstrap; None where there is none."""
+    """A share of a metric's variance in [0, 1], with a 90 % bootstrap interval if runs repeat."""
 
     value: float
     low: float | None = None
@@ -33,165 +31,245 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Influence:
-    """The shares of one metric's variance."""
+class Anova:
+    """The analysis of variance of one metric.
 
-    knobs: dict[
-        str, Share | None
-    ]  # main effects, corrected for what noise alone would explain; None: cannot be told
-    means: dict[
-        str, dict[str, float]
-    ]  # of the metric at each value of a knob, the other knobs held at their means
-    rest: (
-        Share  # what the effects together leave over: of combinations and, without repeats, chance
-    )
-    seed: Share | None  # runs with equal settings; None where there are no repeats
+    Arguments:
+    main_effects: factor -> its share; None for a factor that is confounded with others.
+    means: factor -> level -> mean of the metric at that level, with the other factors at their
+        means. Confounded factors are left out.
+    interactions: the share that the main effects do not explain and seeds do not either; without
+        repeats the whole residual, which chance is part of.
+    seed: the share of runs with equal settings; None without repeats.
+    runs: how many there are.
+    repeats: how many of them are not the first with their settings.
+    warnings: sentences on what these runs cannot tell.
+    """
+
+    main_effects: dict[str, Share | None]
+    means: dict[str, dict[str, float]]
+    interactions: Share
+    seed: Share | None
     runs: int
-    repeats: int  # runs beyond the first of their settings
+    repeats: int
     warnings: tuple[str, ...]
 
+    @property
+    def sources(self) -> dict[str, Share | None]:
+        """The share of each source of variance: factors, interactions, seed."""
+        sources = dict(self.main_effects)
+        if self.seed is None:
+            return sources | {"residual": self.interactions}
+        if len(self.main_effects) > 1:
+            sources["interactions"] = self.interactions
+        return sources | {"seed": self.seed}
 
-def influence(settings: Mapping[str, Values], metric: Sequence[float]) -> Influence | None:
-    """The shares of the swept settings (name -> its value in each run, without the seed) in the variance of a metric.
+    @property
+    def ranked_factors(self) -> list[str]:
+        """The factors, the one with the largest share first and the confounded ones last."""
+        shares = {}
+        for name, share in self.main_effects.items():
+            shares[name] = -1.0 if share is None else share.value
+        return sorted(shares, key=lambda name: -shares[name])
 
-    The variance within equal settings is the seeds'. Effects are corrected for it (epsilon squared: Kelley 1935), so
-    that a knob without influence has little; without repeats for what the effects leave over. The bootstrap draws the
-    differences between runs of equal settings anew; without repeats there are no intervals. None where nothing can be
-    told: no settings that vary, or no more runs than levels; for a knob None where it goes with the others.
+
+def anova(factors: Mapping[str, Sequence[object]], response: Sequence[float]) -> Anova | None:
+    """Analyse the variance of a metric. None where no factor varies or runs do not exceed levels.
+
+    With SS(total) the sum of squares about the mean, SS(residual) that which all main effects leave
+    over, SS(error) that within equal settings, and df the degrees of freedom:
+
+        MS(error) = SS(error) / repeats
+        SS(factor) = SS(residual of the model without the factor) - SS(residual)
+        share of a factor = epsilon squared = (SS(factor) - df(factor) MS(error)) / SS(total)
+        share of the interactions = (SS(residual) - SS(error) - df MS(error)) / SS(total)
+        share of the seed = MS(error) (N - 1) / SS(total)
+
+    Epsilon squared (Kelley 1935) subtracts what noise alone would explain; shares below 0 count as
+    0. Without repeats MS(error) is SS(residual) / df(residual), and there are no intervals.
+
+    Arguments:
+    factors: name -> its value in each run; the seed is not one of them.
+    response: the metric in each run.
     """
-    y = np.asarray(metric, float)
-    found_levels = {name: _levels(values) for name, values in settings.items()}
-    levels = {name: column for name, (column, _) in found_levels.items()}
-    if not levels or any(column.max() == 0 for column in levels.values()):
+    y = np.asarray(response, float)
+    coded = {name: _Factor.of(values) for name, values in factors.items()}
+    if not coded or any(len(factor.names) == 1 for factor in coded.values()):
         return None
-    cells, _ = _levels(list(zip(*settings.values(), strict=True)))
-    design = _Design(levels, cells)
+    design = _Design(coded, list(zip(*factors.values(), strict=True)))
     if len(y) - 1 <= design.rank:
         return None
-    warnings = (
-        []
-        if design.repeats
-        else ["no settings were run twice (seed=0,1,2): what is chance cannot be told"]
-    )
-    points, grid = len(design.counts), math.prod(len(names) for _, names in found_levels.values())
-    if points < grid:
-        warnings.append(
-            f"{points} of {grid} combinations were tried: part of what settings do only together is "
-            "counted as effects of others"
-        )
-    warnings += [
-        f"{name} cannot be told apart from the other settings in these runs"
-        for name in design.confounded
-    ]
-    shares = design.shares(y)
-    found = {name: Share(share) for name, share in shares.items()}
+
+    responses = y[:, None]
     if design.repeats:
-        random, edges = np.random.default_rng(0), (50 - INTERVAL / 2, 50 + INTERVAL / 2)
-        drawn = [design.shares(design.redrawn(y, random)) for _ in range(DRAWS)]
-        found = {
-            name: Share(
-                share,
-                *(float(edge) for edge in np.percentile([draw[name] for draw in drawn], edges)),
-            )
-            for name, share in shares.items()
-        }
-    rest, seed = found.pop("rest"), found.pop("seed")
-    knobs = {name: share if design.freedom[name] else None for name, share in found.items()}
-    means = {
-        name: dict(zip(found_levels[name][1], column, strict=True))
-        for name, column in design.means(y).items()
-        if name not in design.confounded
-    }
-    return Influence(
-        knobs,
-        means,
-        rest,
-        seed if design.repeats else None,
+        responses = np.concatenate([responses, design.bootstrap(y)], axis=1)
+    main_effects, interactions, seed = design.shares(responses)
+    shares: dict[str, Share | None] = {}
+    for name, values in main_effects.items():
+        shares[name] = _share(values) if design.freedom[name] else None
+    return Anova(
+        shares,
+        design.means(y),
+        _share(interactions),
+        _share(seed) if design.repeats else None,
         len(y),
         design.repeats,
-        tuple(warnings),
+        tuple(design.warnings()),
     )
+
+
+def _share(values: np.ndarray) -> Share:
+    """The first value, with the interval of the others."""
+    if len(values) == 1:
+        return Share(float(values[0]))
+    low, high = np.percentile(values[1:], INTERVAL)
+    return Share(float(values[0]), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """The level of each run, (N,) from 0, and the levels' names."""
+
+    levels: np.ndarray
+    names: list[str]
+
+    @classmethod
+    def of(cls, values: Sequence[object]) -> "_Factor":
+        """A level for each distinct value, or for quantiles of many distinct numbers."""
+        numbers = [value for value in values if _is_number(value)]
+        if len(numbers) == len(values) and len(set(numbers)) > max(MAX_LEVELS, len(values) / 2):
+            return cls._of_quantiles(np.array(numbers))
+        by_text = {repr(value): value for value in values}
+        distinct = sorted(by_text.values(), key=sort_key)
+        level_of = {repr(value): level for level, value in enumerate(distinct)}
+        levels = np.array([level_of[repr(value)] for value in values])
+        return cls(levels, [format_cell(value) for value in distinct])
+
+    @classmethod
+    def _of_quantiles(cls, numbers: np.ndarray) -> "_Factor":
+        edges = np.quantile(numbers, np.linspace(0, 1, QUANTILE_GROUPS + 1)[1:-1])
+        levels = np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]
+        names = []
+        for level in range(levels.max() + 1):
+            members = numbers[levels == level]
+            low, high = float(members.min()), float(members.max())
+            names.append(f"{format_cell(low)} to {format_cell(high)}")
+        return cls(levels, names)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class _Design:
-    """Which runs have which levels: what does not change when the metric is drawn anew."""
+    """Which runs have which levels, and the least-squares fits that follow from it.
 
-    def __init__(self, levels: Mapping[str, np.ndarray], cells: np.ndarray) -> None:
-        self.levels = levels
-        self.cells, self.counts = cells, np.bincount(cells)
-        self.repeats = len(cells) - len(self.counts)
-        self.blocks = {name: contrasts(column) for name, column in levels.items()}
-        self.whole = np.concatenate(list(self.blocks.values()), axis=1)
-        self.rank = np.linalg.matrix_rank(self.whole)
-        self.freedom = {
-            name: self.rank - np.linalg.matrix_rank(self._without(name)) for name in self.blocks
-        }
-        self.confounded = [
-            name for name, block in self.blocks.items() if self.freedom[name] < block.shape[1]
+    A cell is a combination of settings that was run. Responses are (N, R): R responses of N runs.
+    """
+
+    def __init__(self, factors: Mapping[str, _Factor], settings: Sequence[tuple]) -> None:
+        """Arguments:
+        factors: with their levels.
+        settings: the values of all factors in each run.
+        """
+        self.factors = factors
+        self.cells = np.unique([repr(values) for values in settings], return_inverse=True)[1]
+        self.cell_sizes = np.bincount(self.cells)
+        self.repeats = len(self.cells) - len(self.cell_sizes)
+        self.columns = {name: contrasts(factor.levels) for name, factor in factors.items()}
+        self.matrix = np.concatenate(list(self.columns.values()), axis=1)
+        self.rank = int(np.linalg.matrix_rank(self.matrix))
+        self.freedom: dict[str, int] = {}  # degrees of freedom that are a factor's alone
+        for name in factors:
+            self.freedom[name] = self.rank - int(np.linalg.matrix_rank(self._without(name)))
+
+    @property
+    def confounded(self) -> list[str]:
+        """The factors with levels that go together with levels of others."""
+        return [
+            name
+            for name, columns in self.columns.items()
+            if self.freedom[name] < columns.shape[1]
         ]
 
-    def shares(self, y: np.ndarray) -> dict[str, float]:
-        """Of each knob, of "rest" and of "seed"."""
-        y = y - y.mean()
-        total = max(float(y @ y), 1e-300)
-        within = float(((y - self._cell_means(y)) ** 2).sum())
-        left = self._left(self.whole, y)
-        lack, lack_freedom = left - within, len(self.counts) - 1 - self.rank
-        noise = (
-            within / self.repeats if self.repeats else left / max(len(y) - 1 - self.rank, 1)
-        )  # mean square
-        explained = {name: self._left(self._without(name), y) - left for name in self.blocks}
-        shares = {
-            name: max(square - self.freedom[name] * noise, 0) / total
-            for name, square in explained.items()
-        }
-        lack = max(lack - lack_freedom * noise, 0) if self.repeats else lack
-        found = shares | {"rest": lack / total, "seed": min(noise * (len(y) - 1) / total, 1.0)}
-        return {name: float(share) for name, share in found.items()}
+    def shares(
+        self, responses: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """The shares (R,) of each factor, of the interactions and of the seed."""
+        runs, cells = len(self.cells), len(self.cell_sizes)
+        y = responses - responses.mean(axis=0)
+        total = np.maximum((y**2).sum(axis=0), 1e-300)
+        residual = _residual_squares(self.matrix, y)
+        error = ((y - self._cell_means(y)) ** 2).sum(axis=0)
+        lack_of_fit = residual - error
+        if self.repeats:
+            mean_error = error / self.repeats
+            lack_of_fit = np.maximum(lack_of_fit - (cells - 1 - self.rank) * mean_error, 0)
+        else:
+            mean_error = residual / max(runs - 1 - self.rank, 1)
+        main_effects = {}
+        for name, freedom in self.freedom.items():
+            explained = _residual_squares(self._without(name), y) - residual
+            main_effects[name] = np.maximum(explained - freedom * mean_error, 0) / total
+        seed = np.minimum(mean_error * (runs - 1) / total, 1)
+        return main_effects, lack_of_fit / total, seed
 
-    def means(self, y: np.ndarray) -> dict[str, list[float]]:
-        """For each knob the metric at its levels, by least squares, with the other knobs at their means."""
-        effects, found = np.linalg.lstsq(self.whole, y - y.mean(), rcond=None)[0], {}
-        for name, column in self.levels.items():
-            own, effects = (
-                np.array([0, *effects[: column.max()]]),
-                effects[column.max() :],
-            )  # against level 0
-            found[name] = [float(mean) for mean in y.mean() + own - own[column].mean()]
-        return found
+    def means(self, y: np.ndarray) -> dict[str, dict[str, float]]:
+        """Of each factor the fitted mean of y (N,) at each level, the other factors at their means."""
+        effects = np.linalg.lstsq(self.matrix, y - y.mean(), rcond=None)[0]
+        means = {}
+        for name, factor in self.factors.items():
+            count = len(factor.names) - 1
+            own, effects = np.append(0, effects[:count]), effects[count:]  # against level 0
+            if name not in self.confounded:
+                values = y.mean() + own - own[factor.levels].mean()
+                means[name] = dict(zip(factor.names, values.tolist(), strict=True))
+        return means
 
-    def redrawn(self, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """The metric with its differences within equal settings exchanged, at their full size."""
-        means = self._cell_means(y)
-        inflation = np.sqrt(self.counts / np.maximum(self.counts - 1, 1))[self.cells]
-        rests = ((y - means) * inflation)[self.counts[self.cells] > 1]
-        return means + random.choice(rests, len(y))
+    def bootstrap(self, y: np.ndarray) -> np.ndarray:
+        """Responses (N, BOOTSTRAP_DRAWS): the cell means of y (N,) with redrawn errors.
+
+        Deviations from a mean of n runs are inflated by sqrt(n / (n - 1)) to the size of the errors.
+        """
+        random = np.random.default_rng(0)
+        means = self._cell_means(y[:, None])
+        sizes = self.cell_sizes[self.cells]
+        inflation = np.sqrt(sizes / np.maximum(sizes - 1, 1))
+        errors = ((y - means[:, 0]) * inflation)[sizes > 1]
+        return means + random.choice(errors, (BOOTSTRAP_DRAWS, len(y))).T
+
+    def warnings(self) -> list[str]:
+        """Sentences on what these runs cannot tell."""
+        sentences = []
+        if not self.repeats:
+            sentences.append(
+                "No run was repeated with another seed (seed=0,1,2), so that the residual does not "
+                "tell interactions from chance."
+            )
+        cells = len(self.cell_sizes)
+        grid = math.prod(len(factor.names) for factor in self.factors.values())
+        if cells < grid:
+            sentences.append(
+                f"{cells} of {grid} combinations were run, so that main effects are partly aliased "
+                "with interactions."
+            )
+        for name in self.confounded:
+            sentences.append(f"The effect of {name} is confounded with those of other settings.")
+        return sentences
 
     def _cell_means(self, y: np.ndarray) -> np.ndarray:
-        return (np.bincount(self.cells, y) / self.counts)[self.cells]
+        """For each run the mean (N, R) of the runs in its cell."""
+        sums = np.zeros((len(self.cell_sizes), y.shape[1]))
+        np.add.at(sums, self.cells, y)
+        return (sums / self.cell_sizes[:, None])[self.cells]
 
     def _without(self, name: str) -> np.ndarray:
-        blocks = [block for other, block in self.blocks.items() if other != name]
-        return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(self.cells), 1))
-
-    @staticmethod
-    def _left(columns: np.ndarray, y: np.ndarray) -> float:
-        """The sum of squares that these columns do not explain of a centred y."""
-        rest = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
-        return float(rest @ rest)
+        """The columns of all factors but one; a column of zeros where there is no other."""
+        columns = [columns for other, columns in self.columns.items() if other != name]
+        return np.concatenate(columns, axis=1) if columns else np.zeros((len(self.cells), 1))
 
 
-def _levels(values: Values) -> tuple[np.ndarray, list[str]]:
-    """For each value its level, from 0, and what the levels are called; many different numbers, as a search tries them,
-    are grouped by quantiles."""
-    numbers = [
-        value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    if len(numbers) == len(values) and max(LEVELS, len(values) / 2) < len(set(numbers)):
-        edges = np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1])
-        column = np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]
-        ranges = [np.array(numbers)[column == level] for level in range(column.max() + 1)]
-        return column, [f"{cell(float(of.min()))} to {cell(float(of.max()))}" for of in ranges]
-    known = sorted({repr(value): value for value in values}.values(), key=sortable)
-    level = {repr(value): index for index, value in enumerate(known)}
-    return np.array([level[repr(value)] for value in values]), [cell(value) for value in known]
+def _residual_squares(columns: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The sums of squares (R,) that a fit of centred responses (N, R) on these columns leaves."""
+    residuals = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
+    return (residuals**2).sum(axis=0)

@@ -1,0 +1,93 @@
+"""In which settings the runs of a sweep differ, and in what else they must not."""
+
+from collections.abc import Sequence
+
+from genmodels.formatting import format_setting
+from genmodels.report.runs import RunRecord
+
+# Group -> the settings whose defaults its choices set
+GROUP_DEFAULTS = {
+    "dataset": ("epochs", "augment"),
+    "model": ("epochs", "lr", "batch_size", "augment"),
+    "objective": ("kl_schedule", "kl_weight"),
+    "adversarial_loss": ("penalty",),
+}
+# Values in the configuration of a run that was refused before it began
+UNRESOLVED = ("???", "auto")
+# Fact of a run -> the settings that change it
+CAUSES = {
+    "parameters": {"model", "likelihood", "dataset"},
+    "data": {"dataset"},
+    "code version": set(),
+    "steps": {"epochs", "max_steps", "batch_size", "dataset", "model"},
+}
+
+
+def swept_settings(runs: Sequence[RunRecord]) -> list[str]:
+    """The settings in which runs differ, sorted, the seed last.
+
+    Of a group that was swept only its choice is listed, not what follows from it. Of settings that
+    have the same value in every run, as trainer.kl_weight has that of kl_weight, the shortest name
+    is listed.
+    """
+    keys = {key for run in runs for key in run.settings}
+    differing = [key for key in keys if _differs(key, runs)]
+    columns: dict[tuple[str, ...], str] = {}
+    for key in sorted(differing, key=lambda key: (key.count("."), key)):
+        columns.setdefault(_column(key, runs), key)
+    groups = {key for key in differing if "." not in key}
+    swept = [key for key in columns.values() if not _follows_from_group(key, groups, runs)]
+    return sorted(swept, key=lambda key: (key == "seed", key))
+
+
+def unswept_differences(runs: Sequence[RunRecord], swept: Sequence[str]) -> list[str]:
+    """Sentences on why runs cannot be compared as if only the swept settings were different."""
+    changed = {key.partition(".")[0] for key in swept}
+    sentences = []
+    for fact, causes in CAUSES.items():
+        values = dict.fromkeys(_facts(run)[fact] for run in runs)
+        values.pop(None, None)
+        if len(values) > 1 and not causes & changed:
+            known = ", ".join(map(str, values))
+            sentences.append(f"The runs differ in {fact} ({known}), which was not swept.")
+    return sentences
+
+
+def _facts(run: RunRecord) -> dict[str, object]:
+    """What should be the same in all runs; None for what is unknown."""
+    summary = run.summary
+    return {
+        "parameters": summary.get("parameters"),
+        "data": summary.get("data"),
+        "code version": summary.get("provenance", {}).get("git_commit"),
+        "steps": summary.get("step") if run.status == "finished" else None,
+    }
+
+
+def _differs(key: str, runs: Sequence[RunRecord]) -> bool:
+    """Whether a setting has several known values.
+
+    A nested setting that a run lacks is unknown: it comes with the choice of a group.
+    """
+    missing = "auto" if "." in key else None
+    values = [run.settings.get(key, missing) for run in runs]
+    return len({format_setting(value) for value in values if value not in UNRESOLVED}) > 1
+
+
+def _column(key: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """The values of a setting in the runs, as text."""
+    return tuple(format_setting(run.settings.get(key)) for run in runs)
+
+
+def _follows_from_group(key: str, groups: set[str], runs: Sequence[RunRecord]) -> bool:
+    """Whether a setting belongs to one of these groups or is the same for equal choices of it."""
+    names = key.split(".")
+    if groups.intersection(names[:-1]):
+        return True
+    for group, defaults in GROUP_DEFAULTS.items():
+        if group in groups and set(defaults).intersection(names):
+            choices = _column(group, runs)
+            pairs = set(zip(choices, _column(key, runs), strict=True))
+            if len(pairs) == len(set(choices)):
+                return True
+    return False
