@@ -28,7 +28,7 @@ from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_float
 from genmodels.figures import snapshots
 from genmodels.figures.registry import FIGURES
 from genmodels.judge import Judge
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.metrics import accuracy, sample_quality
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier

@@ -19,7 +19,7 @@ from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec, drop_la
 from genmodels.figures import grids, latent, latent_maps
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.registry import FIGURES
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics import conditional
 from genmodels.metrics.aggregated_posterior import Posteriors

@@ -14,7 +14,7 @@ import genmodels
 from genmodels import checkpoint, safetensors_io
 from genmodels.config import settle
 from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.losses.adversarial import Penalty
 from genmodels.metrics import gan_diagnosis
 from genmodels.metrics.evaluation import Evaluation

@@ -12,7 +12,7 @@ from PIL import Image
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.figures.dataset import draw_data, survey
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.trainers.vae import VAETrainer
 
 COMMAND = ["dataset=folder", "dataset.side=16", *SMALL, "batch_size=16", "max_steps=6"]

@@ -23,7 +23,7 @@ from genmodels.figures import (
     latent_maps,
     training_progress,
 )
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics.aggregated_posterior import (
     Plane,

@@ -22,7 +22,7 @@ from genmodels.image_distributions import (
     DiscretisedLogistic,
     Gaussian,
 )
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.likelihoods import (
     BernoulliLikelihood,
     GaussianLikelihood,

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 
 import genmodels
 from genmodels import config, doors
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.losses.objectives import ELBO, GECO, Capacity, FreeBits, KLTarget, Objective
 from genmodels.losses.vae import elbo_terms

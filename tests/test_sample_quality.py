@@ -17,7 +17,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from genmodels import judge, safetensors_io
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.errors import TooFewError
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.metrics import features, sample_quality
 from genmodels.metrics.distances import (
     coverage_scores,

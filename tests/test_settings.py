@@ -7,7 +7,7 @@ import pytest
 from conftest import SMALL, composed
 
 from genmodels import legal
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 
 from genmodels.config import CONF
 from genmodels.d_optimal import contrasts, fraction
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.report.anova import influence
 from genmodels.sweeps import FractionSweeper, SweepFolder
 

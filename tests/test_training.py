@@ -15,7 +15,7 @@ from conftest import SMALL, assert_same_run, rows, same, summary, trained_states
 
 import genmodels
 from genmodels.figures.registry import FIGURES
-from genmodels.legal import UserError
+from genmodels.validation import UserError
 from genmodels.registry import select
 from genmodels.trainers import loop
 from genmodels.trainers.loop import Means
@@ -210,7 +210,7 @@ def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(
 ) -> None:
     """As a worker of a killed sweep does for a while, when the sweep is repeated."""
     from filelock import FileLock
-    from genmodels.tracking import Run
+    from genmodels.run_folder import Run
 
     caplog.set_level("INFO")
     held = threading.Event()
@@ -226,7 +226,7 @@ def test_a_job_of_a_sweep_waits_for_who_trains_in_its_folder(
     left: list[str] = []
     threading.Thread(target=train_elsewhere).start()
     assert held.wait(10)
-    with Run(tmp_path, patient=True):
+    with Run(tmp_path, wait=True):
         assert left and "another process is training in this folder; waiting for it" in left[0]
 
 

@@ -127,7 +127,7 @@ def survey(data: ImageData) -> Survey:
 
 
 @styled
-def draw_data(found: Survey, seen: Tensor) -> FigureResult:
+def draw_dataset(found: Survey, seen: Tensor) -> FigureResult:
     """Training images by class, images as the model sees them, pixel values and class sizes.
 
     seen: images (B, C, H, W) as an update takes them: augmented, binarised.

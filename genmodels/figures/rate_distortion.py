@@ -116,7 +116,7 @@ def _evaluations(rows: list[dict]) -> list[dict[str, Any]]:
     found = [
         (
             row["step"],
-            row.get("validation", {}).get("rate"),
+            row.get("validation", {}).get("kl"),
             row.get("validation", {}).get("distortion"),
         )
         for row in rows

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genmodels import config, run_files
+from genmodels import run_files
 from genmodels.quantities import quantity
 from genmodels.run_folder import is_held
+from genmodels.run_name import number_settings
+from genmodels.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ class RunRecord:
 
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder, as far as the run has come. A killed run counts as interrupted."""
-    settings, summary = config.read(folder), run_files.read_summary(folder)
+    settings, summary = read_settings(folder), run_files.read_summary(folder)
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = "interrupted"
-    flat = config.numbers(settings) | settings.get("choices", {})
+    flat = number_settings(settings) | settings.get("choices", {})
     return RunRecord(folder, flat, summary, run_files.read_rows(folder))
 
 

@@ -5,11 +5,35 @@ from collections.abc import Sequence
 from genmodels.formatting import format_setting
 from genmodels.report.runs import RunRecord
 
-# Group -> the settings whose defaults its choices set
+# Group -> the settings, other groups among them, whose defaults its choices set
 GROUP_DEFAULTS = {
-    "dataset": ("epochs", "augment"),
-    "model": ("epochs", "lr", "batch_size", "augment"),
+    "dataset": (
+        "epochs",
+        "augment",
+        "image_shape",
+        "num_classes",
+        "likelihood",
+        "binarise",
+        "diff_augment",
+        "penalty",
+    ),
+    "model": (
+        "epochs",
+        "lr",
+        "batch_size",
+        "augment",
+        "optimizer",
+        "lr_schedule",
+        "prior",
+        "likelihood",
+        "objective",
+        "kl_schedule",
+        "kl_weight",
+        "adversarial_loss",
+        "penalty",
+    ),
     "objective": ("kl_schedule", "kl_weight"),
+    "likelihood": ("binarise",),
     "adversarial_loss": ("penalty",),
 }
 # Values in the configuration of a run that was refused before it began

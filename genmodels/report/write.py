@@ -11,7 +11,7 @@ from genmodels.report.sweep import Sweep
 from genmodels.report.swept_settings import unswept_differences
 
 
-def write_report(folders: Sequence[Path]) -> Sweep:
+def write(folders: Sequence[Path]) -> Sweep:
     """Report on these run folders, and on those in these folders.
 
     Writes into the first folder report.html (one self-contained file), report.png, report.csv (one
