@@ -16,6 +16,7 @@ from genmodels.quantities import quantity
 WIDTH = 13  # inches
 ROW_HEIGHT = 3.9  # inches
 TITLE_LETTERS = 150  # of all sheets side by side
+LEGEND_LETTERS = 190  # in a line
 
 Curve = tuple[Sequence[int], Sequence[float]]  # steps, values
 
@@ -29,7 +30,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class KLWeightPoint:
-    """The runs with one KL weight: KL and distortion in nats per image, latent dimensions in use."""
+    """The runs with one KL weight: KL and distortion in nats per image, active units."""
 
     weight: float
     kl: Estimate
@@ -71,9 +72,7 @@ def overview(
     return figure
 
 
-def _draw_kl_weights(
-    row: Sequence[Axes], points: Mapping[str, Sequence[KLWeightPoint]]
-) -> None:
+def _draw_kl_weights(row: Sequence[Axes], points: Mapping[str, Sequence[KLWeightPoint]]) -> None:
     """The rate-distortion curves; KL and active units over the weight."""
     plane, kl_axes, units_axes = row
     all_points = [point for line in points.values() for point in line]
@@ -88,8 +87,9 @@ def _draw_kl_weights(
     for axes, name in ((kl_axes, "kl"), (units_axes, "active_units")):
         axes.set(title=quantity(name).label, ylabel=quantity(name).unit)
         _set_weight_scale(axes, weights)
-    kl_axes.set_yscale("symlog", linthresh=1)
-    kl_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if max(point.kl.mean for point in all_points) > 1:
+        kl_axes.set_yscale("symlog", linthresh=1)
+        kl_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     kl_axes.set_ylim(0, None)
     units_axes.set_ylim(0, None)
     if len(points) > 1:
@@ -144,8 +144,7 @@ def _draw_slopes(plane: Axes, points: Sequence[KLWeightPoint]) -> None:
     outside = [point for point in points if point.weight == 0 and point.kl.mean > width]
     lines = []
     for point in outside:
-        kl, distortion = point.kl.mean, point.distortion.mean
-        lines.append(f"KL weight 0: KL {kl:.0f}, distortion {distortion:.0f}")
+        lines.append(f"KL weight 0: KL {point.kl.mean:.0f}, distortion {point.distortion.mean:.0f}")
     corner: dict[str, Any] = {"transform": plane.transAxes, "ha": "right", "va": "top"}
     plane.text(0.98, 0.97, "\n".join(lines), fontsize=8, **corner)
     plane.set_xlim(0, width if outside else None)
@@ -166,5 +165,6 @@ def _draw_curves(
         axes.set(title=f"validation {known.label}", xlabel="step", ylabel=known.unit)
     if row and len(next(iter(curves.values()))) > 1:
         handles, names = row[0].get_legend_handles_labels()
-        place: dict[str, Any] = {"loc": "outside upper left", "ncols": 8}
+        columns = max(LEGEND_LETTERS // (5 + max(map(len, names))), 1)
+        place: dict[str, Any] = {"loc": "outside upper left", "ncols": columns}
         row[0].figure.legend(handles, names, fontsize=8, frameon=False, **place)

@@ -187,14 +187,10 @@ class _Design:
     def confounded(self) -> list[str]:
         """The factors with levels that go together with levels of others."""
         return [
-            name
-            for name, columns in self.columns.items()
-            if self.freedom[name] < columns.shape[1]
+            name for name, columns in self.columns.items() if self.freedom[name] < columns.shape[1]
         ]
 
-    def shares(
-        self, responses: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    def shares(self, responses: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """The shares (R,) of each factor, of the interactions and of the seed."""
         runs, cells = len(self.cells), len(self.cell_sizes)
         y = responses - responses.mean(axis=0)
@@ -215,7 +211,7 @@ class _Design:
         return main_effects, lack_of_fit / total, seed
 
     def means(self, y: np.ndarray) -> dict[str, dict[str, float]]:
-        """Of each factor the fitted mean of y (N,) at each level, the other factors at their means."""
+        """Fitted means of y (N,) at each factor's levels, with the other factors at their means."""
         effects = np.linalg.lstsq(self.matrix, y - y.mean(), rcond=None)[0]
         means = {}
         for name, factor in self.factors.items():
@@ -229,7 +225,7 @@ class _Design:
     def bootstrap(self, y: np.ndarray) -> np.ndarray:
         """Responses (N, BOOTSTRAP_DRAWS): the cell means of y (N,) with redrawn errors.
 
-        Deviations from a mean of n runs are inflated by sqrt(n / (n - 1)) to the size of the errors.
+        Deviations from a mean of n runs are inflated by sqrt(n / (n - 1)) to the errors' size.
         """
         random = np.random.default_rng(0)
         means = self._cell_means(y[:, None])

@@ -37,7 +37,7 @@ def _best_setting(sweep: Sweep, metric: str) -> list[str]:
             )
         else:
             sentences.append(
-                f"The difference from {second.label}, with {format_mean(second, metric)}, is within "
-                "the standard deviation of the seeds."
+                f"The difference from {second.label}, with {format_mean(second, metric)}, is "
+                "within the standard deviation of the seeds."
             )
     return sentences

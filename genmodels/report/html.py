@@ -61,7 +61,7 @@ def write(sweep: Sweep, path: Path, overview: Path) -> None:
 
 
 def _facts(sweep: Sweep) -> str:
-    """How many runs there are with each status; data set and model, if they are the same for all."""
+    """How many runs there are with each status; data set and model, if all have the same."""
     counts = Counter(run.status for run in sweep.runs)
     facts = [", ".join(f"{count} {status}" for status, count in counts.items())]
     for key in ("dataset", "model"):
@@ -72,12 +72,13 @@ def _facts(sweep: Sweep) -> str:
 
 
 def _metric_note(name: str) -> str:
-    """What a metric is: "elbo: ELBO (nats per image), higher is better"."""
+    """What a metric is: "elbo: ELBO, nats per image, higher is better"."""
     known = quantity(name)
-    note = name if known.axis == name else f"{name}: {known.axis}"
+    facts = list(dict.fromkeys([known.label, known.unit]))
     if known.better:
-        note += ", higher is better" if known.better == HIGHER else ", lower is better"
-    return note
+        facts.append("higher is better" if known.better == HIGHER else "lower is better")
+    facts = [fact for fact in facts if fact not in ("", name.replace("_", " "))]
+    return f"{name}: {', '.join(facts)}" if facts else name
 
 
 def _snapshot_grid(sweep: Sweep) -> dict[str, Any]:

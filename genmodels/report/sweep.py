@@ -100,7 +100,7 @@ class Sweep:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences on the limits of the analyses of variance, which are the same for all metrics."""
+        """Sentences on what the analyses of variance, of any metric, cannot tell."""
         analyses = list(self.anovas.values())
         return analyses[0].warnings if analyses else ()
 

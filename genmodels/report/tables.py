@@ -21,7 +21,7 @@ def run_table(sweep: Sweep) -> list[Row]:
     """One row for each run: what was swept, status, metrics, verdict, seconds and error."""
     rows: list[Row] = []
     for run in sweep.runs:
-        row = {"run": run.folder.name}
+        row: dict[str, Any] = {"run": run.folder.name}
         row |= {key: run.settings.get(key) for key in sweep.swept}
         row |= {"status": run.status}
         row |= {name: run.metrics.get(name) for name in sweep.metrics}
@@ -56,9 +56,11 @@ def anova_table(sweep: Sweep) -> list[Row]:
 
 
 def means_table(sweep: Sweep) -> list[Row]:
-    """One row for each swept setting, the strongest first: the mean of the ranking metric at each of
-    its values, with the other settings at their means. [] for a single setting, whose means the
-    table of groups has."""
+    """One row for each swept setting, the strongest first: the mean of the ranking metric at its
+    values, with the other settings at their means.
+
+    [] for a single setting, whose means the table of groups has.
+    """
     analysis = sweep.ranking_anova
     if analysis is None or len(analysis.main_effects) < 2:
         return []
@@ -113,7 +115,7 @@ def text_table(rows: Sequence[Row]) -> str:
 
 
 def latex_table(sweep: Sweep) -> str:
-    """The table of groups in LaTeX (booktabs), the best of a column in bold as `Sweep.best` says."""
+    """The table of groups in LaTeX (booktabs), the best of a column in bold (`Sweep.best`)."""
     rows = group_table(sweep)
     names = list(rows[0])
     winners = {name: sweep.best(name) for name in names}
