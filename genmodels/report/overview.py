@@ -20,7 +20,7 @@ MAX_COLOURS = 8  # settings that the learning curves tell apart
 
 def draw(sweep: Sweep, path: Path) -> None:
     """Draw report.png."""
-    lines = _coloured_runs(sweep)
+    lines = coloured_runs(sweep)
     curves = {}
     for metric in _validation_metrics(sweep):
         curves[metric] = {line: _curves(runs, metric) for line, runs in lines.items()}
@@ -65,7 +65,7 @@ def _validation_metrics(sweep: Sweep) -> list[str]:
     return [name for name in names if name not in TABLE_ONLY] or ["elbo"]
 
 
-def _coloured_runs(sweep: Sweep) -> dict[str, list[RunRecord]]:
+def coloured_runs(sweep: Sweep) -> dict[str, list[RunRecord]]:
     """Runs whose learning curves share a colour: those with equal settings, or of many settings
     those with the same value of the factor with the largest effect."""
     analysis = sweep.ranking_anova if len(sweep.groups) > MAX_COLOURS else None

@@ -26,10 +26,6 @@ GROUP_DEFAULTS = {
         "lr_schedule",
         "prior",
         "likelihood",
-        "objective",
-        "kl_schedule",
-        "kl_weight",
-        "adversarial_loss",
         "penalty",
     ),
     "objective": ("kl_schedule", "kl_weight"),
@@ -104,12 +100,14 @@ def _column(key: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def _follows_from_group(key: str, groups: set[str], runs: Sequence[RunRecord]) -> bool:
-    """Whether a setting belongs to one of these groups or is the same for equal choices of it."""
+    """Whether a setting belongs to one of these groups, or is a default or a setting of its own of
+    their choices, and so the same for equal choices."""
     names = key.split(".")
     if groups.intersection(names[:-1]):
         return True
+    is_lacking = any(key not in run.settings for run in runs)
     for group, defaults in GROUP_DEFAULTS.items():
-        if group in groups and set(defaults).intersection(names):
+        if group in groups - {key} and (is_lacking or set(defaults).intersection(names)):
             choices = _column(group, runs)
             pairs = set(zip(choices, _column(key, runs), strict=True))
             if len(pairs) == len(set(choices)):
