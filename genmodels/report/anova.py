@@ -9,6 +9,7 @@ surrogate model of the runs; here it is the runs themselves.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,7 @@ class Anova:
     interactions: the share that the main effects do not explain and seeds do not either; without
         repeats the whole residual, which chance is part of.
     seed: the share of runs with equal settings; None without repeats.
-    runs: how many there are.
-    repeats: how many of them are not the first with their settings.
+    repeats: how many runs are not the first with their settings.
     warnings: sentences on what these runs cannot tell.
     """
 
@@ -50,7 +50,6 @@ class Anova:
     means: dict[str, dict[str, float]]
     interactions: Share
     seed: Share | None
-    runs: int
     repeats: int
     warnings: tuple[str, ...]
 
@@ -73,7 +72,7 @@ class Anova:
         return sorted(shares, key=lambda name: -shares[name])
 
 
-def anova(factors: Mapping[str, Sequence[object]], response: Sequence[float]) -> Anova | None:
+def anova(factors: Mapping[str, Sequence[Any]], response: Sequence[float]) -> Anova | None:
     """Analyse the variance of a metric. None where no factor varies or runs do not exceed levels.
 
     With SS(total) the sum of squares about the mean, SS(residual) that which all main effects leave
@@ -93,28 +92,32 @@ def anova(factors: Mapping[str, Sequence[object]], response: Sequence[float]) ->
     response: the metric in each run.
     """
     y = np.asarray(response, float)
-    coded = {name: _Factor.of(values) for name, values in factors.items()}
-    if not coded or any(len(factor.names) == 1 for factor in coded.values()):
+    coded = {name: _code(values) for name, values in factors.items()}
+    if not coded or any(len(names) == 1 for _, names in coded.values()):
         return None
-    design = _Design(coded, list(zip(*factors.values(), strict=True)))
+    cells = [repr(values) for values in zip(*factors.values(), strict=True)]
+    design = _Design({name: levels for name, (levels, _) in coded.items()}, np.array(cells))
     if len(y) - 1 <= design.rank:
         return None
 
     responses = y[:, None]
     if design.repeats:
         responses = np.concatenate([responses, design.bootstrap(y)], axis=1)
-    main_effects, interactions, seed = design.shares(responses)
-    shares: dict[str, Share | None] = {}
-    for name, values in main_effects.items():
-        shares[name] = _share(values) if design.freedom[name] else None
+    effects, interactions, seed = design.shares(responses)
+    main_effects: dict[str, Share | None] = dict.fromkeys(factors)
+    for name, values in effects.items():
+        if design.freedom[name]:
+            main_effects[name] = _share(values)
+    means = {}
+    for name, of_levels in design.means(y).items():
+        means[name] = dict(zip(coded[name][1], of_levels.tolist(), strict=True))
     return Anova(
-        shares,
-        design.means(y),
-        _share(interactions),
-        _share(seed) if design.repeats else None,
-        len(y),
-        design.repeats,
-        tuple(design.warnings()),
+        main_effects,
+        means,
+        interactions=_share(interactions),
+        seed=_share(seed) if design.repeats else None,
+        repeats=design.repeats,
+        warnings=tuple(design.warnings()),
     )
 
 
@@ -122,104 +125,101 @@ def _share(values: np.ndarray) -> Share:
     """The first value, with the interval of the others."""
     if len(values) == 1:
         return Share(float(values[0]))
-    low, high = np.percentile(values[1:], INTERVAL)
-    return Share(float(values[0]), float(low), float(high))
+    low, high = np.percentile(values[1:], INTERVAL).tolist()
+    return Share(float(values[0]), low, high)
 
 
-@dataclass(frozen=True)
-class _Factor:
-    """The level of each run, (N,) from 0, and the levels' names."""
+def _code(values: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
+    """The level of each value, (N,) from 0, and the levels' names.
 
-    levels: np.ndarray
-    names: list[str]
-
-    @classmethod
-    def of(cls, values: Sequence[object]) -> "_Factor":
-        """A level for each distinct value, or for quantiles of many distinct numbers."""
-        numbers = [value for value in values if _is_number(value)]
-        if len(numbers) == len(values) and len(set(numbers)) > max(MAX_LEVELS, len(values) / 2):
-            return cls._of_quantiles(np.array(numbers))
-        by_text = {repr(value): value for value in values}
-        distinct = sorted(by_text.values(), key=sort_key)
-        level_of = {repr(value): level for level, value in enumerate(distinct)}
-        levels = np.array([level_of[repr(value)] for value in values])
-        return cls(levels, [format_cell(value) for value in distinct])
-
-    @classmethod
-    def _of_quantiles(cls, numbers: np.ndarray) -> "_Factor":
-        edges = np.quantile(numbers, np.linspace(0, 1, QUANTILE_GROUPS + 1)[1:-1])
-        levels = np.unique(np.searchsorted(edges, numbers), return_inverse=True)[1]
-        names = []
-        for level in range(levels.max() + 1):
-            members = numbers[levels == level]
-            low, high = float(members.min()), float(members.max())
-            names.append(f"{format_cell(low)} to {format_cell(high)}")
-        return cls(levels, names)
+    A level is a distinct value, or a range between quantiles of many distinct numbers.
+    """
+    by_text = {repr(value): value for value in values}
+    distinct = sorted(by_text.values(), key=sort_key)
+    are_numbers = all(type(value) in (int, float) for value in values)
+    if are_numbers and len(distinct) > max(MAX_LEVELS, len(values) / 2):
+        return _code_quantiles(np.array(values))
+    texts = [repr(value) for value in distinct]
+    levels = [texts.index(repr(value)) for value in values]
+    names = [format_cell(value) for value in distinct]
+    return np.array(levels), names
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _code_quantiles(numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The same for numbers (N,), by QUANTILE_GROUPS quantiles."""
+    quantiles = np.linspace(0, 1, QUANTILE_GROUPS + 1)
+    edges = np.quantile(numbers, quantiles[1:-1])
+    levels = np.searchsorted(edges, numbers)
+    levels = np.unique(levels, return_inverse=True)[1]  # without empty ones
+    names = []
+    for level in range(levels.max() + 1):
+        members = numbers[levels == level]
+        low = format_cell(float(members.min()))
+        high = format_cell(float(members.max()))
+        names.append(f"{low} to {high}")
+    return levels, names
 
 
 class _Design:
-    """Which runs have which levels, and the least-squares fits that follow from it.
+    """Which of N runs have which levels, and the least-squares fits that follow from it.
 
-    A cell is a combination of settings that was run. Responses are (N, R): R responses of N runs.
+    A cell is a combination of settings that was run. Responses are (N, R), all fitted at once.
     """
 
-    def __init__(self, factors: Mapping[str, _Factor], settings: Sequence[tuple]) -> None:
+    def __init__(self, levels: Mapping[str, np.ndarray], cells: np.ndarray) -> None:
         """Arguments:
-        factors: with their levels.
-        settings: the values of all factors in each run.
+        levels: factor -> level of each run, (N,) from 0.
+        cells: what tells the cell of each run, (N,).
         """
-        self.factors = factors
-        self.cells = np.unique([repr(values) for values in settings], return_inverse=True)[1]
-        self.cell_sizes = np.bincount(self.cells)
-        self.repeats = len(self.cells) - len(self.cell_sizes)
-        self.columns = {name: contrasts(factor.levels) for name, factor in factors.items()}
-        self.matrix = np.concatenate(list(self.columns.values()), axis=1)
-        self.rank = int(np.linalg.matrix_rank(self.matrix))
-        self.freedom: dict[str, int] = {}  # degrees of freedom that are a factor's alone
-        for name in factors:
-            self.freedom[name] = self.rank - int(np.linalg.matrix_rank(self._without(name)))
+        self.levels = levels
+        self.cells = len(np.unique(cells))
+        self.repeats = len(cells) - self.cells
+        same_cell = cells[:, None] == cells
+        self.cell_sizes = same_cell.sum(axis=0)  # (N,)
+        self.averaging = same_cell / self.cell_sizes  # (N, N): responses -> means of their cells
 
-    @property
-    def confounded(self) -> list[str]:
-        """The factors with levels that go together with levels of others."""
-        return [
-            name for name, columns in self.columns.items() if self.freedom[name] < columns.shape[1]
-        ]
+        columns = [contrasts(of_runs) for of_runs in levels.values()]
+        self.matrix = np.concatenate(columns, axis=1)
+        self.widths = {name: of_runs.max() for name, of_runs in levels.items()}
+        self.owners = np.repeat(list(levels), list(self.widths.values()))  # factor of each column
+        self.rank = np.linalg.matrix_rank(self.matrix)
+        self.freedom = {}  # degrees of freedom that a factor has to itself
+        self.confounded = []  # factors with levels that go together with levels of others
+        for name, width in self.widths.items():
+            rank_of_others = np.linalg.matrix_rank(self._without(name))
+            self.freedom[name] = self.rank - rank_of_others
+            if self.freedom[name] < width:
+                self.confounded.append(name)
 
     def shares(self, responses: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """The shares (R,) of each factor, of the interactions and of the seed."""
-        runs, cells = len(self.cells), len(self.cell_sizes)
+        runs = len(responses)
         y = responses - responses.mean(axis=0)
-        total = np.maximum((y**2).sum(axis=0), 1e-300)
+        total = np.maximum(_squares(y), 1e-300)
         residual = _residual_squares(self.matrix, y)
-        error = ((y - self._cell_means(y)) ** 2).sum(axis=0)
-        lack_of_fit = residual - error
+        error = _squares(y - self.averaging @ y)
+        interactions = residual - error
         if self.repeats:
             mean_error = error / self.repeats
-            lack_of_fit = np.maximum(lack_of_fit - (cells - 1 - self.rank) * mean_error, 0)
+            noise = (self.cells - 1 - self.rank) * mean_error
+            interactions = np.maximum(interactions - noise, 0)
         else:
-            mean_error = residual / max(runs - 1 - self.rank, 1)
-        main_effects = {}
+            mean_error = residual / (runs - 1 - self.rank)
+        effects = {}
         for name, freedom in self.freedom.items():
             explained = _residual_squares(self._without(name), y) - residual
-            main_effects[name] = np.maximum(explained - freedom * mean_error, 0) / total
+            effects[name] = np.maximum(explained - freedom * mean_error, 0) / total
         seed = np.minimum(mean_error * (runs - 1) / total, 1)
-        return main_effects, lack_of_fit / total, seed
+        return effects, interactions / total, seed
 
-    def means(self, y: np.ndarray) -> dict[str, dict[str, float]]:
+    def means(self, y: np.ndarray) -> dict[str, np.ndarray]:
         """Fitted means of y (N,) at each factor's levels, with the other factors at their means."""
-        effects = np.linalg.lstsq(self.matrix, y - y.mean(), rcond=None)[0]
+        coefficients = np.linalg.lstsq(self.matrix, y - y.mean(), rcond=None)[0]
         means = {}
-        for name, factor in self.factors.items():
-            count = len(factor.names) - 1
-            own, effects = np.append(0, effects[:count]), effects[count:]  # against level 0
+        for name, levels in self.levels.items():
             if name not in self.confounded:
-                values = y.mean() + own - own[factor.levels].mean()
-                means[name] = dict(zip(factor.names, values.tolist(), strict=True))
+                effects = np.append(0, coefficients[self.owners == name])  # against level 0
+                means[name] = y.mean() + effects - effects[levels].mean()
         return means
 
     def bootstrap(self, y: np.ndarray) -> np.ndarray:
@@ -227,12 +227,14 @@ class _Design:
 
         Deviations from a mean of n runs are inflated by sqrt(n / (n - 1)) to the errors' size.
         """
+        means = self.averaging @ y
+        repeated = self.cell_sizes > 1
+        sizes = self.cell_sizes[repeated]
+        inflation = np.sqrt(sizes / (sizes - 1))
+        errors = (y - means)[repeated] * inflation
         random = np.random.default_rng(0)
-        means = self._cell_means(y[:, None])
-        sizes = self.cell_sizes[self.cells]
-        inflation = np.sqrt(sizes / np.maximum(sizes - 1, 1))
-        errors = ((y - means[:, 0]) * inflation)[sizes > 1]
-        return means + random.choice(errors, (BOOTSTRAP_DRAWS, len(y))).T
+        drawn = random.choice(errors, (BOOTSTRAP_DRAWS, len(y)))
+        return means[:, None] + drawn.T
 
     def warnings(self) -> list[str]:
         """Sentences on what these runs cannot tell."""
@@ -242,30 +244,27 @@ class _Design:
                 "No run was repeated with another seed (seed=0,1,2), so that the residual does not "
                 "tell interactions from chance."
             )
-        cells = len(self.cell_sizes)
-        grid = math.prod(len(factor.names) for factor in self.factors.values())
-        if cells < grid:
+        grid = math.prod(width + 1 for width in self.widths.values())
+        if self.cells < grid:
             sentences.append(
-                f"{cells} of {grid} combinations were run, so that main effects are partly aliased "
-                "with interactions."
+                f"{self.cells} of {grid} combinations were run, so that main effects are partly "
+                "aliased with interactions."
             )
         for name in self.confounded:
             sentences.append(f"The effect of {name} is confounded with those of other settings.")
         return sentences
 
-    def _cell_means(self, y: np.ndarray) -> np.ndarray:
-        """For each run the mean (N, R) of the runs in its cell."""
-        sums = np.zeros((len(self.cell_sizes), y.shape[1]))
-        np.add.at(sums, self.cells, y)
-        return (sums / self.cell_sizes[:, None])[self.cells]
-
     def _without(self, name: str) -> np.ndarray:
-        """The columns of all factors but one; a column of zeros where there is no other."""
-        columns = [columns for other, columns in self.columns.items() if other != name]
-        return np.concatenate(columns, axis=1) if columns else np.zeros((len(self.cells), 1))
+        """The matrix with zeros in the columns of a factor."""
+        return np.where(self.owners == name, 0, self.matrix)
 
 
 def _residual_squares(columns: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The sums of squares (R,) that a fit of centred responses (N, R) on these columns leaves."""
-    residuals = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
-    return (residuals**2).sum(axis=0)
+    """The sums of squares (R,) that a fit on these columns leaves of centred y (N, R)."""
+    coefficients = np.linalg.lstsq(columns, y, rcond=None)[0]
+    return _squares(y - columns @ coefficients)
+
+
+def _squares(y: np.ndarray) -> np.ndarray:
+    """The sum of squares of each column."""
+    return (y**2).sum(axis=0)

@@ -35,24 +35,22 @@ def write(sweep: Sweep, path: Path, overview: Path) -> None:
     path: of report.html.
     overview: report.png, which becomes part of the page.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    template = jinja2.Template(
+        TEMPLATE.read_text(encoding="utf-8"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["cell"] = format_cell
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         title=path.resolve().parent.name,
+        sweep=sweep,
+        tables=tables,
+        format_cell=format_cell,
         facts=_facts(sweep),
         findings=findings(sweep),
-        metrics=sweep.metrics,
         notes=[_metric_note(name) for name in sweep.metrics],
         differences=unswept_differences(sweep.runs, sweep.swept),
-        runs=tables.run_table(sweep),
-        groups=tables.group_table(sweep),
-        best={name: sweep.best(name) for name in sweep.metrics},
-        anova=tables.anova_table(sweep),
-        means=tables.means_table(sweep),
-        warnings=sweep.warnings,
         overview=_data_uri(overview),
         snapshots=json.dumps(SNAPSHOTS),
         grid=json.dumps(_snapshot_grid(sweep)).replace("<", "\\u003c"),
@@ -63,7 +61,8 @@ def write(sweep: Sweep, path: Path, overview: Path) -> None:
 def _facts(sweep: Sweep) -> str:
     """How many runs there are with each status; data set and model, if all have the same."""
     counts = Counter(run.status for run in sweep.runs)
-    facts = [", ".join(f"{count} {status}" for status, count in counts.items())]
+    statuses = [f"{count} {status}" for status, count in counts.items()]
+    facts = [", ".join(statuses)]
     for key in ("dataset", "model"):
         choices = {run.settings.get(key) for run in sweep.runs} - {None}
         if key not in sweep.swept:
@@ -123,4 +122,5 @@ def _snapshot_entry(run: RunRecord) -> dict[str, Any]:
 
 
 def _data_uri(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    text = base64.b64encode(path.read_bytes()).decode()
+    return f"data:image/png;base64,{text}"

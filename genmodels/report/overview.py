@@ -8,52 +8,54 @@ from matplotlib.image import imread
 
 from genmodels.figures import sweeps
 from genmodels.figures.plotting import save
-from genmodels.figures.sweeps import Curve, Estimate, KLWeightPoint
+from genmodels.figures.sweeps import RateDistortionCurve
 from genmodels.report.cells import format_cell, format_settings
 from genmodels.report.runs import RunRecord, scalar_metrics
 from genmodels.report.sweep import SeedGroup, Sweep
 
 TABLE_ONLY = ("bits_per_dimension", "likelihood_stddev")  # metrics without a panel of their own
+TRADED = ("kl", "distortion", "active_units")  # metrics that the KL weight trades
 MAX_SHEETS = 8  # settings whose samples are shown; report.html shows all
 MAX_COLOURS = 8  # settings that the learning curves tell apart
 
 
 def draw(sweep: Sweep, path: Path) -> None:
     """Draw report.png."""
-    lines = coloured_runs(sweep)
-    curves = {}
+    colours = coloured_runs(sweep)
+    curves: dict[str, dict[str, list[sweeps.Curve]]] = {}
     for metric in _validation_metrics(sweep):
-        curves[metric] = {line: _curves(runs, metric) for line, runs in lines.items()}
-    ordered = len(lines) == len(sweep.groups) > 3 and _is_one_number(sweep.groups)
-    points = _kl_weight_points(sweep)
-    save(sweeps.overview(points, curves, _sample_sheets(sweep), ordered=ordered), path)
+        curves[metric] = {}
+        for line, runs in colours.items():
+            curves[metric][line] = [run.curve(metric) for run in runs]
+    ordered = len(colours) == len(sweep.groups) > 3 and _is_one_number(sweep)
+    figure = sweeps.overview(
+        _rate_distortion_curves(sweep), curves, _sample_sheets(sweep), ordered=ordered
+    )
+    save(figure, path)
 
 
-def _kl_weight_points(sweep: Sweep) -> dict[str, list[KLWeightPoint]]:
-    """Where KL weights were swept: a line for each of the other settings, its points by weight."""
-    lines: dict[str, list[KLWeightPoint]] = {}
+def _rate_distortion_curves(sweep: Sweep) -> dict[str, RateDistortionCurve]:
+    """Where KL weights were swept, a line for each of the other settings."""
+    lines: dict[str, list[SeedGroup]] = {}
     for group in sweep.groups:
         others = dict(group.settings)
         weight = others.pop("kl_weight", None)
-        kl, distortion, active_units = (
-            _estimate(group, metric) for metric in ("kl", "distortion", "active_units")
-        )
-        if weight is not None and kl and distortion and active_units:
-            point = KLWeightPoint(float(weight), kl, distortion, active_units)
-            lines.setdefault(format_settings(others), []).append(point)
-    return {
-        line: sorted(points, key=lambda point: point.weight)
-        for line, points in lines.items()
-        if len(points) > 1
-    }
+        if weight is not None and all(group.values(metric) for metric in TRADED):
+            lines.setdefault(format_settings(others), []).append(group)
+    curves = {}
+    for name, groups in lines.items():
+        if len(groups) > 1:
+            weights = [float(group.settings["kl_weight"]) for group in groups]
+            estimates = [_estimates(groups, metric) for metric in TRADED]
+            curves[name] = RateDistortionCurve(np.array(weights), *estimates)
+    return curves
 
 
-def _estimate(group: SeedGroup, metric: str) -> Estimate | None:
-    """Mean and standard deviation, 0 for a single run; None where no run has the metric."""
-    count = len(group.values(metric))
-    if count == 0:
-        return None
-    return Estimate(group.mean(metric), group.standard_deviation(metric) if count > 1 else 0.0)
+def _estimates(groups: Sequence[SeedGroup], metric: str) -> np.ndarray:
+    """Means and standard deviations, (2, N)."""
+    means = [group.mean(metric) for group in groups]
+    deviations = [group.standard_deviation(metric) for group in groups]
+    return np.array([means, deviations])
 
 
 def _validation_metrics(sweep: Sweep) -> list[str]:
@@ -79,14 +81,12 @@ def coloured_runs(sweep: Sweep) -> dict[str, list[RunRecord]]:
     return lines
 
 
-def _curves(runs: Sequence[RunRecord], metric: str) -> list[Curve]:
-    return [run.curve(metric) for run in runs]
-
-
-def _is_one_number(groups: Sequence[SeedGroup]) -> bool:
+def _is_one_number(sweep: Sweep) -> bool:
     """Whether a single setting was swept, and its values are numbers."""
-    values = [value for group in groups for value in group.settings.values()]
-    return len(values) == len(groups) and all(isinstance(value, int | float) for value in values)
+    if len(sweep.factors) != 1:
+        return False
+    values = [run.settings[sweep.factors[0]] for run in sweep.runs]
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _sample_sheets(sweep: Sweep) -> list[tuple[str, np.ndarray]]:

@@ -55,8 +55,13 @@ class RunRecord:
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a metric of the validation split."""
-        rows = [row for row in self.rows if name in row.get("validation", {})]
-        return [row["step"] for row in rows], [row["validation"][name] for row in rows]
+        steps, values = [], []
+        for row in self.rows:
+            metrics = row.get("validation", {})
+            if name in metrics:
+                steps.append(row["step"])
+                values.append(metrics[name])
+        return steps, values
 
     def newest_snapshot(self, name: str) -> Path | None:
         """The newest image file of this name: the last of training, or that of its end."""
@@ -70,11 +75,12 @@ class RunRecord:
 
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder, as far as the run has come. A killed run counts as interrupted."""
-    settings, summary = read_settings(folder), run_files.read_summary(folder)
+    config = read_settings(folder)
+    settings = number_settings(config) | config.get("choices", {})
+    summary = run_files.read_summary(folder)
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = "interrupted"
-    flat = number_settings(settings) | settings.get("choices", {})
-    return RunRecord(folder, flat, summary, run_files.read_rows(folder))
+    return RunRecord(folder, settings, summary, run_files.read_rows(folder))
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:

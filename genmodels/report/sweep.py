@@ -57,6 +57,7 @@ class Sweep:
 
     runs: all of them.
     swept: the settings in which they differ, the seed last.
+    factors: the same without the seed.
     groups: runs of equal settings, one group for each setting.
     metrics: the final metrics that any run has.
     anovas: metric -> its analysis of variance, for metrics that all finished runs have.
@@ -67,9 +68,10 @@ class Sweep:
         runs: at least one.
         """
         self.swept = swept_settings(runs)
+        self.factors = [key for key in self.swept if key != "seed"]
         self.runs = sorted(runs, key=self._sort_key)
         self.groups = self._groups()
-        self.metrics = list(dict.fromkeys(name for run in self.runs for name in run.metrics))
+        self.metrics = list(self._metrics())
         self.anovas = self._anovas()
 
     @property
@@ -81,7 +83,7 @@ class Sweep:
     def is_grid(self) -> bool:
         """Whether all combinations of the swept values were run."""
         points = 1
-        for key in self.groups[0].settings:
+        for key in self.factors:
             points *= len({format_setting(group.settings[key]) for group in self.groups})
         return len(self.groups) == points
 
@@ -101,8 +103,9 @@ class Sweep:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what the analyses of variance, of any metric, cannot tell."""
-        analyses = list(self.anovas.values())
-        return analyses[0].warnings if analyses else ()
+        for analysis in self.anovas.values():
+            return analysis.warnings
+        return ()
 
     @property
     def display_order(self) -> list[SeedGroup]:
@@ -115,8 +118,9 @@ class Sweep:
 
     def ranked(self, metric: str) -> list[SeedGroup]:
         """The groups that have a metric with a direction, the one with the best mean first."""
+        better = quantity(metric).better
         groups = [group for group in self.groups if group.values(metric)]
-        return sorted(groups, key=lambda group: -quantity(metric).better * group.mean(metric))
+        return sorted(groups, key=lambda group: -better * group.mean(metric))
 
     def best(self, metric: str) -> int | None:
         """The index of the group with the best mean of a metric, if that is more than chance.
@@ -133,23 +137,30 @@ class Sweep:
         return self.groups.index(first) if difference > noise else None
 
     def _sort_key(self, run: RunRecord) -> list[tuple]:
-        return [sort_key(run.settings.get(key)) for key in self.swept]
+        values = [run.settings.get(key) for key in self.swept]
+        return list(map(sort_key, values))
 
     def _groups(self) -> list[SeedGroup]:
-        keys = [key for key in self.swept if key != "seed"]
-        groups: dict[tuple[str, ...], SeedGroup] = {}
+        groups: dict[str, SeedGroup] = {}
         for run in self.runs:
-            settings = {key: run.settings.get(key) for key in keys}
-            texts = tuple(format_setting(value) for value in settings.values())
-            groups.setdefault(texts, SeedGroup(settings, [])).runs.append(run)
+            settings = {key: run.settings.get(key) for key in self.factors}
+            group = groups.setdefault(repr(settings), SeedGroup(settings, []))
+            group.runs.append(run)
         return list(groups.values())
+
+    def _metrics(self) -> dict[str, None]:
+        """Their names, each once, in order."""
+        names: dict[str, None] = {}
+        for run in self.runs:
+            names |= dict.fromkeys(run.metrics)
+        return names
 
     def _anovas(self) -> dict[str, Anova]:
         runs = self.finished
         factors = {}
-        for key in self.groups[0].settings:
+        for key in self.factors:
             values = [run.settings.get(key) for run in runs]
-            if len({repr(value) for value in values}) > 1:
+            if len(set(map(repr, values))) > 1:
                 factors[key] = values
         analyses = {}
         for metric in self.metrics:

@@ -50,13 +50,17 @@ def swept_settings(runs: Sequence[RunRecord]) -> list[str]:
     have the same value in every run, as trainer.kl_weight has that of kl_weight, the shortest name
     is listed.
     """
-    keys = {key for run in runs for key in run.settings}
-    differing = [key for key in keys if _differs(key, runs)]
-    columns: dict[tuple[str, ...], str] = {}
+    keys: set[str] = set()
+    for run in runs:
+        keys.update(run.settings)
+    differing = {key for key in keys if _differs(key, runs)}
+    shortest: dict[tuple[str, ...], str] = {}  # values -> name
     for key in sorted(differing, key=lambda key: (key.count("."), key)):
-        columns.setdefault(_column(key, runs), key)
-    groups = {key for key in differing if "." not in key}
-    swept = [key for key in columns.values() if not _follows_from_group(key, groups, runs)]
+        shortest.setdefault(_column(key, runs), key)
+    swept = []
+    for key in shortest.values():
+        if not _follows_from_group(key, differing, runs):
+            swept.append(key)
     return sorted(swept, key=lambda key: (key == "seed", key))
 
 
@@ -91,23 +95,25 @@ def _differs(key: str, runs: Sequence[RunRecord]) -> bool:
     """
     missing = "auto" if "." in key else None
     values = [run.settings.get(key, missing) for run in runs]
-    return len({format_setting(value) for value in values if value not in UNRESOLVED}) > 1
+    known = set(map(format_setting, values)).difference(UNRESOLVED)
+    return len(known) > 1
 
 
 def _column(key: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """The values of a setting in the runs, as text."""
-    return tuple(format_setting(run.settings.get(key)) for run in runs)
+    values = [run.settings.get(key) for run in runs]
+    return tuple(map(format_setting, values))
 
 
-def _follows_from_group(key: str, groups: set[str], runs: Sequence[RunRecord]) -> bool:
-    """Whether a setting belongs to one of these groups, or is a default or a setting of its own of
-    their choices, and so the same for equal choices."""
+def _follows_from_group(key: str, differing: set[str], runs: Sequence[RunRecord]) -> bool:
+    """Whether a setting belongs to a group that differs, too, or follows from its choice: it is a
+    default of the choice or a setting that other choices lack, and the same for equal choices."""
     names = key.split(".")
-    if groups.intersection(names[:-1]):
+    if differing.intersection(names[:-1]):
         return True
     is_lacking = any(key not in run.settings for run in runs)
     for group, defaults in GROUP_DEFAULTS.items():
-        if group in groups - {key} and (is_lacking or set(defaults).intersection(names)):
+        if group in differing - {key} and (is_lacking or set(defaults).intersection(names)):
             choices = _column(group, runs)
             pairs = set(zip(choices, _column(key, runs), strict=True))
             if len(pairs) == len(set(choices)):

@@ -96,9 +96,10 @@ def format_share(share: Share | None) -> str:
 
 def format_verdicts(runs: Sequence[RunRecord]) -> str:
     """The verdicts of runs as text: "healthy", or "2 healthy, 1 COLLAPSED"; "" without verdicts."""
-    counts = Counter(run.verdict for run in runs if run.verdict)
+    labels = [run.verdict for run in runs if run.verdict]
+    counts = Counter(labels)
     if len(counts) == 1:
-        return next(iter(counts))
+        return labels[0]
     return ", ".join(f"{count} {label}" for label, count in counts.most_common())
 
 
@@ -135,4 +136,4 @@ def latex_table(sweep: Sweep) -> str:
 
 def _round(value: float, largest: float) -> str:
     """Two decimals, or four where the largest of the numbers is below 1."""
-    return f"{value:.{2 if largest >= 1 else 4}f}"
+    return f"{value:.2f}" if largest >= 1 else f"{value:.4f}"

@@ -18,7 +18,8 @@ def write(folders: Sequence[Path]) -> Sweep:
     row a run) and report.tex (the settings over their seeds), and prints the tables. Raises
     ValueError where there are no runs.
     """
-    sweep, target = Sweep(read_runs(folders)), folders[0]
+    sweep = Sweep(read_runs(folders))
+    target = folders[0]
     files.write_csv(target / "report.csv", tables.run_table(sweep))
     files.write_text(target / "report.tex", tables.latex_table(sweep))
     overview.draw(sweep, target / "report.png")
