@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -20,7 +20,7 @@ from genmodels import files, run_files
 from genmodels.composition import CONF, compose_config, group_choices, to_dict, without_hydra
 from genmodels.errors import did_you_mean, nearest
 from genmodels.job import Job
-from genmodels.validation import UserError, flatten, full_key, unknown_key
+from genmodels.validation import UserError, as_user_error, flatten, unknown_key
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def _explain_key(key: str, command: str, arguments: Sequence[str]) -> str:
     chosen = []
     for argument in arguments:
         group, _, names = argument.partition("=")
-        if group in groups:
+        if group in groups and group != key:
             chosen.append(f"{group}={names.partition(',')[0]}")
     choices = ", ".join(chosen) or "the default choices"
     if key in groups and command == "train":
@@ -150,15 +150,13 @@ def _keys(command: str, overrides: Sequence[str]) -> list[str]:
 
 
 def _failure(error: Exception, cfg: DictConfig, folder: Path) -> Exception:
-    cause = error
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
-        cause = error.__cause__
-    if isinstance(cause, ValueError | ArithmeticError | OSError):
+    user_error = as_user_error(error, to_dict(cfg, resolve=False))
+    if user_error is not None:
         log_file = folder / run_files.LOG
         details = f" (details: {log_file})" if log_file.exists() else ""
-        return UserError(full_key(to_dict(cfg, resolve=False), str(cause)) + details)
+        return UserError(f"{user_error}{details}")
     log.error("%s", traceback.format_exc())
-    return JobFailed(f"{type(cause).__name__}: {cause}")
+    return JobFailed(f"{type(error).__name__}: {error}")
 
 
 def _record_failure(job: Job, cfg: DictConfig, failure: Exception) -> None:

@@ -16,7 +16,13 @@ from genmodels import files, hardware, run_files, wandb_mirror
 from genmodels.composition import CONF, to_dict
 from genmodels.data.images import ImageSpec
 from genmodels.quantities import QUANTITIES
-from genmodels.validation import UserError, check_type, validate
+from genmodels.validation import (
+    DEVICE_PATTERN,
+    FINAL_METRIC_PATTERN,
+    UserError,
+    check_type,
+    validate,
+)
 
 ANY_SPEC = ImageSpec("any", (1, 28, 28), tuple("0123456789"))  # to check settings before the data
 
@@ -25,8 +31,8 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 PositiveFloat = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Ge(0), Field(allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-FinalMetric = Annotated[str, StringConstraints(pattern=r"^(validation|test)\.\w+$")]
+Device = Annotated[str, StringConstraints(pattern=DEVICE_PATTERN)]
+FinalMetric = Annotated[str, StringConstraints(pattern=FINAL_METRIC_PATTERN)]
 Features = Literal["classifier", "pixels", "inception"]
 Names = list[str] | Literal["all"]
 Node = dict[str, Any]  # names a class or function by _target_

@@ -6,8 +6,8 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from hydra.utils import get_object
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from hydra.errors import InstantiationException
+from pydantic import BaseModel, ImportString, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from genmodels.errors import did_you_mean, nearest
@@ -15,18 +15,26 @@ from genmodels.formatting import format_setting
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-WORDS = {  # of pydantic's messages, in the terms of the command line
-    "Input should be a valid string": "a text",
-    "Input should be a valid integer": "an integer",
-    "Input should be a valid number": "a number",
-    "Input should be a valid boolean": "true or false",
-    "Input should be a valid list": "a list such as [a,b]",
-    "Input should be a valid tuple": "a list such as [a,b]",
-    "Input should be None": "null",
-    "Input should be a finite number": "a finite number",
-    "Input should be ": "",
-    "String should match pattern": "a text of the pattern",
+DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+FINAL_METRIC_PATTERN = r"^(validation|test)\.\w+$"
+
+# pydantic's messages in the terms of the command line
+WORDS = {
+    f"String should match pattern '{DEVICE_PATTERN}'": "auto, cpu, cuda, cuda:<number> or mps",
+    f"String should match pattern '{FINAL_METRIC_PATTERN}'": "a metric such as validation.elbo",
     "List should have at least 1 item after validation": "a list of at least one value",
+    "a valid string": "a text",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid list": "a list such as [a,b]",
+    "a valid tuple": "a list such as [a,b]",
+    "an instance of Sequence": "a list such as [a,b]",
+    "greater than or equal to": ">=",
+    "less than or equal to": "<=",
+    "greater than": ">",
+    "Input should be ": "",
+    "'": "",
 }
 
 
@@ -46,12 +54,14 @@ def validate(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
     try:
         settings = schema.model_validate(dict(values))
     except ValidationError as error:
-        raise UserError(_describe(error, values)) from None
-    known = list(schema.model_fields)
-    for key, value in values.items():
+        raise UserError(_describe(error, schema, values)) from None
+    fields = list(schema.model_fields)
+    # nodes of groups come after the model, which says their numbers; the trainer holds other nodes
+    for key in sorted(values, key=lambda key: (key == "trainer", key not in fields)):
+        value = values[key]
         is_node = isinstance(value, Mapping) and "_target_" in value
-        if key not in schema.model_fields and not is_node:
-            raise unknown_key(key, known)
+        if key not in fields and not is_node:
+            raise unknown_key(key, fields)
         if is_node:
             _validate_node(key, value)
     return settings
@@ -59,12 +69,34 @@ def validate(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
 
 def unknown_key(key: str, known: Sequence[str]) -> UserError:
     """The refusal of a key that does not exist, with the nearest that does."""
-    by_last_part = {name.rpartition(".")[2]: name for name in known}
-    near = nearest(key, known) or by_last_part.get(
-        nearest(key.rpartition(".")[2], by_last_part), ""
-    )
-    hint = did_you_mean(near) or ". `python train.py --help` lists all"
+    parent, _, last = key.rpartition(".")
+    siblings = {}
+    anywhere = {}
+    for name in known:
+        other_parent, _, other_last = name.rpartition(".")
+        anywhere[other_last] = name
+        if other_parent == parent and name != key:
+            siblings[other_last] = name
+    near = siblings.get(nearest(last, siblings)) or anywhere.get(nearest(last, anywhere), "")
+    hint = did_you_mean(near if near != key else "") or ". `python train.py --help` lists all"
     return UserError(f"{key}: unknown setting{hint}")
+
+
+def as_user_error(error: Exception, values: Mapping[str, Any]) -> UserError | None:
+    """An error of a run as one that the user can put right; None where it is not of this kind.
+
+    Arguments:
+    error: a ValueError, ArithmeticError or OSError, or Hydra's wrapping of one, is for the user.
+    values: the configuration, unresolved, in which the setting's whole key is looked up.
+    """
+    cause = error
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
+        cause = error.__cause__
+    if isinstance(cause, UserError):
+        return cause
+    if isinstance(cause, ValueError | ArithmeticError | OSError):
+        return UserError(full_key(values, str(cause)))
+    return None
 
 
 def full_key(values: Mapping[str, Any], message: str) -> str:
@@ -72,7 +104,11 @@ def full_key(values: Mapping[str, Any], message: str) -> str:
     name = re.match(r"\w+(?=[=:])", message)
     if not name:
         return message
-    keys = [key for key, _ in flatten(values) if key.rpartition(".")[2] == name[0]]
+    keys = []
+    for key, value in flatten(values):
+        is_copy = isinstance(value, str) and value.startswith("${")
+        if key.rpartition(".")[2] == name[0] and not is_copy:
+            keys.append(key)
     return min(keys, key=len) + message[len(name[0]) :] if keys else message
 
 
@@ -88,8 +124,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _validate_node(path: str, node: Mapping[str, Any]) -> None:
     """Hold a node against the signature of what it names."""
     try:
-        target = get_object(node["_target_"])  # imports it
-    except Exception:
+        target = TypeAdapter(ImportString).validate_python(node["_target_"])
+    except ValidationError:
         raise UserError(f"{path}._target_={node['_target_']}: no such class or function") from None
     parameters = []
     for parameter in inspect.signature(target).parameters.values():
@@ -121,7 +157,7 @@ def check_type(key: str, value: Any, hint: Any) -> Any:
         raise UserError(f"{key}={format_setting(value)}: must be {reasons}") from None
 
 
-def _describe(error: ValidationError, values: Mapping[str, Any]) -> str:
+def _describe(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any]) -> str:
     """The first wrong key with its value, and what it must be."""
     errors = error.errors()
     path = [str(part) for part in errors[0]["loc"]]
@@ -138,15 +174,20 @@ def _describe(error: ValidationError, values: Mapping[str, Any]) -> str:
         return str(unknown_key(key, [f"{parent}.{name}" for name in values.get(parent, {})]))
     depth = key.count(".") + 1
     same = [each for each in errors if [str(part) for part in each["loc"][:depth]] == path[:depth]]
-    return f"{key}={format_setting(node)}: must be {_reasons(same)}"
+    null = " or null" if key in schema.model_fields and _takes_null(schema, key) else ""
+    return f"{key}={format_setting(node)}: must be {_reasons(same)}{null}"
+
+
+def _takes_null(schema: type[BaseModel], key: str) -> bool:
+    return type(None) in typing.get_args(schema.model_fields[key].annotation)
 
 
 def _reasons(errors: Sequence[Mapping[str, Any]]) -> str:
     """What a value must be: the branches of a union, in the terms of the command line."""
     reasons = []
     for each in errors:
-        reason = each["msg"].partition(",")[0]
+        reason = each["msg"].partition(", unable to")[0].partition(", got")[0].partition(", not")[0]
         for theirs, ours in WORDS.items():
             reason = reason.replace(theirs, ours)
-        reasons.append(reason.replace("'", ""))
+        reasons.append(reason)
     return " or ".join(dict.fromkeys(reasons))

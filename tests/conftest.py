@@ -30,7 +30,7 @@ from genmodels.data.images import ImageSpec  # noqa: E402
 from genmodels.job import Job  # noqa: E402
 from genmodels.settings import ANY_SPEC, TrainSettings, resolve  # noqa: E402
 from genmodels.trainers import loop  # noqa: E402
-from genmodels.validation import UserError, full_key  # noqa: E402
+from genmodels.validation import as_user_error  # noqa: E402
 
 torch.set_num_threads(1)  # one worker for each core
 
@@ -190,6 +190,6 @@ def infer_here(
         try:
             inference.infer(cfg, Job(tmp_path, {}))
         except ValueError as error:
-            raise UserError(full_key(to_dict(cfg), str(error))) from error
+            raise as_user_error(error, to_dict(cfg)) from error
 
     return call

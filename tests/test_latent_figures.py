@@ -1,34 +1,26 @@
 """The latent space dimension by dimension, the way of a run through rate and distortion, and densities fitted to codes:
 the numbers against plain numpy and scipy on planted cases."""
 
-import csv
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
 from matplotlib.collections import LineCollection
 from scipy import stats
 
-import genmodels
-from genmodels import figures
-from genmodels.data import datasets
-from genmodels.data.images import ImageData, ImageSet, ImageSpec
+from genmodels.data.images import ImageSet
 from genmodels.distributions import BernoulliLikelihood, DiagonalGaussian
 from genmodels.figures import dimensions
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.rate_distortion import rate_distortion
 from genmodels.figures.registry import FIGURES
-from genmodels.validation import UserError
-from genmodels.metrics import ex_post_density, likelihood
-from genmodels.metrics.aggregated_posterior import Posteriors, posteriors
-from genmodels.models.priors import GaussianMixture, StandardNormal
+from genmodels.metrics import likelihood
+from genmodels.metrics.aggregated_posterior import posteriors
+from genmodels.models.priors import GaussianMixture
 from genmodels.models.vae import MLPVAE
-from genmodels.randomness import generator
 
 
 class Planted(MLPVAE):
@@ -176,169 +168,6 @@ def pdf(density: GaussianMixture, x: float, dimension: int) -> float:
             density.weights, density.means, density.covariances, strict=True
         )
     )
-
-
-def test_a_fit_recovers_a_planted_mixture_and_samples_it() -> None:
-    planted = mixture(2)
-    fitted = GaussianMixture.fit(
-        planted.sample(20_000, generator=generator(0, "planted")), 3, seed=0
-    )
-    order = fitted.means[:, 0].argsort()
-    torch.testing.assert_close(fitted.weights[order], planted.weights, atol=0.02, rtol=0)
-    torch.testing.assert_close(fitted.means[order], planted.means, atol=0.05, rtol=0)
-    torch.testing.assert_close(fitted.covariances[order], planted.covariances, atol=0.05, rtol=0.05)
-    assert fitted.formula() == "mixture of 3 Gaussians fitted to the training posteriors"
-    assert fitted.formula(0.5).endswith(", covariances times 0.5")
-
-
-def test_the_density_of_a_mixture_is_that_of_scipy() -> None:
-    planted, z = mixture(3), torch.randn(1500, 3, dtype=torch.float64) * 4
-    components = zip(planted.weights, planted.means, planted.covariances, strict=True)
-    expected = sum(
-        float(weight) * stats.multivariate_normal(mean.numpy(), covariance.numpy()).pdf(z.numpy())
-        for weight, mean, covariance in components
-    )
-    np.testing.assert_allclose(planted.log_prob(z).exp().numpy(), expected, rtol=1e-9, atol=1e-300)
-    torch.testing.assert_close(
-        StandardNormal(3).log_prob(z).numpy(), stats.norm.logpdf(z.numpy()).sum(axis=1)
-    )
-
-
-def test_temperature_and_determinism_of_a_mixture() -> None:
-    """The same noise at another temperature, the same component: distances from its mean go with the root."""
-    planted = mixture(2)
-    draws = {
-        temperature: planted.sample(5000, temperature, generator(3, "z")).double()
-        for temperature in (0, 1, 4)
-    }
-    assert set(draws[0][:, 0].tolist()) == {-6.0, 0.0, 6.0} and draws[1].shape == (5000, 2)
-    torch.testing.assert_close(draws[4] - draws[0], 2 * (draws[1] - draws[0]), atol=1e-5, rtol=1e-5)
-    middle = draws[1][draws[0][:, 0] == 0]
-    torch.testing.assert_close(middle.T.cov(), planted.covariances[1], atol=0.05, rtol=0.1)
-    assert (planted.sample(5000, 1, generator(3, "z")) == draws[1]).all()
-    assert (planted.sample(5000, 1, generator(4, "z")) != draws[1]).any()
-
-
-def test_a_fitted_density_serves_all_that_draws_from_the_prior(tmp_path: Path) -> None:
-    model = Planted(*random_posteriors(3, 2))
-    region = FIGURES["region"].call(model, FigureOptions(n=5)).table
-    model.density = mixture(2)
-    z = model.prior.sample(6, 0.5, generator(2, "samples"))
-    assert (z == mixture(2).sample(6, 0.5, generator(2, "samples"))).all()
-    picture = FIGURES["samples"].call(model, FigureOptions(n=6, temperature=0.5, seed=2))
-    assert [[row["z0"], row["z1"]] for row in picture.table] == z.tolist()
-    title = "z ~ mixture of 3 Gaussians fitted to the training posteriors, covariances times 0.5"
-    for name in ("samples", "interpolation"):
-        picture = FIGURES[name].call(model, FigureOptions(n=6, temperature=0.5))
-        assert title in picture.figure.axes[0].get_title(loc="left").replace("\n", " ")
-    assert (
-        FIGURES["region"].call(model, FigureOptions(n=5)).table == region
-    )  # a place of one's own choice
-    with pytest.raises(ValueError, match="temperature=-1: must be a number >= 0"):
-        model.prior.sample(3, -1)
-
-
-def test_codes_are_fitted_as_they_are_drawn() -> None:
-    """Two kinds of images, far apart: the mixture is q(z), not the distribution of the means."""
-    mean, stddev = torch.tensor([[-4.0], [4.0]]), torch.tensor([[0.5], [1.5]])
-    part = part_of((torch.arange(4000) % 4 == 0).long())
-    found = ex_post_density.gmm(
-        Planted(mean, stddev), ImageData(ImageSpec("planted", (1, 8, 8)), part, part, part), 2
-    )
-    order = found.means[:, 0].argsort()
-    torch.testing.assert_close(
-        found.weights[order], torch.tensor([0.75, 0.25]).double(), atol=0.02, rtol=0
-    )
-    torch.testing.assert_close(found.means[order], mean.double(), atol=0.15, rtol=0)
-    torch.testing.assert_close(
-        found.covariances[order][:, 0], stddev.double().square(), atol=0, rtol=0.1
-    )
-    z = Posteriors(mean.double(), stddev.double(), torch.zeros(2)).sample(generator(0, "z"))
-    noise = torch.randn(2, 1, generator=generator(0, "z"), dtype=torch.float64)
-    torch.testing.assert_close(z, mean + stddev * noise)
-
-
-@pytest.mark.parametrize(
-    ("mean", "stddev", "components", "warned"), [(1.0, 0.3, 1, False), (0.0, 1.0, 8, True)]
-)
-def test_a_mixture_of_too_few_codes_is_warned_of(
-    mean: float, stddev: float, components: int, warned: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One Gaussian for codes that the prior does not describe; eight for sixty codes that it describes exactly."""
-    planted = Planted(torch.full((1, 6), mean), torch.full((1, 6), stddev))
-    few, others = part_of(torch.zeros(60).long()), part_of(torch.zeros(400).long())
-    ex_post_density.gmm(
-        planted, ImageData(ImageSpec("planted", (1, 8, 8)), few, few, others), components
-    )
-    assert (
-        f"components={components}: new codes are less probable under the mixture" in caplog.text
-    ) == warned
-
-
-def samples_table() -> np.ndarray:
-    with open("results/run/samples.csv", newline="") as file:
-        return np.array(
-            [[float(row[f"z{index}"]) for index in range(4)] for row in csv.DictReader(file)]
-        )
-
-
-def test_inference_with_a_fitted_density(
-    train_here: Callable,
-    infer_here: Callable,
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(figures, "draw", lambda *_: [])  # not those of the run
-        run = train_here(*SMALL, "max_steps=3")
-    asked = (
-        f"checkpoint={run}",
-        "figures=[samples]",
-        "density=gmm",
-        "components=4",
-        "n=20",
-        "seed=1",
-    )
-    infer_here(*asked, "metrics=[elbo]")
-    first = samples_table()
-    assert (
-        "z ~ mixture of 4 Gaussians fitted to the training posteriors: 1,295 images" in caplog.text
-    )
-    assert json.loads(Path("results/run/metrics.json").read_text())["density"].startswith(
-        "mixture of 4 Gaussians"
-    )
-    infer_here(*asked, "metrics=[]")
-    np.testing.assert_array_equal(samples_table(), first)
-    model: MLPVAE = genmodels.load(run)  # type: ignore[assignment]
-    model.density = ex_post_density.gmm(model, datasets.digits(cache=str(cache)).load(), 4)
-    np.testing.assert_allclose(
-        first, model.prior.sample(20, 1.0, generator(1, "samples")).numpy(), atol=1e-6
-    )
-
-    for overrides, message in [
-        (["components=2000"], "^components=2000: must be an integer >= 1 and <= 1000"),
-        (["density=gmn"], r"^density: gmn is none of prior, gmm\. Did you mean gmm\?"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            infer_here(*asked, *overrides)
-    monkeypatch.setattr(
-        datasets,
-        "_decode_digits",
-        lambda _: (_ for _ in ()).throw(ValueError("dataset.root=x: no")),
-    )
-    with pytest.raises(UserError, match=r"^density: gmm needs the data, but dataset\.root=x: no$"):
-        infer_here(*asked, f"dataset.cache={tmp_path / 'empty'}")
-
-
-def test_more_components_than_images_are_refused() -> None:
-    part = part_of(torch.zeros(9).long())
-    data = ImageData(ImageSpec("few", (1, 8, 8)), part, part, part)
-    with pytest.raises(
-        ValueError, match="components=10: must be at most 9, the number of training images"
-    ):
-        ex_post_density.gmm(Planted(*random_posteriors(1, 2)), data, 10)
 
 
 def write_run(

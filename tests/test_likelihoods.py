@@ -22,7 +22,6 @@ from genmodels.image_distributions import (
     DiscretisedLogistic,
     Gaussian,
 )
-from genmodels.validation import UserError
 from genmodels.likelihoods import (
     BernoulliLikelihood,
     GaussianLikelihood,
@@ -32,7 +31,9 @@ from genmodels.likelihoods import (
 )
 from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE
-from genmodels.report import runs
+from genmodels.report.runs import read_run
+from genmodels.report.swept_settings import swept_settings
+from genmodels.validation import UserError
 
 CHOICES = sorted(
     path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml") if path.stem != "auto"
@@ -382,9 +383,7 @@ def test_a_job_that_was_refused_is_not_another_likelihood(
     refused.mkdir()
     config.save(refused, config.record(composed("train", *SMALL, "max_steps=2", "kl_weight=-1")))
     (refused / "summary.json").write_text(json.dumps({"status": "failed"}))
-    assert runs.swept_settings([runs.read_job(folder) for folder in (done, refused)]) == [
-        "kl_weight"
-    ]
+    assert swept_settings([read_run(folder) for folder in (done, refused)]) == ["kl_weight"]
 
 
 def test_bits_per_dimension_of_gray_values_as_probabilities_are_not_claimed() -> None:

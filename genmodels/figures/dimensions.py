@@ -16,7 +16,7 @@ from genmodels.figures.plotting import FigureResult, axes_grid, stacked_axes, st
 from genmodels.metrics.aggregated_posterior import (
     ACTIVE,
     HOLE,
-    Plane,
+    LatentPlane,
     Posteriors,
     density,
     posteriors,
@@ -87,7 +87,7 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     table = moments(found)
     for row in table:
         row["share_in_holes"] = share_in_holes(
-            found, Plane.along(row["dimension"], len(table)), points=101
+            found, model.prior, LatentPlane.along(row["dimension"], len(table)), points=101
         )
     across = min(ACROSS, len(table))
     lines = -(-min(SHOWN, len(table)) // across)
@@ -101,8 +101,8 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
         if row is None:
             axes.set_axis_off()
         else:
-            _draw_marginal(axes, found, row, options.prior_of(model))
-    _draw_heading(figure, _in_words(found, table), places[0])
+            _draw_marginal(axes, found, row, model.prior, options.prior_of(model))
+    _draw_heading(figure, _in_words(found, model.prior, table), places[0])
     _draw_variances(below, table)
     return FigureResult(figure, table)
 
@@ -129,7 +129,7 @@ def moments(found: Posteriors) -> list[dict[str, Any]]:
     ]
 
 
-def _in_words(found: Posteriors, table: list[dict[str, Any]]) -> str:
+def _in_words(found: Posteriors, prior: Prior, table: list[dict[str, Any]]) -> str:
     variances = [row["total_variance"] for row in table]
     ends = dict.fromkeys(
         f"{value:.2g}" for value in (min(variances), max(variances))
@@ -137,18 +137,24 @@ def _in_words(found: Posteriors, table: list[dict[str, Any]]) -> str:
     most = max(row["share_in_holes"] for row in table)
     lost = f"{most:.0%} of prior samples in holes"
     if len(table) > 1:
-        plane, kind = share_in_holes(found, Plane.of(found)), "principal " if len(table) > 2 else ""
+        plane, kind = (
+            share_in_holes(found, prior, LatentPlane.of(found)),
+            "principal " if len(table) > 2 else "",
+        )
         lost = f"prior samples in holes: {plane:.0%} in the {kind}plane, at most {most:.0%} along one dimension"
     return f"z has variance {' to '.join(ends)}; {lost}"
 
 
-def _draw_marginal(axes: Axes, found: Posteriors, row: dict[str, Any], drawn: Prior) -> None:
+def _draw_marginal(
+    axes: Axes, found: Posteriors, row: dict[str, Any], trained: Prior, drawn: Prior
+) -> None:
     """One dimension: both densities, the holes, and where samples are drawn from if not from the prior."""
     dimension = row["dimension"]
     far = max(3.5, 1.05 * found.mean[:, dimension].abs().quantile(0.995).item())
     axis = torch.linspace(-far, far, POINTS, dtype=torch.float64)
-    data = density(found, Plane.along(dimension, found.mean.shape[1]), [axis])
-    prior = prior_density([axis])
+    plane = LatentPlane.along(dimension, found.mean.shape[1])
+    data = density(found, plane, [axis])
+    prior = prior_density(trained, plane, [axis])
     axes.plot(axis, data, linewidth=1.8, label="aggregated posterior q")
     axes.plot(axis, prior, label="prior p", **QUIET)
     if not isinstance(drawn, StandardNormal):

@@ -14,7 +14,7 @@ from genmodels.figures.image_sheet import as_rgb, tile
 from genmodels.figures.labels import in_turn
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import axes_grid, class_colour
-from genmodels.metrics.aggregated_posterior import Plane, Posteriors
+from genmodels.metrics.aggregated_posterior import LatentPlane, Posteriors
 from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
@@ -31,7 +31,7 @@ QUIET: dict[str, Any] = {
 }  # of the prior
 
 
-def decoded(model: VAE, plane: Plane, points: Tensor, options: FigureOptions) -> Tensor:
+def decoded(model: VAE, plane: LatentPlane, points: Tensor, options: FigureOptions) -> Tensor:
     """The images at these points (N, P) of a plane, (N, C, H, W), all of the first class asked for."""
     z = plane.embed(points).float().to(model.device)
     return torch.cat(
@@ -48,7 +48,7 @@ def draw_prior(axes: Axes, radii: tuple[int, ...] = (1, 2)) -> None:
         axes.add_patch(Circle((0, 0), radius, fill=False, zorder=2.5, **QUIET))
 
 
-def draw_points(axes: Axes, found: Posteriors, plane: Plane, size: float) -> None:
+def draw_points(axes: Axes, found: Posteriors, plane: LatentPlane, size: float) -> None:
     """Posterior means, coloured by class."""
     points, labels = plane.project(found.mean)[:SHOWN], found.labels[:SHOWN]
     order = torch.randperm(
@@ -58,7 +58,7 @@ def draw_points(axes: Axes, found: Posteriors, plane: Plane, size: float) -> Non
     axes.scatter(points[order, 0], points[order, 1], s=size, c=colours, alpha=0.55, linewidths=0)
 
 
-def draw_classes(axes: Axes, table: list[dict[str, Any]], plane: Plane) -> None:
+def draw_classes(axes: Axes, table: list[dict[str, Any]], plane: LatentPlane) -> None:
     """A cross at each class's mean, an ellipse with its mean standard deviation, and its name."""
     first, second = plane.keys
     placed: list[
@@ -108,7 +108,9 @@ def draw_classes(axes: Axes, table: list[dict[str, Any]], plane: Plane) -> None:
         ).set_in_layout(False)
 
 
-def draw_ground(axes: Axes, model: VAE, plane: Plane, options: FigureOptions, reach: float) -> None:
+def draw_ground(
+    axes: Axes, model: VAE, plane: LatentPlane, options: FigureOptions, reach: float
+) -> None:
     """Decoded images, each over its own cell of the plane."""
     middles = (torch.arange(ATLAS, dtype=torch.float64) + 0.5) / ATLAS * 2 * reach - reach
     images = decoded(model, plane, torch.cartesian_prod(middles.flip(0), middles).flip(1), options)
@@ -129,7 +131,7 @@ def ground_in_words(model: VAE, options: FigureOptions) -> list[Line2D]:
 
 
 def draw_samples(
-    axes: Axes, model: VAE, plane: Plane, options: FigureOptions, axis: Tensor, holes: Tensor
+    axes: Axes, model: VAE, plane: LatentPlane, options: FigureOptions, axis: Tensor, holes: Tensor
 ) -> list[Line2D]:
     """Draws from the prior, those in a hole in red; returns what the legend says of them."""
     prior = StandardNormal(model.latent_dim)
@@ -150,7 +152,7 @@ def draw_samples(
     ]
 
 
-def frame(axes: Axes, found: Posteriors, plane: Plane) -> None:
+def frame(axes: Axes, found: Posteriors, plane: LatentPlane) -> None:
     """Equal scales, wide enough for the prior's circles and almost all points."""
     reach = torch.quantile(plane.project(found.mean).abs().max(dim=1).values, 0.998).item()
     far = max(2.3, 1.08 * reach)
@@ -196,7 +198,7 @@ def draw_ridges(axes: Axes, found: Posteriors, table: list[dict[str, Any]]) -> N
 def draw_plane_atlas(
     model: VAE,
     found: Posteriors,
-    plane: Plane,
+    plane: LatentPlane,
     options: FigureOptions,
     table: list[dict[str, Any]],
     axis: Tensor,
@@ -244,7 +246,7 @@ def draw_plane_atlas(
 
 def draw_line_atlas(
     model: VAE,
-    plane: Plane,
+    plane: LatentPlane,
     options: FigureOptions,
     axis: Tensor,
     data: Tensor,

@@ -22,7 +22,7 @@ from genmodels.figures.plotting import (
 )
 from genmodels.metrics.aggregated_posterior import (
     HOLE,
-    Plane,
+    LatentPlane,
     Posteriors,
     density,
     posteriors,
@@ -91,7 +91,7 @@ def latent_scatter(model: VAE, options: FigureOptions) -> FigureResult:
     """
     assert options.test is not None
     found = posteriors(model, options.test)
-    plane = Plane.of(found)
+    plane = LatentPlane.of(found)
     table = class_table(found, plane, options.classes)
     figure, (axes,) = axes_grid(8.8, 6.9)
     if len(plane.keys) == 1:
@@ -127,10 +127,10 @@ def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
     """
     assert options.test is not None
     found = posteriors(model, options.test)
-    plane = Plane.of(found)
+    plane = LatentPlane.of(found)
     axis = torch.linspace(-REACH, REACH, CELLS, dtype=torch.float64)
     grid = [axis] * len(plane.keys)
-    data, prior = density(found, plane, grid), prior_density(grid)
+    data, prior = density(found, plane, grid), prior_density(model.prior, plane, grid)
     holes = data < HOLE * prior
     if len(plane.keys) == 1:
         figure = latent_map_plots.draw_line_atlas(model, plane, options, axis, data, prior, holes)
@@ -139,7 +139,7 @@ def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
         figure = latent_map_plots.draw_plane_atlas(
             model, found, plane, options, table, axis, data, holes
         )
-    share = share_in_holes(found, plane)
+    share = share_in_holes(found, model.prior, plane)
     figure.axes[0].set_title(
         f"Where data and samples lie: {share:.0%} of the prior's samples come from holes (hatched)"
     )
@@ -212,7 +212,7 @@ def quantiles(count: int) -> Tensor:
     )
 
 
-def class_table(found: Posteriors, plane: Plane, classes: Any) -> list[dict[str, Any]]:
+def class_table(found: Posteriors, plane: LatentPlane, classes: Any) -> list[dict[str, Any]]:
     """For each class, and for all: how many images, the mean of their posterior means, the mean of their standard
     deviations, in the coordinates of the plane."""
     labels = [label for label in range(len(classes)) if (found.labels == label).any()]
@@ -223,7 +223,7 @@ def class_table(found: Posteriors, plane: Plane, classes: Any) -> list[dict[str,
     for label, name, group in groups:
         means, spreads = (
             plane.project(group.mean).mean(dim=0),
-            plane.spread(group.stddev).mean(dim=0),
+            plane.project_stddev(group.stddev).mean(dim=0),
         )
         rows.append(
             {"class": name, "label": label, "images": len(group.mean)}
@@ -241,8 +241,8 @@ def needs_data(model: object) -> bool:
     return isinstance(model, VAE) and model.latent_dim > 2
 
 
-def _plane(model: VAE, options: FigureOptions) -> Plane:
+def _plane(model: VAE, options: FigureOptions) -> LatentPlane:
     if model.latent_dim <= 2:
-        return Plane.whole(model.latent_dim)
+        return LatentPlane.whole(model.latent_dim)
     assert options.test is not None
-    return Plane.of(posteriors(model, options.test))
+    return LatentPlane.of(posteriors(model, options.test))

@@ -156,7 +156,10 @@ def build_optimizer(factory: Callable[..., Optimizer], model: nn.Module, lr: flo
     device = next(model.parameters()).device.type
     if "fused" in inspect.signature(factory).parameters and device in ("cpu", "cuda"):
         options["fused"] = True
-    return factory(model.parameters(), lr=lr, **options)
+    try:
+        return factory(model.parameters(), lr=lr, **options)
+    except TypeError as error:
+        raise ValueError(f"optimizer: {error}") from None
 
 
 def _averaged_state(network: nn.Module) -> Iterator[Tensor]:
