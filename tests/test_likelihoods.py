@@ -31,8 +31,7 @@ from genmodels.likelihoods import (
 )
 from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE
-from genmodels.report.runs import read_run
-from genmodels.report.swept_settings import swept_settings
+from genmodels.report import runs
 from genmodels.validation import UserError
 
 CHOICES = sorted(
@@ -383,7 +382,9 @@ def test_a_job_that_was_refused_is_not_another_likelihood(
     refused.mkdir()
     config.save(refused, config.record(composed("train", *SMALL, "max_steps=2", "kl_weight=-1")))
     (refused / "summary.json").write_text(json.dumps({"status": "failed"}))
-    assert swept_settings([read_run(folder) for folder in (done, refused)]) == ["kl_weight"]
+    assert runs.swept_settings([runs.read_job(folder) for folder in (done, refused)]) == [
+        "kl_weight"
+    ]
 
 
 def test_bits_per_dimension_of_gray_values_as_probabilities_are_not_claimed() -> None:
