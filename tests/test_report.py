@@ -133,8 +133,8 @@ def gan(loss: str, weight: float, model: str = "gan", lr: float = 1) -> dict[str
         ),
         (
             [
-                {"model": "vae", "optimizer": "adamw", "kl_weight": 1},
-                {"model": "gan", "optimizer": "adam", "adversarial_loss": "hinge"},
+                {"model": "vae", "trainer": "vae", "optimizer": "adamw", "kl_weight": 1},
+                {"model": "gan", "trainer": "gan", "optimizer": "adam", "penalty": "r1"},
             ],
             ["model"],
         ),

@@ -18,6 +18,7 @@ GROUP_DEFAULTS = {
         "penalty",
     ),
     "model": (
+        "trainer",
         "epochs",
         "lr",
         "batch_size",
