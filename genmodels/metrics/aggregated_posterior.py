@@ -33,7 +33,12 @@ class Posteriors:
     def of_class(self, label: int) -> "Posteriors":
         """Those of one class."""
         rows = self.labels == label
-        return Posteriors(self.mean[rows], self.stddev[rows], self.kl[rows], self.labels[rows])
+        return Posteriors(
+            mean=self.mean[rows],
+            stddev=self.stddev[rows],
+            kl=self.kl[rows],
+            labels=self.labels[rows],
+        )
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One z ~ q(z|x) for each image, (N, D)."""
@@ -110,11 +115,13 @@ class LatentPlane:
 
     def project_stddev(self, stddev: Tensor) -> Tensor:
         """Standard deviations of independent dimensions (N, D) -> along the directions (N, P)."""
-        return (stddev.square() @ self.directions.T.square()).sqrt()
+        variance = stddev.square() @ self.directions.T.square()
+        return variance.sqrt()
 
     def embed(self, coordinates: Tensor) -> Tensor:
         """Coordinates (N, P) -> points of the plane (N, D)."""
-        return self.through + (coordinates - self.project(self.through[None])) @ self.directions
+        origin = self.project(self.through[None])
+        return self.through + (coordinates - origin) @ self.directions
 
 
 def density(posteriors: Posteriors, plane: LatentPlane, axes: Sequence[Tensor]) -> Tensor:
@@ -131,7 +138,9 @@ def density(posteriors: Posteriors, plane: LatentPlane, axes: Sequence[Tensor]) 
 
     Returns (G0, G1), or (G0,) on a line.
     """
-    return _smoothed(plane.project(posteriors.mean), plane.project_stddev(posteriors.stddev), axes)
+    means = plane.project(posteriors.mean)
+    stddevs = plane.project_stddev(posteriors.stddev)
+    return _smoothed(means, stddevs, axes)
 
 
 @torch.no_grad()
@@ -182,7 +191,8 @@ def _range(prior: Prior, plane: LatentPlane) -> tuple[list[float], list[float]]:
 
 
 def _draws(prior: Prior) -> Tensor:
-    z = prior.sample(PRIOR_DRAWS, generator=generator(CONSTANT_SEED, "prior density"))
+    noise = generator(CONSTANT_SEED, "prior density")
+    z = prior.sample(PRIOR_DRAWS, generator=noise)
     return z.cpu().double()
 
 

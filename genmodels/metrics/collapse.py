@@ -98,7 +98,8 @@ def latent_usage(
 
 def quick_metrics(model: VAE, split: ImageSet) -> dict[str, Any]:
     """`LatentUsage.numbers` for little more than the cost of the ELBO: what training logs."""
-    return latent_usage(model, split, pairs=2000, swap=500).numbers()
+    usage = latent_usage(model, split, pairs=2000, swap=500)
+    return usage.numbers()
 
 
 def collapse(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
@@ -141,9 +142,11 @@ def mutual_information(mean: Tensor, stddev: Tensor, z: Tensor, chunk: int = 500
     precision = stddev.square().reciprocal()  # (M, D)
     log_scale = stddev.log().sum(dim=1)  # (M,)
     constant = -0.5 * (mean.square() * precision).sum(dim=1) - log_scale
-    own = -0.5 * ((z - mean) / stddev).square().sum(dim=1) - log_scale  # log q(z|x) + D/2 log 2 pi
+    scaled = (z - mean) / stddev
+    own = -0.5 * scaled.square().sum(dim=1) - log_scale  # log q(z|x) + D/2 log 2 pi
     mixture = []
     for rows in z.split(chunk):
-        log_prob = rows @ (mean * precision).T - 0.5 * rows.square() @ precision.T + constant
+        linear = rows @ (mean * precision).T
+        log_prob = linear - 0.5 * rows.square() @ precision.T + constant  # (chunk, M)
         mixture.append(log_prob.logsumexp(dim=1))
     return (own - torch.cat(mixture)).mean().item() + math.log(len(z))

@@ -47,7 +47,9 @@ class VAEDiagnosis:
     @property
     def above_mean_image(self) -> float | None:
         """By what share the distortion is above that of the mean image."""
-        return self.mean_image and self.usage.bound["distortion"] / self.mean_image - 1
+        if self.mean_image is None:
+            return None
+        return self.usage.bound["distortion"] / self.mean_image - 1
 
     @property
     def more_would_pay(self) -> bool:
@@ -133,4 +135,6 @@ def _beside_mean_image(diagnosis: VAEDiagnosis) -> str:
 
 def _is_far_from_prior(usage: LatentUsage) -> bool:
     gap = usage.prior_gap
-    return gap is not None and bool(gap.max() > MAX_GAP_OF_ONE or gap.sum() > MAX_GAP)
+    if gap is None:
+        return False
+    return bool(gap.max() > MAX_GAP_OF_ONE or gap.sum() > MAX_GAP)
