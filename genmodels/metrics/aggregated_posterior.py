@@ -16,8 +16,8 @@ from genmodels.randomness import CONSTANT_SEED, generator, reseed
 ACTIVE = 0.01  # variance of a dimension's posterior mean over images, above which it is in use
 HOLE = 0.1  # of the prior's density: where q(z) is less, samples land and data do not
 RESOLUTION = 0.1  # distance in z: between two images that are closer there is no hole
-REACH = 5.0  # how far from 0, in standard deviations of N(0, I), holes are looked for
-PRIOR_DRAWS = 20_000  # from which the density of a prior is estimated where it has no closed form
+REACH = 5.0  # how far from 0 holes of N(0, I) are looked for, in standard deviations
+PRIOR_DRAWS = 20_000  # from which a prior's density is estimated where it has no closed form
 GRID_CHUNK = 2000  # Gaussians that are added to a grid at once
 
 
@@ -162,6 +162,16 @@ def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> T
     return _smoothed(coordinates, torch.zeros_like(coordinates), axes)
 
 
+def prior_reach(prior: Prior, plane: LatentPlane, sigmas: float) -> float:
+    """How far from 0 the prior reaches in the coordinates of a plane.
+
+    It is `sigmas` for N(0, I), else the largest coordinate of PRIOR_DRAWS draws.
+    """
+    if isinstance(prior, StandardNormal):
+        return sigmas
+    return plane.project(_draws(prior)).abs().max().item()
+
+
 def share_in_holes(
     posteriors: Posteriors, prior: Prior, plane: LatentPlane, points: int = 201
 ) -> float:
@@ -173,21 +183,12 @@ def share_in_holes(
     plane: on which q(z) and p(z) are compared.
     points: of the grid along each coordinate.
     """
-    low, high = _range(prior, plane)
-    axes = []
-    for start, end in zip(low, high, strict=True):
-        axes.append(torch.linspace(start, end, points, dtype=torch.float64))
+    reach = prior_reach(prior, plane, REACH)
+    axis = torch.linspace(-reach, reach, points, dtype=torch.float64)
+    axes = [axis] * len(plane.keys)
     p = prior_density(prior, plane, axes)
     holes = density(posteriors, plane, axes) < HOLE * p
     return float((p * holes).sum() / p.sum())
-
-
-def _range(prior: Prior, plane: LatentPlane) -> tuple[list[float], list[float]]:
-    """Between which coordinates nearly all of the prior's draws lie."""
-    if isinstance(prior, StandardNormal):
-        return [-REACH] * len(plane.keys), [REACH] * len(plane.keys)
-    coordinates = plane.project(_draws(prior))
-    return coordinates.amin(dim=0).tolist(), coordinates.amax(dim=0).tolist()
 
 
 def _draws(prior: Prior) -> Tensor:

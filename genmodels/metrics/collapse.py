@@ -15,7 +15,7 @@ from torch import Tensor
 from genmodels.data.images import ImageSet
 from genmodels.distributions import kl_to_standard_normal
 from genmodels.metrics.aggregated_posterior import ACTIVE
-from genmodels.metrics.collapse_threshold import is_known_for, unexplained, whitened_spectrum
+from genmodels.metrics.collapse_threshold import has_kl_threshold, unexplained, whitened_spectrum
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.likelihood import elbo_metrics, observe
 from genmodels.models.priors import StandardNormal
@@ -110,7 +110,7 @@ def collapse(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
     if spectrum is None:
         return metrics
     metrics["mean_image_distortion"] = spectrum.distortion(model, split)
-    if is_known_for(model):
+    if has_kl_threshold(model):
         metrics["largest_useful_kl_weight"] = spectrum.eigenvalues[0].item()
         metrics["eigenvalues"] = spectrum.eigenvalues[:EIGENVALUES].tolist()
         metrics["unexplained_eigenvalue"] = unexplained(model, train)

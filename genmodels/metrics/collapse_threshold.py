@@ -83,7 +83,7 @@ class WhitenedSpectrum:
         return total / len(split)
 
 
-def is_known_for(model: VAE) -> bool:
+def has_kl_threshold(model: VAE) -> bool:
     """Whether these eigenvalues are thresholds of the model's KL weight: its prior is N(0, I)."""
     return isinstance(model.prior, StandardNormal)
 
