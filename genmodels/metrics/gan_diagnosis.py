@@ -191,8 +191,9 @@ def near_duplicates(fake: Tensor, real: Tensor) -> float:
 
     In units of the distance of a real image to its nearest, in the median.
     """
-    limit = NEAR_DUPLICATE * distance_to_nearest(real).median()
-    return (distance_to_nearest(fake) < limit).double().mean().item()
+    usual = distance_to_nearest(real).median()
+    near = distance_to_nearest(fake) < NEAR_DUPLICATE * usual
+    return near.double().mean().item()
 
 
 def distance_to_nearest(images: Tensor) -> Tensor:
@@ -222,10 +223,13 @@ def real_above_fake(
     """
     real_logits = _logits(discriminator, real, labels)[:, None]
     fake_logits = _logits(discriminator, fake, labels)
+    above = (real_logits > fake_logits).double()
     ties = (real_logits == fake_logits).double()
-    return ((real_logits > fake_logits).double() + 0.5 * ties).mean().item()
+    return (above + 0.5 * ties).mean().item()
 
 
 def _logits(discriminator: Discriminator, images: Tensor, labels: Tensor) -> Tensor:
-    batches = zip(images.split(BATCH), labels.split(BATCH), strict=True)
-    return torch.cat([discriminator(*batch) for batch in batches])
+    logits = []
+    for batch in zip(images.split(BATCH), labels.split(BATCH), strict=True):
+        logits.append(discriminator(*batch))
+    return torch.cat(logits)
