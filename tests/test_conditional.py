@@ -1,4 +1,4 @@
-"""Conditional models: what a label does, labels that are missing or wrong, and the figures of both."""
+"""Conditional models: what a label does, labels that are missing or wrong, figures of both."""
 
 import csv
 import json
