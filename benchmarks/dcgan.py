@@ -28,7 +28,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from genmodels import hardware
-from genmodels.data.images import DiffAugment
+from genmodels.data.augmentation import DiffAugment
 from genmodels.losses.adversarial import NonSaturating, Penalty
 from genmodels.models.gan import GAN
 from genmodels.schedules import WarmupCosine
