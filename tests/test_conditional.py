@@ -17,7 +17,7 @@ from genmodels.data.images import Batch, ImageSpec, drop_labels
 from genmodels.figures import grids, latent, latent_maps
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.registry import FIGURES
-from genmodels.fitting import build_trainer
+from genmodels.fitting import build
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.losses.vae import elbo_terms
 from genmodels.models.vae import MLPVAE, VAE, ConvVAE
@@ -130,7 +130,7 @@ def test_training_hides_the_same_labels_from_encoder_and_decoder() -> None:
     overrides = [*SMALL_CVAE, "model.label_dropout=0.5", "precision=fp32", "device=cpu"]
     classes = tuple(str(label) for label in range(CLASSES))
     settings = settings_of(*overrides, spec=ImageSpec("planted", (1, 8, 8), classes))
-    model, trainer = build_trainer(settings)
+    model, trainer, _ = build(settings)
     assert isinstance(model, VAE) and isinstance(trainer, VAETrainer)
     rows: list[Tensor] = []  # of the embedding, which are labels + 1
     model.label_embedding.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0]))
