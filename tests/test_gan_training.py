@@ -17,8 +17,7 @@ from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec
 from genmodels.losses.adversarial import Penalty
 from genmodels.metrics import gan_diagnosis
 from genmodels.metrics.evaluation import Evaluation
-from genmodels.models.blocks import ConditionalBias
-from genmodels.models.gan import GAN, Discriminator, Generator, sides_of
+from genmodels.models.gan import Discriminator, Generator
 from genmodels.models.generative import GenerativeModel
 from genmodels.trainers.gan import GANTrainer
 from genmodels.validation import UserError
