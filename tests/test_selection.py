@@ -60,7 +60,10 @@ def test_selection_survives_a_stop(train_resumed: Callable[..., Path]) -> None:
         (["model=gan", "select=elbo"], "select=elbo: must be one of fd, kid, null for a Generator"),
         (["model=classifier", "select=fd"], "select=fd: must be one of .*null for a Classifier"),
         (["model=classifier", "features=pixels"], "features=pixels: must be null for a Classifier"),
-        ([*SMALL, "features=pixel"], "features=pixel: must be classifier, pixels or inception or null"),
+        (
+            [*SMALL, "features=pixel"],
+            "features=pixel: must be classifier, pixels or inception or null",
+        ),
     ],
 )
 def test_what_cannot_be_selected_is_refused(

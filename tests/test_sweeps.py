@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL
-from genmodels.composition import compose_config
 
+from genmodels.composition import compose_config
 from genmodels.d_optimal import contrasts, fraction
 from genmodels.report.anova import influence
 from genmodels.sweeps import FractionSweeper, SweepFolder
