@@ -73,12 +73,12 @@ def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str)
     splits = ", ".join(class_names.EMNIST)
     require(split in class_names.EMNIST, "split", split, f"one of {splits}")
     dataset = TorchvisionDataset(
-        "EMNIST",
-        "EMNIST/raw",
-        readers.idx_names(f"emnist-{split}-train", f"emnist-{split}-test"),
-        readers.emnist_resources,
-        partial(readers.read_emnist, split),
-        FileOptions(root, download, keep_raw, cache),
+        class_name="EMNIST",
+        folder="EMNIST/raw",
+        required=readers.idx_names(f"emnist-{split}-train", f"emnist-{split}-test"),
+        resources=readers.emnist_resources,
+        read=partial(readers.read_emnist, split),
+        options=FileOptions(root, download, keep_raw, cache),
         nested=f"gzip/emnist-{split}-*.gz",
     )
     return dataset.cached(ImageSpec(f"emnist_{split}", MNIST_SHAPE, class_names.EMNIST[split]))
@@ -90,12 +90,12 @@ def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedD
     From `root`/cifar-10-batches-py.
     """
     dataset = TorchvisionDataset(
-        "CIFAR10",
-        ".",
-        readers.CIFAR10_FILES,
-        readers.cifar10_resources,
-        readers.read_cifar10,
-        FileOptions(root, download, keep_raw, cache),
+        class_name="CIFAR10",
+        folder=".",
+        required=readers.CIFAR10_FILES,
+        resources=readers.cifar10_resources,
+        read=readers.read_cifar10,
+        options=FileOptions(root, download, keep_raw, cache),
     )
     return dataset.cached(ImageSpec("cifar10", (3, 32, 32), class_names.CIFAR10))
 
@@ -110,12 +110,12 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
 
     crop = SquareCrop(side, 3)
     dataset = TorchvisionDataset(
-        "Flowers102",
-        "flowers-102",
-        readers.FLOWERS_FILES,
-        readers.flowers_resources,
-        partial(readers.read_flowers, crop),
-        FileOptions(root, download, keep_raw, cache),
+        class_name="Flowers102",
+        folder="flowers-102",
+        required=readers.FLOWERS_FILES,
+        resources=readers.flowers_resources,
+        read=partial(readers.read_flowers, crop),
+        options=FileOptions(root, download, keep_raw, cache),
     )
     spec = ImageSpec("flowers", crop.shape, tuple(Flowers102.classes))
     return dataset.cached(spec, key=str(crop))
@@ -134,12 +134,12 @@ def celeba(
     require(attribute in (None, *attributes), "attribute", attribute, legal)
     crop = SquareCrop(side, 3)
     dataset = TorchvisionDataset(
-        "CelebA",
-        "celeba",
-        readers.CELEBA_FILES,
-        readers.celeba_resources,
-        partial(readers.read_celeba, crop, attribute),
-        FileOptions(root, download, keep_raw, cache),
+        class_name="CelebA",
+        folder="celeba",
+        required=readers.CELEBA_FILES,
+        resources=readers.celeba_resources,
+        read=partial(readers.read_celeba, crop, attribute),
+        options=FileOptions(root, download, keep_raw, cache),
     )
     classes = () if attribute is None else (f"not {attribute}", attribute)
     return dataset.cached(ImageSpec("celeba", crop.shape, classes), key=f"{crop} {attribute}")
@@ -237,12 +237,12 @@ def open_dataset(settings: Mapping[str, Any], root: str, cache: str) -> CachedDa
 
 def _mnist_like(class_name: str, spec: ImageSpec, options: FileOptions) -> CachedDataset:
     dataset = TorchvisionDataset(
-        class_name,
-        f"{class_name}/raw",
-        readers.idx_names("train", "t10k"),
-        readers.mnist_resources,
-        readers.read_mnist,
-        options,
+        class_name=class_name,
+        folder=f"{class_name}/raw",
+        required=readers.idx_names("train", "t10k"),
+        resources=readers.mnist_resources,
+        read=readers.read_mnist,
+        options=options,
     )
     return dataset.cached(spec)
 
