@@ -38,9 +38,8 @@ def digits(*, cache: str) -> CachedDataset:
 
 def mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """MNIST (LeCun et al. 1998): 60,000 + 10,000 handwritten digits, from `root`/MNIST/raw."""
-    spec = ImageSpec("mnist", MNIST_SHAPE, class_names.DIGITS)
     options = FileOptions(root, download, keep_raw, cache)
-    return _mnist_like("MNIST", spec, options)
+    return _mnist_like("mnist", "MNIST", class_names.DIGITS, options)
 
 
 def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -48,9 +47,8 @@ def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> C
 
     From `root`/FashionMNIST/raw.
     """
-    spec = ImageSpec("fashion_mnist", MNIST_SHAPE, class_names.FASHION_MNIST)
     options = FileOptions(root, download, keep_raw, cache)
-    return _mnist_like("FashionMNIST", spec, options)
+    return _mnist_like("fashion_mnist", "FashionMNIST", class_names.FASHION_MNIST, options)
 
 
 def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -58,9 +56,8 @@ def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDa
 
     From `root`/KMNIST/raw.
     """
-    spec = ImageSpec("kmnist", MNIST_SHAPE, class_names.KMNIST)
     options = FileOptions(root, download, keep_raw, cache)
-    return _mnist_like("KMNIST", spec, options)
+    return _mnist_like("kmnist", "KMNIST", class_names.KMNIST, options)
 
 
 def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -235,7 +232,9 @@ def open_dataset(settings: Mapping[str, Any], root: str, cache: str) -> CachedDa
     return function(**arguments)
 
 
-def _mnist_like(class_name: str, spec: ImageSpec, options: FileOptions) -> CachedDataset:
+def _mnist_like(
+    name: str, class_name: str, classes: tuple[str, ...], options: FileOptions
+) -> CachedDataset:
     dataset = TorchvisionDataset(
         class_name=class_name,
         folder=f"{class_name}/raw",
@@ -244,7 +243,7 @@ def _mnist_like(class_name: str, spec: ImageSpec, options: FileOptions) -> Cache
         read=readers.read_mnist,
         options=options,
     )
-    return dataset.cached(spec)
+    return dataset.cached(ImageSpec(name, MNIST_SHAPE, classes))
 
 
 def _decode_digits(_: Path) -> DecodedImages:
