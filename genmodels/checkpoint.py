@@ -1,6 +1,7 @@
-"""Checkpoints are data: named states, a step and a configuration, in plain values; nothing in them is ever executed.
+"""Checkpoints are data: named states, a step and a configuration in plain values; nothing is executed.
 
-checkpoint.pt holds the training state, model.safetensors the weights for inference with what rebuilds their module.
+checkpoint.pt holds the training state, model.safetensors the weights for inference with what
+rebuilds their module.
 """
 
 import importlib
@@ -23,10 +24,8 @@ from genmodels.run_files import CHECKPOINT, INFERENCE, PREVIOUS
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-BUILDABLE = (
-    "genmodels.models",
-    "genmodels.likelihoods",
-)  # where the classes that a checkpoint may name live
+# Packages of the classes that a checkpoint may name
+BUILDABLE = ("genmodels.models", "genmodels.likelihoods")
 
 
 @dataclass(frozen=True)
@@ -38,23 +37,48 @@ class Checkpoint:
     model: dict[str, Any]  # the model's configuration, for `rebuild`
 
 
+class CheckpointWriter:
+    """Writes the checkpoints of one run."""
+
+    def __init__(self, folder: Path, model: dict[str, Any], about: dict[str, Any]) -> None:
+        """Arguments:
+        folder: of the run.
+        model: the model's configuration, for `rebuild`.
+        about: what model.safetensors says of the run besides its step.
+        """
+        self.folder = folder
+        self._model = model
+        self._about = about
+
+    def save(self, step: int, states: dict[str, Any]) -> None:
+        """Write checkpoint.pt with these states of the training."""
+        save(self.folder, Checkpoint(step, states, self._model))
+
+    def export(self, step: int, model: nn.Module) -> None:
+        """Write model.safetensors with the weights of the model for inference."""
+        export(self.folder / INFERENCE, model, self._model, self._about | {"step": step})
+
+    def load_exported(self, model: nn.Module) -> None:
+        """Load the weights of model.safetensors into a model."""
+        tensors, _ = safetensors_io.load(self.folder / INFERENCE)
+        model.load_state_dict(tensors)
+
+
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt; the one before stays beside it as checkpoint.previous.pt.
 
-    The new file is read back before it takes its place: at every moment one whole checkpoint is there.
+    The new file is read back before it takes its place: at every moment there is a whole
+    checkpoint.
     """
-    with files.atomic_write(
-        folder / CHECKPOINT, verify=_read, previous=folder / PREVIOUS
-    ) as temporary:
-        torch.save(
-            {
-                "format": FORMAT,
-                "step": checkpoint.step,
-                "states": checkpoint.states,
-                "model": checkpoint.model,
-            },
-            temporary,
-        )
+    content = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "states": checkpoint.states,
+        "model": checkpoint.model,
+    }
+    path, previous = folder / CHECKPOINT, folder / PREVIOUS
+    with files.atomic_write(path, verify=_read, previous=previous) as temporary:
+        torch.save(content, temporary)
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -72,43 +96,45 @@ def latest(folder: Path) -> Checkpoint | None:
             damaged.append(str(error))
             log.warning("%s: trying the one before it", error)
     if damaged:
-        raise DamagedFileError(
-            "; ".join(damaged) + ". No checkpoint is left; overwrite=true starts over"
-        )
+        problems = "; ".join(damaged)
+        raise DamagedFileError(f"{problems}. No checkpoint is left; overwrite=true starts over")
     return None
 
 
 def initial_states(folder: Path, model: Mapping[str, Any]) -> dict[str, Any]:
-    """The training states of another run, to start a new one from. Raises ValueError where its model is another."""
-    found = latest(folder)
-    if found is None:
+    """The training states of another run, to start a new one from.
+
+    Raises ValueError where there are none, or the other run's model is another one.
+    """
+    checkpoint = latest(folder)
+    if checkpoint is None:
         raise ValueError(f"init_from={folder}: no {CHECKPOINT} there")
-    if other := [
-        key for key in found.model.keys() | model.keys() if found.model.get(key) != model.get(key)
-    ]:
-        raise ValueError(f"init_from={folder}: its model differs in {', '.join(sorted(other))}")
-    return found.states
+    keys = checkpoint.model.keys() | model.keys()
+    different = sorted(key for key in keys if checkpoint.model.get(key) != model.get(key))
+    if different:
+        raise ValueError(f"init_from={folder}: its model differs in {', '.join(different)}")
+    return checkpoint.states
 
 
 def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write weights for inference with what rebuilds their module; `about` says how they came to be.
+    """Write weights for inference with what rebuilds their module.
 
+    Arguments:
+    path: of the file.
+    model: whose weights are written.
     config: of the model, or of what it is a part of, such as a generator of its GAN.
+    about: how the weights came to be.
     """
-    safetensors_io.save(
-        path,
-        model.state_dict(),
-        {"format": FORMAT, "model": part_of(config, model), "about": about},
-    )
+    metadata = {"format": FORMAT, "model": config_of(model, config), "about": about}
+    safetensors_io.save(path, model.state_dict(), metadata)
 
 
-def part_of(config: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """What `rebuild` makes a model from: a configuration of it, or what it takes, by name, of that of the whole."""
+def config_of(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `rebuild` makes a model from: its arguments, by name, from a configuration of the whole."""
     kind = type(model)
     names = inspect.signature(kind).parameters
-    return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | {
-        key: value for key, value in config.items() if key in names
-    }
+    arguments = {key: value for key, value in config.items() if key in names}
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | arguments
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -143,30 +169,32 @@ def open_run(
 
 
 def rebuild(config: Mapping[str, Any]) -> nn.Module:
-    """Build the module that a configuration names: `_target_` and arguments, which may be such mappings themselves.
+    """Build the module that a configuration names by `_target_` and arguments.
 
-    Only nn.Module classes defined in BUILDABLE are imported and called; anything else raises ValueError. The same way
-    builds a model for training, so that what trains can be loaded again.
+    Arguments may be such configurations themselves. Only nn.Module classes defined in BUILDABLE are
+    imported and called; anything else raises ValueError. Models for training are built in the same
+    way, so that what trains can be loaded again.
     """
-    target = str(config.get("_target_"))
+    kind = _model_class(str(config.get("_target_")))
+    arguments: dict[str, Any] = {}
+    for key, value in config.items():
+        if key != "_target_":
+            arguments[key] = rebuild(value) if isinstance(value, Mapping) else value
+    return kind(**arguments)
+
+
+def _model_class(target: str) -> type[nn.Module]:
     module_name, _, name = target.rpartition(".")
     if not any(module_name == home or module_name.startswith(f"{home}.") for home in BUILDABLE):
         raise ValueError(f"_target_={target}: must be a class of {' or '.join(BUILDABLE)}")
     try:
-        found = getattr(importlib.import_module(module_name), name)
+        kind = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError):
         raise ValueError(f"_target_={target}: no such class") from None
-    if not (
-        isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module_name
-    ):
+    is_module = isinstance(kind, type) and issubclass(kind, nn.Module)
+    if not is_module or kind.__module__ != module_name:
         raise ValueError(f"_target_={target}: not a model class defined there")
-    return found(
-        **{
-            key: rebuild(value) if isinstance(value, Mapping) else value
-            for key, value in config.items()
-            if key != "_target_"
-        }
-    )
+    return kind
 
 
 def _read(path: Path) -> Checkpoint:

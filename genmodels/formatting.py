@@ -31,4 +31,6 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
 
 def format_setting(value: object) -> str:
     """A value as it is typed on the command line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(format_setting(item) for item in value)}]"
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -44,16 +44,16 @@ def cyclical(progress: float, *, cycles: int, ramp: float) -> float:
     return min(1.0, within / _fraction("ramp", ramp))
 
 
-def warmup_cosine(step: int, *, total: int, warmup_steps: int, end: float = 0.0) -> float:
-    """The learning rate's multiplier: linear over `warmup_steps`, then a half cosine to `end` at `total` steps.
+class WarmupCosine:
+    def __init__(self, warmup_steps: int, end: float) -> None:
+        self.warmup_steps, self.end = warmup_steps, end
 
-    A run too short for the warm-up spends a tenth of its steps on it.
-    """
-    warmup_steps = min(warmup_steps, total // 10)
-    return min(1.0, (step + 1) / (warmup_steps + 1)) * falling(step / total, end)
+    def __call__(self, step: int, total: int) -> float:
+        warmup_steps = min(self.warmup_steps, total // 10)
+        return min(1.0, (step + 1) / (warmup_steps + 1)) * cosine_decay(step / total, self.end)
 
 
-def falling(progress: float, end: float) -> float:
+def cosine_decay(progress: float, end: float) -> float:
     """Half a cosine from 1 to `end` over the run."""
     return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
 

@@ -1,4 +1,4 @@
-"""What the tests share: the real train.py and infer.py, called in this process on small data."""
+"""What the tests share: training and inference in this process on small data, and comparisons."""
 
 import json
 import os
@@ -11,35 +11,43 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from PIL import Image
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from genmodels import checkpoint, config  # noqa: E402 (its resolvers are in the yamls)
+import genmodels  # noqa: E402
+from genmodels import checkpoint, inference, training  # noqa: E402
+from genmodels.composition import (  # noqa: E402
+    compose_config,
+    group_choices,
+    to_dict,
+    without_hydra,
+)
+from genmodels.data.images import ImageSpec  # noqa: E402
+from genmodels.job import Job  # noqa: E402
+from genmodels.settings import ANY_SPEC, TrainSettings, resolve  # noqa: E402
 from genmodels.trainers import loop  # noqa: E402
+from genmodels.validation import as_user_error  # noqa: E402
 
-SMALL = [
-    "model=vae_mlp",
-    "model.widths=[32]",
-    "model.latent_dim=4",
-    "batch_size=64",
-]  # trains in a second
+torch.set_num_threads(1)  # one worker for each core
+
+# Trains in a second
+SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]
 
 
-def composed(door: str, *overrides: str, folder: Path = Path(".")) -> DictConfig:
-    """The configuration that a door would get, with Hydra's own set aside as in a job whose folder this is."""
-    job = [f"hydra.runtime.output_dir='{folder}'", "hydra.mode=RUN"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
-        cfg = compose(door, overrides=[*overrides, *job], return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
+def composed(command: str, *overrides: str) -> DictConfig:
+    """The configuration that a job of a command would get."""
+    return without_hydra(compose_config(command, overrides))
+
+
+def settings_of(*overrides: str, spec: ImageSpec = ANY_SPEC) -> TrainSettings:
+    """The settings that train.py would resolve with data of this spec."""
+    cfg = compose_config("train", overrides)
+    choices = group_choices(cfg.hydra.runtime.choices)
+    return resolve(without_hydra(cfg), choices, spec)
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -89,9 +97,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def trained_states(folder: Path) -> dict:
-    found = checkpoint.latest(folder)
-    assert found is not None
-    return {"step": found.step, "trainer": found.states["trainer"], "means": found.states["means"]}
+    newest = checkpoint.latest(folder)
+    assert newest is not None
+    states = newest.states
+    return {"step": newest.step, "trainer": states["trainer"], "means": states["means"]}
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -109,18 +118,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train_in(folder: Path, cache: Path, *overrides: str, figures: bool = False) -> Path:
     """Train in this process, in this folder; returns it.
 
-    figures: draw them at the end as every run does, which takes seconds, and on which no weight and no number depends;
-    what is drawn while it trains is drawn in any case.
+    figures: draw them at the end as every run does, which takes seconds, and on which no weight and
+    no number depends; snapshots are drawn in any case.
     """
-    import train
-    from genmodels import doors
-
-    cfg = composed("train", f"dataset.cache={cache}", *overrides, folder=folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         if not figures:
-            patch.setattr("genmodels.figures.draw", lambda *_: [])
-        doors.job(train.train, cfg, "train")
+            patch.setattr(training, "draw_figures", lambda *_: None)
+        here = [f"dataset.cache='{cache}'", f"hydra.run.dir='{folder}'"]
+        genmodels.train(*here, *overrides)
     return folder
 
 
@@ -177,14 +182,14 @@ def infer_here(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Callable[..., None]:
     """Infer in this process, with results/ in `tmp_path`."""
-    import infer
-    from genmodels import doors
-
     monkeypatch.chdir(tmp_path)
     caplog.set_level("INFO")
 
     def call(*overrides: str) -> None:
-        cfg = composed("infer", f"dataset.cache={cache}", *overrides, folder=tmp_path)
-        doors.job(infer.infer, cfg, "infer")
+        cfg = composed("infer", f"dataset.cache='{cache}'", *overrides)
+        try:
+            inference.infer(cfg, Job(tmp_path, {}))
+        except ValueError as error:
+            raise as_user_error(error, to_dict(cfg)) from error
 
     return call

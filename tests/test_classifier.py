@@ -17,6 +17,7 @@ import pytest
 import torch
 from conftest import SMALL, composed, rows, same, summary, train_in, write_pictures
 from filelock import FileLock
+from genmodels.judge import Judge
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -27,14 +28,13 @@ from genmodels import checkpoint, config, doors, judge, run_files, tracking
 from genmodels.data.images import ImageData, ImageSet, ImageSpec, to_float
 from genmodels.figures import snapshots
 from genmodels.figures.registry import FIGURES
-from genmodels.judge import Judge
-from genmodels.legal import UserError
 from genmodels.metrics import accuracy, sample_quality
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
 from genmodels.report import tables
 from genmodels.report.runs import Job, grouped
+from genmodels.validation import UserError
 
 FAST = ["model=classifier", "model.widths=[8,16]", "model.hidden=32", "batch_size=64"]
 CLASSES = 4

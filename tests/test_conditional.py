@@ -19,7 +19,6 @@ from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec, drop_la
 from genmodels.figures import grids, latent, latent_maps
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.registry import FIGURES
-from genmodels.legal import UserError
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics import conditional
 from genmodels.metrics.aggregated_posterior import Posteriors
@@ -27,6 +26,7 @@ from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.vae import MLPVAE, VAE, ConvVAE
 from genmodels.randomness import reseed
 from genmodels.registry import select
+from genmodels.validation import UserError
 
 CLASSES = 4
 SMALL_CVAE = ["model=cvae_mlp", *SMALL[1:]]

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import composed, same
+from genmodels.config import settle
 from hydra.utils import instantiate
 from test_models import build
 
 import genmodels
 from genmodels import checkpoint, safetensors_io
-from genmodels.config import settle
 from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec
-from genmodels.legal import UserError
 from genmodels.losses.adversarial import Penalty
 from genmodels.metrics import gan_diagnosis
 from genmodels.metrics.evaluation import Evaluation
@@ -22,6 +21,7 @@ from genmodels.models.blocks import ConditionalBias
 from genmodels.models.gan import GAN, Discriminator, Generator, sides_of
 from genmodels.models.generative import GenerativeModel
 from genmodels.trainers.gan import GANTrainer
+from genmodels.validation import UserError
 
 NARROW = ["model.generator_width=4", "model.discriminator_width=4", "model.latent_dim=8"]
 SMALL = ["model=gan", *NARROW, "batch_size=32", "precision=fp32"]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.figures.dataset import draw_data, survey
-from genmodels.legal import UserError
 from genmodels.trainers.vae import VAETrainer
+from genmodels.validation import UserError
 
 COMMAND = ["dataset=folder", "dataset.side=16", *SMALL, "batch_size=16", "max_steps=6"]
 

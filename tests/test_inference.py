@@ -17,10 +17,10 @@ from genmodels import registry
 from genmodels.data import datasets
 from genmodels.figures import plotting
 from genmodels.figures.registry import FIGURES
-from genmodels.legal import UserError
 from genmodels.metrics import likelihood
 from genmodels.randomness import generator
 from genmodels.registry import Entry
+from genmodels.validation import UserError
 
 
 @pytest.fixture(scope="module")

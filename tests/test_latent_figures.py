@@ -23,12 +23,12 @@ from genmodels.figures import dimensions
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.rate_distortion import rate_distortion
 from genmodels.figures.registry import FIGURES
-from genmodels.legal import UserError
 from genmodels.metrics import ex_post_density, likelihood
 from genmodels.metrics.aggregated_posterior import Posteriors, posteriors
 from genmodels.models.priors import GaussianMixture, StandardNormal
 from genmodels.models.vae import MLPVAE
 from genmodels.randomness import generator
+from genmodels.validation import UserError
 
 
 class Planted(MLPVAE):

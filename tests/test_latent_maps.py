@@ -23,7 +23,6 @@ from genmodels.figures import (
     latent_maps,
     training_progress,
 )
-from genmodels.legal import UserError
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics.aggregated_posterior import (
     Plane,
@@ -35,6 +34,7 @@ from genmodels.metrics.aggregated_posterior import (
 )
 from genmodels.models.vae import MLPVAE
 from genmodels.registry import select
+from genmodels.validation import UserError
 
 
 def vae(latent_dim: int, channels: int = 1, side: int = 8, **options: object) -> MLPVAE:

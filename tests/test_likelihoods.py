@@ -22,7 +22,6 @@ from genmodels.image_distributions import (
     DiscretisedLogistic,
     Gaussian,
 )
-from genmodels.legal import UserError
 from genmodels.likelihoods import (
     BernoulliLikelihood,
     GaussianLikelihood,
@@ -33,6 +32,7 @@ from genmodels.likelihoods import (
 from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE
 from genmodels.report import runs
+from genmodels.validation import UserError
 
 CHOICES = sorted(
     path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml") if path.stem != "auto"

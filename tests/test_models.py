@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, composed
+from genmodels.config import settle
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from genmodels import checkpoint
-from genmodels.config import settle
 from genmodels.data.images import ImageSpec
 from genmodels.models import blocks
 from genmodels.models.classifier import Classifier

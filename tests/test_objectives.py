@@ -14,7 +14,6 @@ from hydra.utils import instantiate
 
 import genmodels
 from genmodels import config, doors
-from genmodels.legal import UserError
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.losses.objectives import ELBO, GECO, Capacity, FreeBits, KLTarget, Objective
 from genmodels.losses.vae import elbo_terms
@@ -23,6 +22,7 @@ from genmodels.models.vae import MLPVAE
 from genmodels.schedules import constant
 from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
+from genmodels.validation import UserError
 
 OBJECTIVES = sorted(path.stem for path in (ROOT / "conf/objective").glob("*.yaml"))
 DISTORTION = torch.tensor([10.0, 20.0])  # (B,)

@@ -17,7 +17,6 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from genmodels import judge, safetensors_io
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.errors import TooFewError
-from genmodels.legal import UserError
 from genmodels.metrics import features, sample_quality
 from genmodels.metrics.distances import (
     coverage_scores,
@@ -30,6 +29,7 @@ from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import generator
+from genmodels.validation import UserError
 
 
 def gaussian(count: int, units: int, seed: int = 0) -> Tensor:

@@ -15,13 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL
+from genmodels.config import CONF
 from hydra import compose, initialize_config_dir
 
-from genmodels.config import CONF
 from genmodels.d_optimal import contrasts, fraction
-from genmodels.legal import UserError
 from genmodels.report.anova import influence
 from genmodels.sweeps import FractionSweeper, SweepFolder
+from genmodels.validation import UserError
 
 SWEEP = [
     sys.executable,

@@ -201,7 +201,7 @@ def test_flatten() -> None:
 
 
 def test_rows_are_strict_json(tmp_path: Path) -> None:
-    from genmodels.tracking import Run
+    from genmodels.run_folder import Run
 
     with Run(tmp_path) as run:
         run.row(1, {"train": {"loss": float("nan")}})

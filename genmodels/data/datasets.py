@@ -306,7 +306,7 @@ def folder(
     return source
 
 
-def open_source(settings: Mapping[str, Any], root: str, cache: str) -> CachedDataset:
+def open_dataset(settings: Mapping[str, Any], root: str, cache: str) -> CachedDataset:
     """The data set that a checkpoint's settings name, from this machine's folders; nothing is downloaded.
 
     Only functions of this module are called: settings may come from a stranger's file. Raises ValueError for others.
@@ -318,7 +318,7 @@ def open_source(settings: Mapping[str, Any], root: str, cache: str) -> CachedDat
         if inspect.isfunction(value)
         and value.__module__ == __name__
         and not name.startswith("_")
-        and value is not open_source
+        and value is not open_dataset
     }
     if target not in functions:
         raise ValueError(f"dataset._target_={target}: no data set of this project")

@@ -97,7 +97,7 @@ class DiffAugment:
     "Differentiable augmentation for data-efficient GAN training").
     """
 
-    colour: bool  # brightness, saturation and contrast
+    color_jitter: bool  # brightness, saturation and contrast
     translation: (
         float | None
     )  # moved by up to this share of the side, edges repeated; None: 0.125 of colour images
@@ -116,7 +116,7 @@ class DiffAugment:
         """Images (B, C, H, W) to images of the same shape; with `colour`, values may leave [0, 1]."""
         usual = 0.125 if images.shape[1] == 3 else 0.0
         translation = usual if self.translation is None else self.translation
-        if self.colour:
+        if self.color_jitter:
             images = recoloured(images)
         if translation:
             images = translated(images, translation)
@@ -252,9 +252,9 @@ class BatchStream:
     """
 
     def __init__(
-        self, part: ImageSet, batch_size: int, seed: int, augment: Augmentation = NO_AUGMENTATION
+        self, split: ImageSet, batch_size: int, seed: int, augment: Augmentation = NO_AUGMENTATION
     ) -> None:
-        self.part = part
+        self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
@@ -265,7 +265,7 @@ class BatchStream:
     def batch(self, step: int) -> Batch:
         """Batch number `step`, from 0."""
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
-        size = len(self.part)
+        size = len(self.split)
         epochs = range(positions[0] // size, positions[-1] // size + 1)
         self._orders = {
             epoch: self._orders[epoch] if epoch in self._orders else self._shuffle(epoch)
@@ -277,7 +277,7 @@ class BatchStream:
             ]
             for epoch in epochs
         ]
-        batch = self.part.batch(torch.cat(indices))
+        batch = self.split.batch(torch.cat(indices))
         if self.augment.active:
             return batch._replace(
                 images=self.augment(batch.images, generator(self.seed, "augmentation", step))
@@ -285,5 +285,5 @@ class BatchStream:
         return batch
 
     def _shuffle(self, epoch: int) -> Tensor:
-        order = torch.randperm(len(self.part), generator=generator(self.seed, "data order", epoch))
-        return order.to(self.part.rows.device)
+        order = torch.randperm(len(self.split), generator=generator(self.seed, "data order", epoch))
+        return order.to(self.split.rows.device)

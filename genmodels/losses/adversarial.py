@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genmodels.errors import require
-from genmodels.schedules import falling
+from genmodels.schedules import cosine_decay
 
 PENALTY_PER_PIXEL = (
     0.0006  # weight of R1 and R2 for each pixel of an image: 0.5 at 28x28, 2.5 at 64x64
@@ -173,13 +173,10 @@ class Penalty:
         """Whether this step takes it."""
         return self.active and step % self.every == 0
 
-    def weights(self, pixels: int, progress: float) -> tuple[float, float]:
+    def weights(self, progress: float) -> tuple[float, float]:
         """Those of R1 and R2 at this progress of the run, for images of so many pixels."""
-        left = falling(progress, self.end)
-        r1, r2 = (
-            PENALTY_PER_PIXEL * pixels if weight is None else weight
-            for weight in (self.r1, self.r2)
-        )
+        left = cosine_decay(progress, self.end)
+        r1, r2 = (weight for weight in (self.r1, self.r2))
         return r1 * left, r2 * left
 
 
@@ -192,7 +189,7 @@ def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
     return 0.25 * gradient.square().flatten(1).sum(dim=1)
 
 
-def between(real: Tensor, fake: Tensor) -> Tensor:
+def interpolate(real: Tensor, fake: Tensor) -> Tensor:
     """A random point on the line between each real image and its generated one, (B, C, H, W)."""
     return torch.lerp(real, fake, torch.rand(len(real), 1, 1, 1, device=real.device))
 

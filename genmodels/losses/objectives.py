@@ -17,9 +17,12 @@ from genmodels.errors import require
 class Objective(nn.Module):
     """A loss, what of it changes by plan, and the multipliers that it moves after each step, kept in its buffers."""
 
-    finds_weight = (
+    learns_weight = (
         False  # whether it finds the KL weight itself: it is then called with None for it
     )
+
+    def kl_price(self, weight: float | None) -> float | None:
+        return None
 
     def plan(self, progress: float) -> dict[str, float]:
         """What changes over time by plan, besides the KL weight: a pure function of the progress in [0, 1]."""
@@ -29,11 +32,14 @@ class Objective(nn.Module):
         """The multipliers () as they are now, by the names under which they are logged."""
         return {}
 
-    def observe(self, distortion: Tensor, kl: Tensor, progress: float) -> None:
+    def update_multipliers(self, distortion: Tensor, kl: Tensor, progress: float) -> None:
         """Move the multipliers after a step that had these means () over the batch, in nats per image."""
 
 
 class ELBO(Objective):
+    def kl_price(self, weight):
+        return weight
+
     """distortion + weight * KL: minus the evidence lower bound at weight 1, the beta-VAE otherwise.
 
     Kingma & Welling 2014, eq. 3; Higgins et al. 2017, eq. 4, where the weight is called beta.
@@ -98,7 +104,7 @@ class KLTarget(Objective):
     so that it does not wind up while w cannot follow. w starts at its lower limit.
     """
 
-    finds_weight = True
+    learns_weight = True
     weight: Tensor  # () of the next step
     accumulated: Tensor  # () -integral * (sum of e)
 
@@ -125,7 +131,7 @@ class KLTarget(Objective):
         return {"kl_weight": self.weight.clone()}
 
     @torch.no_grad()
-    def observe(self, distortion: Tensor, kl: Tensor, progress: float) -> None:
+    def update_multipliers(self, distortion: Tensor, kl: Tensor, progress: float) -> None:
         """One step of the controller."""
         error = self.target - kl
         self.accumulated.sub_(self.integral * error).clamp_(*self.weight_limits)
@@ -145,7 +151,7 @@ class GECO(Objective):
     the first `measure` of the run. A share of it is a limit that transfers from one data set to another.
     """
 
-    finds_weight = True
+    learns_weight = True
     log_weight: Tensor  # ()
     average: Tensor  # () of the distortion, nats per image; 0: none seen
     reference: Tensor  # () nats per image; 0: not measured yet
@@ -198,7 +204,7 @@ class GECO(Objective):
         }
 
     @torch.no_grad()
-    def observe(self, distortion: Tensor, kl: Tensor, progress: float) -> None:
+    def update_multipliers(self, distortion: Tensor, kl: Tensor, progress: float) -> None:
         """Follow the distortion; once there is a reference, move the weight."""
         self.average.copy_(
             torch.where(

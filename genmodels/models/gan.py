@@ -108,14 +108,14 @@ class Discriminator(nn.Module):
         sides = sides_of(image_shape)
         widths = _widths("discriminator_width", discriminator_width, sides)
         self.num_classes = num_classes
-        self.sees_batch = (
+        self.uses_batch_statistics = (
             discriminator_norm == "batch"
         )  # a logit then depends on the other images too
         layers: list[nn.Module] = []
         for (narrow, wide), side in zip(
             itertools.pairwise([image_shape[0], *widths]), sides, strict=False
         ):
-            norm = [nn.BatchNorm2d(wide)] if self.sees_batch and layers else []
+            norm = [nn.BatchNorm2d(wide)] if self.uses_batch_statistics and layers else []
             layers += [
                 nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1),
                 *norm,
@@ -124,7 +124,7 @@ class Discriminator(nn.Module):
         units = widths[-1] * math.prod(sides[-1])
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Linear(units, 1)
-        initialise(self, normalised=self.sees_batch)
+        initialise(self, normalised=self.uses_batch_statistics)
         if num_classes:
             self.class_directions = nn.Embedding(
                 num_classes + 1, units

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from genmodels import run_files
-from genmodels.config import numbers, read
-from genmodels.legal import show
-from genmodels.tracking import brief, is_held
+from genmodels.formatting import format_number, format_setting
+from genmodels.run_folder import is_held
+from genmodels.run_name import number_settings
+from genmodels.settings import read_settings
 
 # What a choice of these groups sets besides
 BRINGS = {
@@ -100,11 +101,14 @@ class Group:
 
 def read_job(folder: Path) -> Job:
     """Read a run folder, as far as the run has come."""
-    config, summary = read(folder), run_files.read_summary(folder)
+    config, summary = read_settings(folder), run_files.read_summary(folder)
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = "interrupted"  # killed, without a chance to say so
     return Job(
-        folder, numbers(config) | config.get("choices", {}), summary, run_files.read_rows(folder)
+        folder,
+        number_settings(config) | config.get("choices", {}),
+        summary,
+        run_files.read_rows(folder),
     )
 
 
@@ -150,7 +154,7 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
         for key in keys
         if len(
             {  # what some lack comes with the choice of a group, which tells
-                show(value)
+                format_setting(value)
                 for job in jobs
                 if (value := job.settings.get(key, "auto" if "." in key else None)) not in open_ends
             }
@@ -160,7 +164,7 @@ def swept_settings(jobs: Sequence[Job]) -> list[str]:
     top = {key for key in different if "." not in key}
     columns: dict[tuple[str, ...], str] = {}  # what the jobs have, and the shortest name for it
     for key in sorted(different, key=lambda key: (key.count("."), key)):
-        columns.setdefault(tuple(show(job.settings.get(key)) for job in jobs), key)
+        columns.setdefault(tuple(format_setting(job.settings.get(key)) for job in jobs), key)
     keep = [
         key
         for key in columns.values()
@@ -179,14 +183,16 @@ def grouped(jobs: Sequence[Job], swept: Sequence[str]) -> list[Group]:
     groups: dict[tuple[str, ...], Group] = {}
     for job in jobs:
         settings = {key: job.settings.get(key) for key in keys}
-        groups.setdefault(tuple(map(show, settings.values())), Group(settings, [])).jobs.append(job)
+        groups.setdefault(
+            tuple(map(format_setting, settings.values())), Group(settings, [])
+        ).jobs.append(job)
     return list(groups.values())
 
 
 def is_grid(groups: Sequence[Group]) -> bool:
     """Whether all combinations of the values that were swept were tried."""
     return len(groups) == math.prod(
-        len({show(group.settings[key]) for group in groups}) for key in groups[0].settings
+        len({format_setting(group.settings[key]) for group in groups}) for key in groups[0].settings
     )
 
 
@@ -219,18 +225,21 @@ def label(settings: Mapping[str, Any]) -> str:
 def cell(value: object) -> str:
     """A value as tables have it."""
     if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() else brief(value)
+        return f"{value:.0f}" if value.is_integer() else format_number(value)
     text = "" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _follows(key: str, group: str, jobs: Sequence[Job]) -> bool:
     """Whether a setting is the same in all jobs with the same choice of a group."""
-    pairs = {(show(job.settings.get(group)), show(job.settings.get(key))) for job in jobs}
+    pairs = {
+        (format_setting(job.settings.get(group)), format_setting(job.settings.get(key)))
+        for job in jobs
+    }
     return len(pairs) == len({choice for choice, _ in pairs})
 
 
 def sortable(value: object) -> tuple:
     """A key by which values of any kind can be sorted: numbers first."""
     number = isinstance(value, int | float)
-    return (0, value, "") if number else (1, 0, show(value))
+    return (0, value, "") if number else (1, 0, format_setting(value))

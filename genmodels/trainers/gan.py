@@ -2,59 +2,71 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from genmodels.data.images import Batch, DiffAugment, ImageSet, drop_labels
 from genmodels.errors import require
-from genmodels.losses.adversarial import AdversarialLoss, Penalty, between, squared_gradient
+from genmodels.losses.adversarial import (
+    AdversarialLoss,
+    Penalty,
+    interpolate,
+    squared_gradient,
+)
 from genmodels.metrics import gan_diagnosis
 from genmodels.metrics.evaluation import Evaluation
-from genmodels.metrics.vae_diagnosis import Verdict
+from genmodels.metrics.verdict import Verdict
 from genmodels.models.gan import GAN, Discriminator, Generator
-from genmodels.schedules import falling
+from genmodels.schedules import cosine_decay
 from genmodels.trainers.updater import Updater
 
-COLOUR_PACE = (
-    0.2  # of the generator's learning rate: at the same one D wins on colour images of 64x64
-)
+
+class Scored(NamedTuple):
+    """Images (B, C, H, W) as D saw them, and its logits (B,)."""
+
+    images: Tensor
+    logits: Tensor
 
 
 class GANTrainer:
     """Trains the discriminator D on every batch, and the generator G after every `n_critic` of them."""
 
+    evaluates = ()  # quantities that `evaluate` gives, to select by: none that compares models
+
     def __init__(
         self,
         model: GAN,
         *,
-        generator: Callable[..., Updater],
-        discriminator: Callable[..., Updater],
-        discriminator_lr: float | None,
+        generator: Callable[..., Updater[Generator]],
+        discriminator: Callable[..., Updater[Discriminator]],
         adversarial_loss: AdversarialLoss,
         penalty: Penalty,
         diff_augment: DiffAugment,
         n_critic: int,
         instance_noise: float,
     ) -> None:
-        """generator, discriminator: what makes each player's updater, called with its network, and the second with its
-        learning rate too; discriminator_lr None: the generator's, of colour images COLOUR_PACE of it. instance_noise:
-        the standard deviation of noise on all images that D sees, in images of the range [0, 1]; falls to 0 as half a
-        cosine (Sonderby et al. 2017, "Amortised MAP inference for image super-resolution", section 3.3)."""
+        """Arguments:
+        model: both networks.
+        generator: makes G's updater, called with G.
+        discriminator: makes D's updater, called with D.
+        adversarial_loss: of D and of G.
+        penalty: on the gradients of D.
+        diff_augment: of real and generated images, before D sees them.
+        n_critic: steps of D for one of G.
+        instance_noise: standard deviation of noise on all images that D sees, in images of the
+            range [0, 1]; falls to 0 as half a cosine (Sonderby et al. 2017, "Amortised MAP
+            inference for image super-resolution", section 3.3).
+        """
         require(n_critic >= 1, "n_critic", n_critic, "an integer >= 1")
-        require(
-            discriminator_lr is None or discriminator_lr > 0,
-            "discriminator_lr",
-            discriminator_lr,
-            "a number > 0, or null",
-        )
         require(instance_noise >= 0, "instance_noise", instance_noise, "a number >= 0")
         require(
-            not (penalty.active and model.discriminator.sees_batch),
+            not (penalty.active and model.discriminator.uses_batch_statistics),
             "discriminator_norm",
             "batch",
-            "none or spectral with a penalty (r1, r2, gradient), which is on gradients of each image alone",
+            "none or spectral with a penalty (r1, r2, gradient), which is on gradients of each "
+            "image alone",
         )
         self.model = model
         self.adversarial_loss = adversarial_loss
@@ -63,65 +75,65 @@ class GANTrainer:
         self.n_critic = n_critic
         self.instance_noise = instance_noise
         self.generator = generator(model=model.generator)
-        pace = COLOUR_PACE if model.generator.image_shape[0] == 3 else 1.0
-        self.discriminator = discriminator(
-            model=model.discriminator, lr=discriminator_lr or pace * self.generator.lr
-        )
-        self.pixels = model.generator.image_shape[1] * model.generator.image_shape[2]
+        self.discriminator = discriminator(model=model.discriminator)
 
     @property
     def inference_model(self) -> Generator:
         """The generator with averaged weights."""
-        return cast(Generator, self.generator.average)
+        return self.generator.average
 
     def plan(self, step: int, total: int) -> dict[str, float]:
-        """What changes over time by plan, at a step of `total`."""
-        r1, r2 = self.penalty.weights(self.pixels, step / total)
-        return {
+        """What changes over time by plan: learning rates, penalties, instance noise."""
+        progress = step / total
+        planned = {
             "generator_lr": self.generator.learning_rate(step, total),
             "discriminator_lr": self.discriminator.learning_rate(step, total),
-            **({"r1": r1} if r1 else {}),
-            **({"r2": r2} if r2 else {}),
-            **({"instance_noise": self._noise(step / total)} if self.instance_noise else {}),
         }
+        r1, r2 = self.penalty.weights(progress)
+        optional = {"r1": r1, "r2": r2, "instance_noise": self._noise(progress)}
+        used = {"r1": r1 > 0, "r2": r2 > 0, "instance_noise": self.instance_noise > 0}
+        return planned | {name: optional[name] for name in optional if used[name]}
 
     def inputs(self, batch: Batch) -> Tensor:
         """The images (B, C, H, W) as D sees them, before any instance noise."""
         return self.diff_augment(batch.images)
 
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
-        """One step of D on a batch, and one of G where its turn has come, on the same generated images."""
-        labels = drop_labels(batch.labels, self.model.generator.label_dropout)
-        turn = (step + 1) % self.n_critic == 0
-        z = self.model.generator.prior.sample(len(batch.images))
-        with torch.set_grad_enabled(turn), self.generator.autocast():
-            fake = self.model.generator.generate(z, labels)
-        terms = self.update_discriminator(batch.images, fake.detach(), labels, step, total)
-        return (
-            terms | self.update_generator(fake, batch.images, labels, step, total)
-            if turn
-            else terms
-        )
+        """One step of D on a batch, then one of G on the same generated images, where it is due."""
+        real = batch.images
+        generator = self.model.generator
+        labels = drop_labels(batch.labels, generator.label_dropout)
+        generator_is_due = (step + 1) % self.n_critic == 0
+        z = generator.prior.sample(len(real))
+        with torch.set_grad_enabled(generator_is_due), self.generator.autocast():
+            fake = generator.generate(z, labels)
+        terms = self.update_discriminator(real, fake.detach(), labels, step, total)
+        if generator_is_due:
+            terms |= self.update_generator(fake, real, labels, step, total)
+        return terms
 
     def update_discriminator(
         self, real: Tensor, fake: Tensor, labels: Tensor, step: int, total: int
     ) -> dict[str, Tensor]:
-        """D's half of the game: down E L_D(D(x), D(G(z))) + penalties, with G as it is.
+        """Minimise E L_D(D(x), D(G(z))) + penalties over D, with G as it is.
 
-        real, fake: (B, C, H, W) in [0, 1] of these labels (B,). Returns the terms, batch means.
+        Arguments:
+        real, fake: images (B, C, H, W) in [0, 1].
+        labels: of both, (B,).
+        step, total: of the run.
+
+        Returns the batch means of the terms.
         """
-        discriminator, progress, steep = (
-            self.model.discriminator,
-            step / total,
-            self.penalty.due(step),
-        )
-        real, fake = (
-            self._shown(images, progress).detach().requires_grad_(steep) for images in (real, fake)
-        )
-        with (
-            nullcontext() if steep else self.discriminator.autocast()
-        ):  # gradients of gradients in float32
-            real_logits, fake_logits = discriminator(real, labels), discriminator(fake, labels)
+        progress = step / total
+        penalised = self.penalty.due(step)
+        real = self._augment(real, progress).detach().requires_grad_(penalised)
+        fake = self._augment(fake, progress).detach().requires_grad_(penalised)
+
+        discriminator = self.model.discriminator
+        # gradients of gradients are computed in float32
+        with nullcontext() if penalised else self.discriminator.autocast():
+            real_logits = discriminator(real, labels)
+            fake_logits = discriminator(fake, labels)
         loss = self.adversarial_loss.discriminator(real_logits, fake_logits).mean()
         terms = {
             "discriminator_loss": loss.detach(),
@@ -129,45 +141,54 @@ class GANTrainer:
             "fake_logit": fake_logits.detach().mean(),
             "real_above_fake": (real_logits > fake_logits).float().mean(),
         }
-        if steep:
-            penalty = self._penalty(
-                discriminator, (real, real_logits), (fake, fake_logits), labels, progress
-            ).mean()
-            loss, terms["penalty"] = loss + self.penalty.every * penalty, penalty.detach()
+        if penalised:
+            scored = Scored(real, real_logits), Scored(fake, fake_logits)
+            penalty = self._penalty(*scored, labels, progress).mean()
+            loss = loss + self.penalty.every * penalty
+            terms["penalty"] = penalty.detach()
         norm = self.discriminator.update(loss, terms, step, total)
         return terms | {"discriminator_gradient_norm": norm}
 
     def update_generator(
         self, fake: Tensor, real: Tensor, labels: Tensor, step: int, total: int
     ) -> dict[str, Tensor]:
-        """G's half of the game: down E L_G(D(G(z)), D(x)), with D as it is.
+        """Minimise E L_G(D(G(z)), D(x)) over G, with D as it is.
 
-        fake: images that still lead back to G's weights; real: those that a relative loss compares them with.
+        Arguments:
+        fake: generated images (B, C, H, W), still connected to G's weights.
+        real: images with which a relative loss compares them.
+        labels: of both, (B,).
+        step, total: of the run.
+
+        Returns the batch means of the terms.
         """
-        discriminator, progress = self.model.discriminator, step / total
+        progress = step / total
+        discriminator = self.model.discriminator
         with self.discriminator.autocast():
-            fake_logits = discriminator(self._shown(fake, progress), labels)
+            fake_logits = discriminator(self._augment(fake, progress), labels)
             real_logits = fake_logits
             if self.adversarial_loss.relative:
                 with torch.no_grad():
-                    real_logits = discriminator(self._shown(real, progress), labels)
+                    real_logits = discriminator(self._augment(real, progress), labels)
         loss = self.adversarial_loss.generator(fake_logits, real_logits).mean()
         terms = {"generator_loss": loss.detach()}
-        return terms | {"generator_gradient_norm": self.generator.update(loss, terms, step, total)}
+        norm = self.generator.update(loss, terms, step, total)
+        return terms | {"generator_gradient_norm": norm}
 
-    def evaluate(self, part: ImageSet) -> dict[str, Any]:
-        """What can be told of both averaged players from images that were not trained on."""
-        return gan_diagnosis.glance(
-            self.inference_model, part, cast(Discriminator, self.discriminator.average)
-        )
+    def evaluate(self, split: ImageSet) -> dict[str, Any]:
+        """What images that were not trained on tell of both averaged networks."""
+        return gan_diagnosis.quick_metrics(self.inference_model, split, self.discriminator.average)
 
-    def verdict(self, evaluation: Evaluation) -> Verdict:
-        """What has become of the averaged players."""
-        return gan_diagnosis.judge(
-            gan_diagnosis.examine(
-                self.inference_model, evaluation, cast(Discriminator, self.discriminator.average)
-            )
+    def diagnose(self, evaluation: Evaluation) -> Verdict:
+        """The verdict on both averaged networks."""
+        diagnosis = gan_diagnosis.diagnose(
+            self.inference_model, evaluation, self.discriminator.average
         )
+        return gan_diagnosis.verdict_on(diagnosis)
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing besides the settings."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """All that a continuation needs and that is not a function of the step."""
@@ -177,36 +198,29 @@ class GANTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
 
-    def _penalty(
-        self,
-        discriminator: Discriminator,
-        real: tuple[Tensor, Tensor],
-        fake: tuple[Tensor, Tensor],
-        labels: Tensor,
-        progress: float,
-    ) -> Tensor:
-        """Of images with their logits, (B,)."""
-        r1, r2 = self.penalty.weights(self.pixels, progress)
-        total = torch.zeros_like(real[1])
-        for weight, (images, logits) in ((r1, real), (r2, fake)):
-            if weight:
-                total = total + 0.5 * weight * squared_gradient(logits, images)
+    def _penalty(self, real: Scored, fake: Scored, labels: Tensor, progress: float) -> Tensor:
+        """Of each pair of a real and a generated image, (B,)."""
+        r1, r2 = self.penalty.weights(progress)
+        penalty = torch.zeros_like(real.logits)
+        if r1:
+            penalty = penalty + 0.5 * r1 * squared_gradient(real.logits, real.images)
+        if r2:
+            penalty = penalty + 0.5 * r2 * squared_gradient(fake.logits, fake.images)
         if self.penalty.gradient:
-            images = between(real[0].detach(), fake[0].detach()).requires_grad_()
-            steepness = (
-                squared_gradient(discriminator(images, labels), images) + 1e-12
-            ).sqrt()  # no slope at 0
-            total = total + self.penalty.gradient * (steepness - 1).square()
-        return total
+            between = interpolate(real.images.detach(), fake.images.detach()).requires_grad_()
+            logits = self.model.discriminator(between, labels)
+            norm = (squared_gradient(logits, between) + 1e-12).sqrt()  # has no slope at 0
+            penalty = penalty + self.penalty.gradient * (norm - 1).square()
+        return penalty
 
-    def _shown(self, images: Tensor, progress: float) -> Tensor:
+    def _augment(self, images: Tensor, progress: float) -> Tensor:
         images = self.diff_augment(images)
         noise = self._noise(progress)
         return images + noise * torch.randn_like(images) if noise else images
 
     def _noise(self, progress: float) -> float:
-        return self.instance_noise * falling(progress, 0.0)
+        return self.instance_noise * cosine_decay(progress, 0.0)

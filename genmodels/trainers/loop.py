@@ -5,7 +5,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,47 +15,40 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from genmodels import checkpoint, run_files, safetensors_io
-from genmodels.data.images import (
-    NO_AUGMENTATION,
-    Augmentation,
-    Batch,
-    BatchStream,
-    ImageData,
-    ImageSet,
-)
-from genmodels.figures import snapshots
+from genmodels import checkpoint, run_files
+from genmodels.checkpoint import CheckpointWriter
+from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
+from genmodels.figures.snapshots import snapshots
+from genmodels.formatting import format_metrics
 from genmodels.metrics.evaluation import Evaluation
-from genmodels.metrics.vae_diagnosis import Verdict
+from genmodels.metrics.verdict import Verdict
+from genmodels.quantities import LOWER, quantity
 from genmodels.randomness import reseed
-from genmodels.tracking import Run, in_words
+from genmodels.run_folder import Run
 
 log = logging.getLogger(__name__)
 
-LOWER = ("fd", "kid")  # of which less is better, unlike the elbo
 LOG_ROWS = 100  # rows of training terms in a run
-SHOWN = (
-    "elbo",
-    "distortion",
-    "kl",
-    "kl_weight",
-    "accuracy",
-    "discriminator_loss",
-    "generator_loss",
-    "real_above_fake",
-)  # of them on the progress bar, where there are such
+EVALUATIONS = 10  # in a run
+
+Score = Callable[[nn.Module], Mapping[str, float]]
 
 
 class Trainer(Protocol):
     """What the loop asks of a family of models."""
 
     @property
-    def inference_model(self) -> nn.Module:
+    def evaluates(self) -> tuple[str, ...]:
+        """The quantities that `evaluate` gives, as far as one can select by them."""
+        ...
+
+    @property
+    def inference_model(self) -> Any:
         """The model to evaluate, show and keep."""
         ...
 
     def plan(self, step: int, total: int) -> dict[str, float]:
-        """What changes over time by plan, at a step of `total`: weights, learning rates. A pure function."""
+        """What changes over time by plan at a step: weights, learning rates. A pure function."""
         ...
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -63,15 +56,19 @@ class Trainer(Protocol):
         ...
 
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
-        """One training step of `total`; returns scalars to log. The global generators are seeded for this step."""
+        """One training step of `total`; returns scalars to log. torch is seeded for this step."""
         ...
 
-    def evaluate(self, part: ImageSet) -> dict[str, Any]:
-        """Numbers that compare models, whatever the training's weights are now; details in nested dicts."""
+    def evaluate(self, split: ImageSet) -> dict[str, Any]:
+        """Numbers that compare models, whatever the training's weights are; details nested."""
         ...
 
-    def verdict(self, evaluation: Evaluation) -> Verdict | None:
-        """What has become of the model, in words; None where a family has none."""
+    def diagnose(self, evaluation: Evaluation) -> Verdict | None:
+        """What has become of the model, in words; None where a family has no verdict."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint is to say of this training besides its settings."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,13 +76,13 @@ class Trainer(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         ...
 
 
 @dataclass(frozen=True)
 class Cadence:
-    """How long a run is and how often it looks up, in steps."""
+    """How long a run is, and how often it logs, evaluates and saves, in steps."""
 
     total: int
     log: int
@@ -96,8 +93,8 @@ class Cadence:
     def choose(
         cls, total: int, evaluate_every: int | None, checkpoint_every: int | None
     ) -> "Cadence":
-        """None chooses well: ten evaluations a run, a checkpoint with each, some hundred rows of training terms."""
-        evaluate = evaluate_every or math.ceil(total / 10)
+        """None chooses: EVALUATIONS in a run, a checkpoint with each, about LOG_ROWS rows."""
+        evaluate = evaluate_every or math.ceil(total / EVALUATIONS)
         return cls(
             total,
             log=math.ceil(total / LOG_ROWS),
@@ -106,25 +103,25 @@ class Cadence:
         )
 
     def due(self, every: int, step: int) -> bool:
-        """Whether something that comes every so many steps comes after this one; all of it comes after the last."""
+        """Whether something comes after this step; everything comes after the last step."""
         return step % every == 0 or step == self.total
 
 
 class Means:
-    """Running means of the terms since the last row, on the device: no synchronisation until they are read."""
+    """Running means of the terms since the last row, on the device: no synchronisation."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Add one step's terms, of which each has its own mean: a step need not have all of them."""
+        """Add one step's terms. Each has its own mean: a step need not have all of them."""
         for name, value in terms.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """The means, and start anew."""
+        """The means; begins anew."""
         means = {name: value.item() / self.counts[name] for name, value in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
@@ -133,199 +130,189 @@ class Means:
         """Sums and counts."""
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what `state_dict` gave."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 
-def fit(
-    trainer: Trainer,
-    data: ImageData,
-    run: Run,
-    *,
-    cadence: Cadence,
-    batch_size: int,
-    seed: int,
-    model_config: dict[str, Any],
-    about: dict[str, Any],
-    augment: Augmentation = NO_AUGMENTATION,
-    score: Callable[[nn.Module], dict[str, float]] = lambda _: {},
-    select: str | None = None,
-) -> dict[str, Any]:
-    """Train to the end of the run, from its last checkpoint if there is one; returns the final metrics.
-
-    A step is a pure function of the states at its beginning and of (seed, step). So a resumed run ends bit-identical to
-    one that was never stopped, and how often it logs, evaluates and draws makes no difference. model_config and about
-    go into the checkpoints. SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 finish the step, save, and raise
-    SystemExit(128 + signal); before, a handler that was there gets its signal.
-
-    score: of the inference model, added to each evaluation. select: a number of an evaluation, on the validation part;
-    the inference model of the evaluation where it was best (LOWER, or highest) is kept, and is what the trainer has in
-    the end. None: the last one.
-    """
-    means, clock = Means(), _Clock()
-    states: dict[str, Any] = {"trainer": trainer, "means": means, "clock": clock}
-    stream = BatchStream(data.train, batch_size, seed, augment)
-
-    def keep(step: int) -> None:
-        checkpoint.export(
-            run.folder / run_files.INFERENCE,
-            trainer.inference_model,
-            model_config,
-            about | {"step": step},
-        )
-
-    def save(step: int) -> None:
-        if select is None:
-            keep(step)
-        checkpoint.save(
-            run.folder,
-            checkpoint.Checkpoint(
-                step, {name: state.state_dict() for name, state in states.items()}, model_config
-            ),
-        )
-        run.summarise(step=step, seconds=clock.seconds())
-
-    start = _resume(run, states)
-    with _signals() as caught, _progress(start, cadence.total) as bar:
-        for step in range(start, cadence.total):
-            reseed(seed, "train", step)
-            means.add(trainer.update(stream.batch(step), step, cadence.total))
-            done = step + 1
-            bar.update()
-            if cadence.due(cadence.log, done):
-                _log_terms(
-                    run,
-                    bar,
-                    done,
-                    means.take() | trainer.plan(step, cadence.total),
-                    clock,
-                    batch_size,
-                    epoch=done * batch_size / len(data.train),
-                )
-            if cadence.due(cadence.evaluate, done):
-                validation = trainer.evaluate(data.validation) | score(trainer.inference_model)
-                run.row(done, {"validation": validation, "time": {"seconds": clock.seconds()}})
-                log.info(
-                    "step %d of %d, %.0f s: validation %s",
-                    done,
-                    cadence.total,
-                    clock.seconds(),
-                    in_words(validation),
-                )
-                run.pictures(done, snapshots(trainer.inference_model, data.test))
-                if select is not None and best_step(run.folder, select) == done:
-                    keep(done)
-            if cadence.due(cadence.checkpoint, done) or caught:
-                save(done)
-            if caught:
-                raise SystemExit(128 + caught[0])
-    if select is not None:
-        run.summarise(selected={"by": select, "step": best_step(run.folder, select)})
-        trainer.inference_model.load_state_dict(
-            safetensors_io.load(run.folder / run_files.INFERENCE)[0]
-        )
-    final = trainer.evaluate(data.validation) | score(trainer.inference_model)
-    metrics = {"validation": final, "test": trainer.evaluate(data.test)}
-    run.row(cadence.total, {"test": metrics["test"], "time": {"seconds": clock.seconds()}})
-    return metrics
-
-
-def best_step(folder: Path, name: str) -> int:
-    """The step of a run's best evaluation so far by this number, the first of equals: a pure function of its rows."""
-    found = {
-        row["step"]: row["validation"][name]
-        for row in run_files.read_rows(folder)
-        if "validation" in row
-    }
-    return (min if name in LOWER else max)(found, key=lambda step: found[step])
-
-
-class _Clock:
+class Clock:
     """Seconds of training, over all the processes that worked on a run."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self._mark = (0, 0.0)
+        self._last_step, self._last_seconds = 0, 0.0
 
     def seconds(self) -> float:
+        """Seconds so far."""
         return round(time.perf_counter() - self._start, 3)
 
-    def rate(self, step: int) -> float:
-        """Steps per second since the last call."""
-        (last_step, last_seconds), self._mark = self._mark, (step, self.seconds())
-        return (step - last_step) / max(self._mark[1] - last_seconds, 1e-9)
+    def steps_per_second(self, step: int) -> float:
+        """The speed since the last call."""
+        steps, seconds = step - self._last_step, self.seconds() - self._last_seconds
+        self._last_step, self._last_seconds = step, self.seconds()
+        return steps / max(seconds, 1e-9)
 
     def state_dict(self) -> dict[str, float]:
+        """The seconds."""
         return {"seconds": self.seconds()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from the seconds that `state_dict` gave."""
         self._start = time.perf_counter() - state["seconds"]
 
 
-def _resume(run: Run, states: dict) -> int:
-    """Load the newest checkpoint into the states and cut the rows beyond it; returns the step to go on from."""
-    found = checkpoint.latest(run.folder)
-    if found is None:
-        run.cut(0)
+def fit(
+    trainer: Trainer,
+    stream: BatchStream,
+    data: ImageData,
+    run: Run,
+    writer: CheckpointWriter,
+    cadence: Cadence,
+    *,
+    score: Score = lambda _: {},
+    select: str | None = None,
+) -> dict[str, Any]:
+    """Train to the end of a run, from its last checkpoint if there is one.
+
+    A step is a pure function of the states at its beginning and of (seed, step). So a resumed run
+    ends bit-identical to one that was never stopped, and how often it logs, evaluates and draws
+    makes no difference. SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 finish the step, save, and raise
+    SystemExit(128 + signal); before, a handler that was there gets its signal.
+
+    Arguments:
+    trainer: owns the update.
+    stream: of training batches.
+    data: whose validation split is evaluated as training goes, and whose test split at the end.
+    run: the folder for rows, snapshots and the summary.
+    writer: of the checkpoints.
+    cadence: how long and how often.
+    score: numbers of the inference model that are added to each evaluation.
+    select: a quantity of the evaluations; the inference model of the best evaluation is kept, and
+        is what the trainer has in the end. None: the last one.
+
+    Returns the final metrics of the validation and test splits.
+    """
+    means, clock = Means(), Clock()
+    states: dict[str, Any] = {"trainer": trainer, "means": means, "clock": clock}
+    total = cadence.total
+
+    def save(step: int) -> None:
+        if select is None:
+            writer.export(step, trainer.inference_model)
+        writer.save(step, {name: state.state_dict() for name, state in states.items()})
+        run.update_summary(step=step, seconds=clock.seconds())
+
+    start = _resume(run, states)
+    with _caught_signals() as caught, _progress_bar(start, total) as bar:
+        for step, terms in train_steps(trainer, stream, start, total):
+            means.add(terms)
+            bar.update()
+            if cadence.due(cadence.log, step):
+                row = means.take() | trainer.plan(step - 1, total)
+                _log_terms(run, bar, step, row, clock, stream)
+            if cadence.due(cadence.evaluate, step):
+                validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
+                _log_evaluation(run, step, total, validation, clock)
+                run.log_snapshots(step, snapshots(trainer.inference_model, data.test))
+                if select is not None and best_step(run.folder, select) == step:
+                    writer.export(step, trainer.inference_model)
+            if cadence.due(cadence.checkpoint, step) or caught:
+                save(step)
+            if caught:
+                raise SystemExit(128 + caught[0])
+
+    if select is not None:
+        run.update_summary(selected={"by": select, "step": best_step(run.folder, select)})
+        writer.load_exported(trainer.inference_model)
+    validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
+    test = trainer.evaluate(data.test)
+    run.log_row(total, {"test": test, "time": {"seconds": clock.seconds()}})
+    return {"validation": validation, "test": test}
+
+
+def train_steps(
+    trainer: Trainer, stream: BatchStream, start: int, total: int
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Update a trainer from step `start` on; yields the number of steps done, and the terms."""
+    for step in range(start, total):
+        reseed(stream.seed, "train", step)
+        terms = trainer.update(stream.batch(step), step, total)
+        yield step + 1, terms
+
+
+def best_step(folder: Path, name: str) -> int:
+    """The step of a run's best evaluation by a quantity, the first of equals.
+
+    A pure function of the run's rows. Raises ValueError where evaluations lack the quantity.
+    """
+    values: dict[int, float] = {}
+    for row in run_files.read_rows(folder):
+        if "validation" in row:
+            values[row["step"]] = row["validation"][name]
+    best = min if quantity(name).better == LOWER else max
+    return best(values, key=lambda step: values[step])
+
+
+def _resume(run: Run, states: dict[str, Any]) -> int:
+    """Load the newest checkpoint into the states and drop the rows beyond it; returns its step."""
+    newest = checkpoint.latest(run.folder)
+    if newest is None:
+        run.drop_rows_after(0)
         return 0
     for name, state in states.items():
-        state.load_state_dict(found.states[name])
-    run.cut(found.step)
-    states["clock"].rate(found.step)  # from here on
-    log.info("resuming at step %d", found.step)
-    return found.step
+        state.load_state_dict(newest.states[name])
+    run.drop_rows_after(newest.step)
+    states["clock"].steps_per_second(newest.step)  # counts from here
+    log.info("resuming at step %d", newest.step)
+    return newest.step
 
 
 def _log_terms(
-    run: Run,
-    bar: tqdm,
-    step: int,
-    terms: dict[str, float],
-    clock: _Clock,
-    batch_size: int,
-    epoch: float,
+    run: Run, bar: tqdm, step: int, terms: dict[str, float], clock: Clock, stream: BatchStream
 ) -> None:
-    timing = {
-        "seconds": clock.seconds(),
-        "images_per_second": round(clock.rate(step) * batch_size, 1),
-    }
-    run.row(step, {"epoch": round(epoch, 4), "train": terms, "time": timing})
-    shown = {name: f"{terms[name]:.4g}" for name in terms if name in SHOWN}
-    bar.set_postfix(shown | {"images/s": f"{timing['images_per_second']:.0f}"}, refresh=False)
+    images_per_second = clock.steps_per_second(step) * stream.batch_size
+    epoch = step * stream.batch_size / len(stream.split)
+    timing = {"seconds": clock.seconds(), "images_per_second": round(images_per_second, 1)}
+    run.log_row(step, {"epoch": round(epoch, 4), "train": terms, "time": timing})
+    shown = {name: f"{terms[name]:.4g}" for name in terms if quantity(name).progress_bar}
+    bar.set_postfix(shown | {"images/s": f"{images_per_second:.0f}"}, refresh=False)
+
+
+def _log_evaluation(
+    run: Run, step: int, total: int, validation: dict[str, Any], clock: Clock
+) -> None:
+    seconds = clock.seconds()
+    run.log_row(step, {"validation": validation, "time": {"seconds": seconds}})
+    numbers = format_metrics(validation)
+    log.info("step %d of %d, %.0f s: validation %s", step, total, seconds, numbers)
 
 
 @contextlib.contextmanager
-def _progress(start: int, total: int) -> Iterator[tqdm]:
-    with (
-        logging_redirect_tqdm(),
-        tqdm(initial=start, total=total, unit="step", disable=None, mininterval=0.5) as bar,
-    ):
+def _progress_bar(start: int, total: int) -> Iterator[tqdm]:
+    bar = tqdm(initial=start, total=total, unit="step", disable=None, mininterval=0.5)
+    with logging_redirect_tqdm(), bar:
         yield bar
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The list of signals caught so far. A second interrupt ends the process at once, as without this.
+def _caught_signals() -> Iterator[list[int]]:
+    """The list of signals caught so far. A second signal ends the process at once.
 
-    At the end the first one is handed to the handler that was there before, such as that of a batch system's launcher,
-    which queues the job again.
+    At the end the first one is handed to the handler that was there before, such as that of a batch
+    system's launcher, which queues the job again.
     """
     caught: list[int] = []
 
-    def note(number: int, _: FrameType | None) -> None:
+    def catch(number: int, _: FrameType | None) -> None:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
         log.warning("%s: saving after this step", signal.Signals(number).name)
 
-    numbers = [
-        getattr(signal, name)
-        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-        if hasattr(signal, name)
-    ]
+    names = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has two
     try:
-        before = {number: signal.signal(number, note) for number in numbers}
+        before = {number: signal.signal(number, catch) for number in numbers}
     except ValueError:  # not in the main thread: signals are someone else's
         before = {}
     try:
@@ -333,5 +320,7 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if caught and callable(own := before[caught[0]]) and own is not signal.default_int_handler:
-            own(caught[0], None)
+        if caught:
+            handler = before[caught[0]]
+            if callable(handler) and handler is not signal.default_int_handler:
+                handler(caught[0], None)

@@ -1,0 +1,82 @@
+"""From settings to a trainer, and from a trainer to a fitted model in a run folder."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from genmodels import checkpoint
+from genmodels.checkpoint import CheckpointWriter
+from genmodels.data.images import BatchStream, ImageData
+from genmodels.randomness import reseed
+from genmodels.run_folder import Run
+from genmodels.run_name import number_settings
+from genmodels.settings import TrainSettings
+from genmodels.trainers.loop import Cadence, Score, Trainer, fit
+
+
+def build_trainer(settings: TrainSettings) -> tuple[nn.Module, Trainer]:
+    """The model that the settings name, freshly initialised on their device, and its trainer.
+
+    Raises ValueError for arguments that the classes refuse, and for an init_from without a
+    checkpoint of the same model.
+    """
+    reseed(settings.seed, "initial weights")
+    model = checkpoint.rebuild(settings.model).to(torch.device(settings.device))
+    model = model.to(memory_format=torch.channels_last)
+    if settings.compile:
+        for network in model.children():
+            network.compile()
+    trainer = instantiate(settings.trainer, model=model)
+    if settings.init_from is not None:
+        states = checkpoint.initial_states(Path(settings.init_from), settings.model)
+        trainer.load_state_dict(states["trainer"])
+    return model, trainer
+
+
+def choose_cadence(settings: TrainSettings, images: int) -> Cadence:
+    """How long a run on this many training images is, and how often it evaluates and saves."""
+    steps = settings.epochs * math.ceil(images / settings.batch_size)
+    total = min(steps, settings.max_steps or steps)
+    return Cadence.choose(total, settings.evaluate_every, settings.checkpoint_every)
+
+
+def describe_run(settings: TrainSettings, trainer: Trainer, name: str, data: ImageData) -> dict:
+    """What a checkpoint says of its run: all that inference needs to know."""
+    return {
+        "name": name,
+        "settings": number_settings(settings.as_dict()),
+        "choices": dict(settings.choices),
+        "classes": list(data.spec.classes),
+        "data": data.checksum,
+        **trainer.facts(),
+    }
+
+
+def fit_run(
+    trainer: Trainer,
+    data: ImageData,
+    run: Run,
+    settings: TrainSettings,
+    about: Mapping[str, Any],
+    score: Score = lambda _: {},
+) -> dict[str, Any]:
+    """Train to the end of a run; returns the final metrics.
+
+    Arguments:
+    trainer: of the model.
+    data: on its device.
+    run: the open run folder.
+    settings: of the run.
+    about: what the checkpoints say of it.
+    score: numbers of the inference model that are added to each evaluation.
+    """
+    augment = instantiate(settings.augment)
+    stream = BatchStream(data.train, settings.batch_size, settings.seed, augment)
+    writer = CheckpointWriter(run.folder, settings.model, dict(about))
+    cadence = choose_cadence(settings, len(data.train))
+    return fit(trainer, stream, data, run, writer, cadence, score=score, select=settings.select)

@@ -1,0 +1,35 @@
+"""One table of several models' metrics."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genmodels import files
+from genmodels.report.runs import headlines
+from genmodels.report.tables import text_table
+
+
+def compare_models(measured: Mapping[str, Mapping[str, Any]], path: Path) -> str:
+    """Write the metrics of models as csv, a row a model; returns them as text, a column a model.
+
+    Arguments:
+    measured: name of a model -> metric -> its numbers.
+    path: of the csv file.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, metrics in measured.items():
+        row: dict[str, Any] = {"run": name}
+        for metric, numbers in metrics.items():
+            if isinstance(numbers, Mapping):
+                for key, value in headlines(numbers).items():
+                    row[f"{metric}.{key}"] = value
+        rows.append(row)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    files.write_csv(path, [{key: row.get(key) for key in columns} for row in rows])
+    table = []
+    for key in columns:
+        line: dict[str, Any] = {"metric": key}
+        for index, row in enumerate(rows, start=1):
+            line[str(index)] = row.get(key)
+        table.append(line)
+    return text_table(table)

@@ -1,0 +1,92 @@
+"""Metrics that are part of every evaluation as a run trains: scores of samples, and what it selects by."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from genmodels.data.images import ImageData
+from genmodels.errors import require
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.features import FeatureSpace, default_features
+from genmodels.metrics.registry import METRICS
+from genmodels.quantities import QUANTITIES
+from genmodels.randomness import CONSTANT_SEED
+from genmodels.trainers.loop import Score, Trainer
+
+SAMPLES = 2000  # that the model generates for each evaluation
+SAMPLE_SCORES = ("fd", "kid")  # quantities that `features` asks for
+
+
+def selectable(trainer: Trainer) -> list[str]:
+    """The quantities that a trainer's model can be selected by."""
+    names = []
+    for name, quantity in QUANTITIES.items():
+        if quantity.metric is not None:
+            suits = METRICS[quantity.metric].suits(trainer.inference_model)
+        else:
+            suits = name in trainer.evaluates
+        if suits and quantity.better != 0:
+            names.append(name)
+    return names
+
+
+def check_selection(trainer: Trainer, features: str | None, select: str | None) -> None:
+    """Raise ValueError where evaluations of this model have no such number to select by."""
+    names = selectable(trainer)
+    kind = type(trainer.inference_model).__name__
+    known = ", ".join([*names, "null"])
+    require(select in (None, *names), "select", select, f"one of {known} for a {kind}")
+    require(features is None or "fd" in names, "features", features, f"null for a {kind}")
+
+
+def quantities_to_score(features: str | None, select: str | None) -> list[str]:
+    """The quantities that evaluations take from metrics, by the settings of a run."""
+    names = list(SAMPLE_SCORES) if features is not None else []
+    if select is not None and QUANTITIES[select].metric is not None:
+        names += SAMPLE_SCORES if select in SAMPLE_SCORES else [select]
+    return list(dict.fromkeys(names))
+
+
+def make_score(
+    names: list[str], data: ImageData, feature_space: Callable[[], FeatureSpace]
+) -> Score:
+    """A function from a model to these quantities on the validation split.
+
+    Arguments:
+    names: of quantities that metrics give.
+    data: of the run.
+    feature_space: gives the features, for scores of samples.
+
+    Raises ValueError where the validation split has too few images for a Frechet distance.
+    """
+    if "fd" in names:
+        validation = feature_space().real("validation")
+        count, units = validation.shape
+        require(
+            count > units,
+            "features",
+            feature_space().name,
+            f"left out with {count} validation images, which are too few for {units} features",
+        )
+
+    def score(model: nn.Module) -> dict[str, float]:
+        evaluation = Evaluation(
+            model,
+            data,
+            split="validation",
+            samples=SAMPLES,
+            seed=CONSTANT_SEED,
+            feature_space=feature_space,
+        )
+        scores = {}
+        for name in names:
+            metric = METRICS[QUANTITIES[name].metric or ""]
+            scores[name] = metric.call(model, evaluation)[name]
+        return scores
+
+    return score
+
+
+def features_for(features: str | None, classes: tuple[str, ...]) -> str:
+    """The name of the features that a run scores samples in."""
+    return features or default_features(classes)

@@ -1,0 +1,191 @@
+"""What a setting may be, and how a configuration becomes the settings of a run.
+
+`resolve` is the one place where a configuration is read: it fills in what depends on the data and
+the machine, checks everything, and gives settings that nobody changes afterwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from annotated_types import Ge, Gt, Le, Len
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from genmodels import files, hardware, run_files, wandb_mirror
+from genmodels.composition import CONF, to_dict
+from genmodels.data.images import ImageSpec
+from genmodels.quantities import QUANTITIES
+from genmodels.validation import (
+    DEVICE_PATTERN,
+    FINAL_METRIC_PATTERN,
+    UserError,
+    check_type,
+    validate,
+)
+
+ANY_SPEC = ImageSpec("any", (1, 28, 28), tuple("0123456789"))  # to check settings before the data
+
+PositiveInt = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+PositiveFloat = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Ge(0), Field(allow_inf_nan=False)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Device = Annotated[str, StringConstraints(pattern=DEVICE_PATTERN)]
+FinalMetric = Annotated[str, StringConstraints(pattern=FINAL_METRIC_PATTERN)]
+Features = Literal["classifier", "pixels", "inception"]
+Names = list[str] | Literal["all"]
+Node = dict[str, Any]  # names a class or function by _target_
+
+
+class WandbSettings(BaseModel):
+    """The node `wandb`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    mode: Literal["offline", "online", "disabled"] | None
+    project: str
+    entity: str | None
+    group: str | None
+    tags: list[str]
+    notes: str | None
+    timeout: PositiveFloat
+
+
+class TrainSettings(BaseModel):
+    """The settings of train.py; what is not named here must be a node."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    epochs: PositiveInt
+    max_steps: PositiveInt | None
+    batch_size: Annotated[int, Ge(1), Le(65_536)]
+    seed: Seed
+    lr: PositiveFloat
+    kl_weight: NonNegativeFloat | None = None
+    init_from: str | None
+    device: Device
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: bool
+    deterministic: bool
+    evaluate_every: PositiveInt | None
+    checkpoint_every: PositiveInt | None
+    features: Features | None
+    select: str | None
+    sweep_metric: FinalMetric
+    overwrite: bool
+    preview: bool
+    wandb: WandbSettings
+    dataset: Node
+    augment: Node
+    model: Node
+    trainer: Node
+    choices: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain nested values, as config.yaml has them."""
+        return self.model_dump(exclude_unset=True)
+
+
+class DataSettings(BaseModel):
+    """The node `dataset` of infer.py."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    root: str
+    cache: str
+
+
+class InferSettings(BaseModel):
+    """The settings of infer.py."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    checkpoint: str | Annotated[list[str], Len(1)]
+    figures: Names | None
+    metrics: Names | None
+    n: Annotated[int, Ge(1), Le(100_000)]
+    temperature: NonNegativeFloat
+    density: str
+    components: Annotated[int, Ge(1), Le(1000)]
+    center: Annotated[list[FiniteFloat], Len(1)] | None
+    stddev: NonNegativeFloat
+    labels: Annotated[list[Annotated[int, Ge(0)]], Len(1)] | None
+    seed: Seed
+    samples: Annotated[int, Ge(2), Le(1_000_000)]
+    features: Features | None
+    k: Annotated[int, Ge(1), Le(100_000)]
+    device: Device
+    dataset: DataSettings
+
+
+def resolve(cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec) -> TrainSettings:
+    """The settings of a run: concrete numbers and names, checked.
+
+    Arguments:
+    cfg: the configuration of train.py; it is left as it is.
+    choices: of the groups, such as {"model": "vae"}.
+    spec: of the data, from which image shape, classes and likelihood are filled in.
+
+    Raises UserError for unknown keys, wrong types, values out of range, and a model that needs
+    labels where there are none.
+    """
+    values, filled = fill(cfg, choices, spec)
+    settings = validate(TrainSettings, values | {"choices": filled})
+    if settings.select is not None and not _can_be_selected(settings.select):
+        names = [name for name in QUANTITIES if _can_be_selected(name)]
+        raise UserError(f"select={settings.select}: must be one of {', '.join(names)}, null")
+    return settings
+
+
+def fill(
+    cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values and choices of a configuration, with what depends on data and machine filled in."""
+    cfg = cfg.copy()
+    device = hardware.choose_device(check_type("device", cfg.device, Device))
+    cfg.device = str(device)
+    cfg.precision = hardware.choose_precision(cfg.precision, device)
+    cfg.wandb.mode = wandb_mirror.choose_mode(cfg.wandb.mode)
+    filled = dict(choices)
+    cfg.model.image_shape = spec.image_shape
+    if "num_classes" in list(cfg.model):  # "in" itself does not see what is still missing
+        if not spec.num_classes:
+            raise UserError(f"model={choices['model']}: needs labels, but {spec.name} has none")
+        cfg.model.num_classes = spec.num_classes
+    if filled.get("likelihood") == "auto":
+        filled["likelihood"] = likelihood_for(spec.image_shape, cfg.likelihood)
+        cfg.likelihood = OmegaConf.load(CONF / f"likelihood/{filled['likelihood']}.yaml")
+    return to_dict(cfg), filled
+
+
+def likelihood_for(image_shape: Sequence[int], auto: Mapping[str, Any]) -> str:
+    """The likelihood that likelihood=auto stands for with gray or with colour images."""
+    kind = "gray" if image_shape[0] == 1 else "colour"
+    names = sorted(path.stem for path in (CONF / "likelihood").glob("*.yaml"))
+    names.remove("auto")
+    if auto[kind] not in names:
+        raise UserError(f"likelihood.{kind}={auto[kind]}: must be one of {', '.join(names)}")
+    return str(auto[kind])
+
+
+def usual_likelihood(image_shape: Sequence[int]) -> str:
+    """The likelihood of images of this shape where none is chosen."""
+    auto = cast(DictConfig, OmegaConf.load(CONF / "likelihood/auto.yaml"))
+    return likelihood_for(image_shape, cast(Mapping[str, Any], auto))
+
+
+def write_settings(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write config.yaml of a run folder."""
+    text = OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+    files.write_text(folder / run_files.CONFIG, text)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What config.yaml of a run folder says, {} where there is none."""
+    path = folder / run_files.CONFIG
+    return to_dict(cast(DictConfig, OmegaConf.load(path))) if path.exists() else {}
+
+
+def _can_be_selected(name: str) -> bool:
+    return name in QUANTITIES and QUANTITIES[name].better != 0

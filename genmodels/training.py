@@ -1,0 +1,275 @@
+"""From a configuration to a run: settings, model, trainer, data, `fit`."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from genmodels import hardware, run_files, wandb_mirror
+from genmodels.caption import caption
+from genmodels.composition import compose_config, group_choices, to_dict, without_hydra
+from genmodels.data.images import ImageData, ImageSpec
+from genmodels.errors import require
+from genmodels.fitting import build_trainer, choose_cadence, describe_run, fit_run
+from genmodels.formatting import format_setting
+from genmodels.job import Job
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.features import default_features
+from genmodels.models.classifier import Classifier
+from genmodels.reference_classifier import ReferenceClassifier, feature_space
+from genmodels.run_folder import Run
+from genmodels.run_name import clean, digest, number_settings, run_name
+from genmodels.scoring import check_selection, make_score, quantities_to_score
+from genmodels.settings import (
+    ANY_SPEC,
+    TrainSettings,
+    fill,
+    read_settings,
+    resolve,
+    write_settings,
+)
+from genmodels.trainers.loop import Cadence, Score, Trainer
+from genmodels.validation import UserError, as_user_error
+from genmodels.wandb_mirror import WandbMirror
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a finished run left."""
+
+    folder: Path
+    summary: Mapping[str, Any]  # of summary.json
+    sweep_metric: float | None = None  # what a sweeper that searches goes by
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """The final metrics of the validation and test splits."""
+        return self.summary["metrics"]
+
+
+def train(*overrides: str) -> TrainedRun:
+    """Train as `python train.py` does with the same settings: `train("model=cvae", "epochs=5")`.
+
+    The run folder, resuming and the summary are the same, below the working directory. Raises
+    UserError, with the message of the command line, for what the user can put right.
+    """
+    cfg = compose_config("train", overrides)
+    folder = Path(cfg.hydra.run.dir)
+    job = Job(folder, group_choices(cfg.hydra.runtime.choices))
+    cfg = without_hydra(cfg)
+    try:
+        return run_training(cfg, job)
+    except Exception as error:
+        user_error = as_user_error(error, to_dict(cfg, resolve=False))
+        if user_error is None:
+            raise
+        raise user_error from error
+
+
+def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
+    """Begin a run, continue it, or find it finished; with preview=true only draw it.
+
+    Raises ValueError for what the user can put right.
+    """
+    resolve(cfg, job.choices, ANY_SPEC)  # refuses wrong settings before the data are touched
+    source = instantiate(cfg.dataset)
+    settings = resolve(cfg, job.choices, source.spec)
+    hardware.choose_kernels(settings.deterministic)
+    hardware.keep_freed_memory()
+    model, trainer = build_trainer(settings)
+    check_selection(trainer, settings.features, settings.select)
+    if settings.preview:
+        from genmodels.preview import draw_preview  # imports matplotlib
+
+        about = {"settings": number_settings(settings.as_dict()), "choices": settings.choices}
+        draw_preview(source.load(), settings, trainer, job.folder, caption(about, step=0))
+        return TrainedRun(job.folder, {})
+
+    parameters = sum(weights.numel() for weights in model.parameters())
+    # what the workers of a killed sweep still do is waited for
+    with Run(job.folder, wait=job.sweep is not None) as run:
+        if settings.overwrite:
+            run.clear()
+        refuse_other_settings(job.folder, settings)
+        run.mirror = open_mirror(run, settings, job)
+        if run.finished:
+            run.replay()
+            log.info("%s is finished; overwrite=true starts over\n%s", run.folder, run.headline())
+        else:
+            write_settings(job.folder, settings.as_dict())
+            run.begin(name=job.folder.name, parameters=parameters)
+            data = source.load().to(hardware.choose_device(settings.device))
+            complete(run, data, settings, trainer)
+        return TrainedRun(job.folder, run.summary, run.metric(settings.sweep_metric))
+
+
+def complete(run: Run, data: ImageData, settings: TrainSettings, trainer: Trainer) -> None:
+    """Train a run to its end, draw its figures, and write its summary."""
+    refuse_other_data(run, data)
+    run.update_summary(data=data.checksum)
+    require(
+        settings.batch_size <= len(data.train),
+        "batch_size",
+        settings.batch_size,
+        f"at most {len(data.train)}, the number of training images",
+    )
+    cadence = choose_cadence(settings, len(data.train))
+    every = {"evaluate_every": cadence.evaluate, "checkpoint_every": cadence.checkpoint}
+    write_settings(run.folder, settings.as_dict() | every)
+    log.info("%s", describe_start(run, settings, trainer, cadence, data))
+    about = describe_run(settings, trainer, run.folder.name, data)
+    reference = ReferenceClassifier(data, cache_folder(settings)) if data.spec.classes else None
+    score = choose_score(settings, data, reference)
+    metrics = fit_run(trainer, data, run, settings, about, score)
+
+    step = run.summary.get("selected", {}).get("step", cadence.total)
+    draw_figures(run.folder, trainer, data, caption(about, step))
+
+    def trained_classifier() -> Classifier | None:
+        return reference.load_if_trained() if reference is not None else None
+
+    evaluation = Evaluation(
+        trainer.inference_model,
+        data,
+        kl_weight=about.get("kl_price"),
+        classifier=trained_classifier,
+    )
+    run.finish(metrics, trainer.diagnose(evaluation))
+    root = settings.dataset.get("root", "data")
+    where = "" if root == "data" else f" dataset.root={root}"
+    log.info(
+        "%s\nfigures in %s; more with: python infer.py checkpoint=%s%s",
+        run.headline(),
+        run.folder / run_files.FIGURES,
+        run.folder,
+        where,
+    )
+
+
+def describe_start(
+    run: Run, settings: TrainSettings, trainer: Trainer, cadence: Cadence, data: ImageData
+) -> str:
+    """What is trained, on how many images, for how long, on which device."""
+    kind = settings.model["_target_"].rpartition(".")[2]
+    images = len(data.train)
+    epochs = ""
+    if cadence.total == settings.max_steps:
+        passes = cadence.total * settings.batch_size / images
+        epochs = f" ({passes:.3g} of {settings.epochs} epochs)"
+    return (
+        f"{run.folder}: {kind} with {run.summary['parameters']:,} parameters, {images:,} training "
+        f"images, {cadence.total:,} steps{epochs} on {settings.device} in {settings.precision}"
+    )
+
+
+def choose_score(
+    settings: TrainSettings, data: ImageData, reference: ReferenceClassifier | None
+) -> Score:
+    """What each evaluation adds to the trainer's own numbers, by the settings."""
+    names = quantities_to_score(settings.features, settings.select)
+    features = settings.features or default_features(data.spec.classes)
+    space = cache(lambda: feature_space(features, data, reference))
+    return make_score(names, data, space)
+
+
+def draw_figures(folder: Path, trainer: Trainer, data: ImageData, text: str) -> None:
+    """Draw all quick figures of a trained model into its run folder."""
+    from genmodels.figures.options import FigureOptions
+    from genmodels.figures.registry import FIGURES, draw  # imports matplotlib
+    from genmodels.registry import select
+
+    model = trainer.inference_model
+    options = FigureOptions(test=data.test, train=data.train, classes=data.spec.classes, run=folder)
+    chosen = select("figures", None, FIGURES, model)
+    draw(model, chosen, options, folder / run_files.FIGURES, text)
+
+
+def open_mirror(run: Run, settings: TrainSettings, job: Job) -> WandbMirror | None:
+    """The run's copy in wandb, if the settings ask for one and wandb has no finished copy yet."""
+    known = run.summary.get("wandb_id")
+    run_id = wandb_mirror.choose_run_id(known)
+    is_copied = run.finished and run_id is not None and run_id == known
+    if settings.wandb.mode == "disabled" or is_copied:
+        return None
+    return WandbMirror(
+        run.folder,
+        settings.wandb.model_dump(),
+        run_id,
+        name=run.folder.name[:128],
+        group=settings.wandb.group or job.sweep,
+        config=number_settings(settings.as_dict()) | dict(settings.choices),
+    )
+
+
+def refuse_other_settings(folder: Path, settings: TrainSettings) -> None:
+    """Raise UserError where the folder holds a run with other settings, naming these."""
+    before = number_settings(read_settings(folder))
+    if not before:
+        return
+    now = number_settings(settings.as_dict())
+    different = []
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            was, is_now = format_setting(before.get(key)), format_setting(now.get(key))
+            different.append(f"{key} ({was} there, {is_now} now)")
+    if different:
+        raise UserError(
+            f"{folder} holds a run with other settings: {', '.join(different[:6])}. Choose another "
+            "hydra.run.dir, or overwrite=true to lose that run"
+        )
+
+
+def refuse_other_data(run: Run, data: ImageData) -> None:
+    """Raise UserError where a run began with other images than those that are there now."""
+    before = run.summary.get("data")
+    if before not in (None, data.checksum):
+        raise UserError(
+            f"{run.folder} began with other data (checksum {before}, now {data.checksum}). Put "
+            "those back, choose another hydra.run.dir, or overwrite=true to lose that run"
+        )
+
+
+def cache_folder(settings: TrainSettings) -> Path:
+    """Where decoded data sets and reference classifiers are kept."""
+    return Path(settings.dataset.get("cache", "data/cache"))
+
+
+def name_of(cfg: DictConfig) -> str:
+    """The name of a run, from a configuration with Hydra's own node.
+
+    Settings that will be refused have a name too: a job of a sweep keeps its refusal under it.
+    """
+    choices = group_choices(cfg.hydra.runtime.choices)
+    own = without_hydra(cfg)
+    try:
+        settings = resolve(own, choices, spec_of(own))
+        return run_name(settings.as_dict(), settings.choices)
+    except Exception:
+        values = to_dict(own, resolve=False)
+        parts = [choices.get("dataset", ""), choices.get("model", ""), "refused"]
+        return f"{clean('-'.join(parts))}-{digest(number_settings(values))}"
+
+
+def spec_of(cfg: DictConfig) -> ImageSpec:
+    """What is known of the data before they are read."""
+    return instantiate(cfg.dataset).spec
+
+
+def record_settings(cfg: DictConfig, job: Job) -> None:
+    """Write config.yaml of a job that was refused, as far as its settings can be told."""
+    try:
+        spec = spec_of(cfg)
+    except Exception:
+        spec = ANY_SPEC
+    try:
+        values, choices = fill(cfg, job.choices, spec)
+    except Exception:
+        values, choices = to_dict(cfg, resolve=False), dict(job.choices)
+    write_settings(job.folder, values | {"choices": choices})

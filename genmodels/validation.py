@@ -1,0 +1,193 @@
+"""Checks of settings: unknown keys, wrong types, values out of range, each refused in one message."""
+
+import inspect
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from hydra.errors import InstantiationException
+from pydantic import BaseModel, ImportString, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from genmodels.errors import did_you_mean, nearest
+from genmodels.formatting import format_setting
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+FINAL_METRIC_PATTERN = r"^(validation|test)\.\w+$"
+
+# pydantic's messages in the terms of the command line
+WORDS = {
+    f"String should match pattern '{DEVICE_PATTERN}'": "auto, cpu, cuda, cuda:<number> or mps",
+    f"String should match pattern '{FINAL_METRIC_PATTERN}'": "a metric such as validation.elbo",
+    "List should have at least 1 item after validation": "a list of at least one value",
+    "a valid string": "a text",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid list": "a list such as [a,b]",
+    "a valid tuple": "a list such as [a,b]",
+    "an instance of Sequence": "a list such as [a,b]",
+    "greater than or equal to": ">=",
+    "less than or equal to": "<=",
+    "greater than": ">",
+    "Input should be ": "",
+    "'": "",
+}
+
+
+class UserError(ValueError):
+    """Something that the user can put right; the message says how. No traceback is printed."""
+
+
+def validate(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
+    """The values as settings. Raises UserError, naming the first key that is not right.
+
+    Single values are held against the schema; a node with `_target_` against the signature of the
+    class or function that it names, so that these need no schema of their own.
+    """
+    missing = [key for key, value in flatten(values) if value == "???"]
+    if missing:
+        raise UserError(f"{missing[0]}: must be given, for example {missing[0]}=...")
+    try:
+        settings = schema.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(_describe(error, schema, values)) from None
+    fields = list(schema.model_fields)
+    # nodes of groups come after the model, which says their numbers; the trainer holds other nodes
+    for key in sorted(values, key=lambda key: (key == "trainer", key not in fields)):
+        value = values[key]
+        is_node = isinstance(value, Mapping) and "_target_" in value
+        if key not in fields and not is_node:
+            raise unknown_key(key, fields)
+        if is_node:
+            _validate_node(key, value)
+    return settings
+
+
+def unknown_key(key: str, known: Sequence[str]) -> UserError:
+    """The refusal of a key that does not exist, with the nearest that does."""
+    parent, _, last = key.rpartition(".")
+    siblings = {}
+    anywhere = {}
+    for name in known:
+        other_parent, _, other_last = name.rpartition(".")
+        anywhere[other_last] = name
+        if other_parent == parent and name != key:
+            siblings[other_last] = name
+    near = siblings.get(nearest(last, siblings)) or anywhere.get(nearest(last, anywhere), "")
+    hint = did_you_mean(near if near != key else "") or ". `python train.py --help` lists all"
+    return UserError(f"{key}: unknown setting{hint}")
+
+
+def as_user_error(error: Exception, values: Mapping[str, Any]) -> UserError | None:
+    """An error of a run as one that the user can put right; None where it is not of this kind.
+
+    Arguments:
+    error: a ValueError, ArithmeticError or OSError, or Hydra's wrapping of one, is for the user.
+    values: the configuration, unresolved, in which the setting's whole key is looked up.
+    """
+    cause = error
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
+        cause = error.__cause__
+    if isinstance(cause, UserError):
+        return cause
+    if isinstance(cause, ValueError | ArithmeticError | OSError):
+        return UserError(full_key(values, str(cause)))
+    return None
+
+
+def full_key(values: Mapping[str, Any], message: str) -> str:
+    """A message such as "latent_dim=0: must ..." with the whole key, model.latent_dim, if it has one."""
+    name = re.match(r"\w+(?=[=:])", message)
+    if not name:
+        return message
+    keys = []
+    for key, value in flatten(values):
+        is_copy = isinstance(value, str) and value.startswith("${")
+        if key.rpartition(".")[2] == name[0] and not is_copy:
+            keys.append(key)
+    return min(keys, key=len) + message[len(name[0]) :] if keys else message
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("a.b", value) for every value of a nested configuration."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _validate_node(path: str, node: Mapping[str, Any]) -> None:
+    """Hold a node against the signature of what it names."""
+    try:
+        target = TypeAdapter(ImportString).validate_python(node["_target_"])
+    except ValidationError:
+        raise UserError(f"{path}._target_={node['_target_']}: no such class or function") from None
+    parameters = []
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            parameters.append(parameter.name)
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for key, value in node.items():
+        if key in ("_target_", "_partial_"):
+            continue
+        if key not in parameters:
+            raise unknown_key(f"{path}.{key}", [f"{path}.{name}" for name in parameters])
+        if isinstance(value, Mapping) and "_target_" in value:
+            _validate_node(f"{path}.{key}", value)
+        elif key in hints:
+            check_type(f"{path}.{key}", value, hints[key])
+
+
+def check_type(key: str, value: Any, hint: Any) -> Any:
+    """Raise UserError unless a value is of a type; types that are not plain are not checked."""
+    try:
+        adapter = TypeAdapter(hint)
+    except PydanticSchemaGenerationError:
+        return value
+    lax = isinstance(value, list)  # a list for a tuple
+    try:
+        return adapter.validate_python(tuple(value) if lax else value, strict=not lax)
+    except ValidationError as error:
+        reasons = _reasons(error.errors())
+        raise UserError(f"{key}={format_setting(value)}: must be {reasons}") from None
+
+
+def _describe(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """The first wrong key with its value, and what it must be."""
+    errors = error.errors()
+    path = [str(part) for part in errors[0]["loc"]]
+    node: Any = values
+    key = ""
+    for part in path:  # the location goes on into the branches of a union
+        if not isinstance(node, Mapping) or part not in node:
+            break
+        key, node = f"{key}.{part}" if key else part, node[part]
+    if errors[0]["type"] == "missing":
+        return f"{'.'.join(path)}: must be given"
+    if errors[0]["type"] == "extra_forbidden":
+        parent = key.rpartition(".")[0]
+        return str(unknown_key(key, [f"{parent}.{name}" for name in values.get(parent, {})]))
+    depth = key.count(".") + 1
+    same = [each for each in errors if [str(part) for part in each["loc"][:depth]] == path[:depth]]
+    null = " or null" if key in schema.model_fields and _takes_null(schema, key) else ""
+    return f"{key}={format_setting(node)}: must be {_reasons(same)}{null}"
+
+
+def _takes_null(schema: type[BaseModel], key: str) -> bool:
+    return type(None) in typing.get_args(schema.model_fields[key].annotation)
+
+
+def _reasons(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What a value must be: the branches of a union, in the terms of the command line."""
+    reasons = []
+    for each in errors:
+        reason = each["msg"].partition(", unable to")[0].partition(", got")[0].partition(", not")[0]
+        for theirs, ours in WORDS.items():
+            reason = reason.replace(theirs, ours)
+        reasons.append(reason)
+    return " or ".join(dict.fromkeys(reasons))
