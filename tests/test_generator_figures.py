@@ -232,9 +232,7 @@ def nearest_rows(result: FigureResult, kind: str) -> list[dict]:
 
 def test_a_model_that_copies_is_recognised() -> None:
     train, test = split_of(30, seed=1), split_of(12, seed=2)
-    result = nearest_neighbours(
-        CopyingModel(train), FigureOptions(n=10, test=test, train=train)
-    )
+    result = nearest_neighbours(CopyingModel(train), FigureOptions(n=10, test=test, train=train))
     of_samples, of_test = nearest_rows(result, "sample"), nearest_rows(result, "test image")
     assert [row["image"] for row in of_samples] == list(range(10))
     assert [row["train_image"] for row in of_samples] == list(range(10))

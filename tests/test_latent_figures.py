@@ -1,4 +1,4 @@
-"""Figures of latent dimensions and of rate and distortion: their numbers against numpy and scipy."""
+"""Figures of latent dimensions, rate and distortion: their numbers against numpy and scipy."""
 
 import json
 import re
