@@ -1,39 +1,48 @@
 """What random batches of a memory-mapped data set cost: `python benchmarks/memory_mapped.py`.
 
-A million 28x28 images of noise (784 MB), written by the project's own cache, then read as `CachedDataset.load` reads it:
-once as if memory were short, once into memory. Batches of 128 in shuffled order, in turns, so that a noisy machine is
-equally noisy to both; the ratio is what counts. The file was just verified, so its pages are in the system's cache,
-as those of a set are that fits beside all else; what is larger is limited by the disk.
+A million 28x28 images of noise (784 MB), written by the project's own cache, then read as
+`CachedDataset.load` reads it: once as if memory were short, once into memory. Batches of 128 in
+shuffled order, in turns, so that a noisy machine is equally noisy to both; the ratio is what
+counts. The file was just verified, so its pages are in the system's cache, as those of a data set
+are that fits into memory; a larger one is limited by the disk.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from genmodels.data import cached_dataset
-from genmodels.data.cached_dataset import CachedDataset, Decoded
-from genmodels.data.images import BatchStream, ImageData, ImageSpec
+from genmodels.data.cached_dataset import CachedDataset, DecodedImages
+from genmodels.data.images import BatchStream, ImageSpec
 
 BATCH_SIZE = 128
+TEST_IMAGES = 1000
+
+
+def random_images(count: int, _: Path) -> DecodedImages:
+    """Noise instead of decoded files."""
+    images = torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8)
+    labels = torch.zeros(count, dtype=torch.long)
+    return DecodedImages(images, labels, test_start=count - TEST_IMAGES)
 
 
 def milliseconds(stream: BatchStream, first: int, steps: int) -> float:
-    """The mean of some batches."""
+    """The mean time of some batches."""
     start = time.perf_counter()
     for step in range(first, first + steps):
         stream.batch(step)
     return (time.perf_counter() - start) / steps * 1000
 
 
-def loaded(source: CachedDataset, share: float) -> tuple[ImageData, float]:
-    """The data, and the seconds that it took to have them."""
-    cached_dataset.MEMORY_SHARE = share
-    start = time.perf_counter()
-    return source.load(), time.perf_counter() - start
+def describe(name: str, values: list[float], unit: str) -> str:
+    """Median and range."""
+    median = statistics.median(values)
+    return f"{name}: {median:.4f}{unit} ({min(values):.4f}-{max(values):.4f}), n = {len(values)}"
 
 
 def main() -> None:
@@ -44,32 +53,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     options = parser.parse_args()
 
-    def decode(_: Path) -> Decoded:
-        pixels = torch.randint(0, 256, (options.images, 1, 28, 28), dtype=torch.uint8)
-        return Decoded(
-            pixels, torch.zeros(options.images, dtype=torch.long), test_from=options.images - 1000
-        )
-
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        source = CachedDataset(ImageSpec("noise", (1, 28, 28)), decode, Path(folder))
-        source.load()
-        (mapped, seconds), (memory, _) = loaded(source, 0.0), loaded(source, 1.0)
-        print(f"{source.path.stat().st_size / 1e6:,.0f} MB, verified and mapped in {seconds:.2f} s")
-        streams = [BatchStream(data.train, BATCH_SIZE, seed=0) for data in (memory, mapped)]
-        for stream in streams:
-            stream.batch(0)
-        rounds = [
-            [milliseconds(stream, turn * options.steps, options.steps) for stream in streams]
-            for turn in range(options.rounds)
-        ]
-    for name, times in zip(("memory", "mapped"), zip(*rounds, strict=True), strict=True):
+        spec = ImageSpec("noise", (1, 28, 28))
+        dataset = CachedDataset(spec, partial(random_images, options.images), Path(folder))
+        dataset.load()
+        start = time.perf_counter()
+        mapped = BatchStream(replace(dataset, memory_share=0.0).load().train, BATCH_SIZE, seed=0)
+        seconds = time.perf_counter() - start
         print(
-            f"{name}: {statistics.median(times):.4f} ms a batch ({min(times):.4f}-{max(times):.4f})"
+            f"{dataset.path.stat().st_size / 1e6:,.0f} MB, verified and mapped in {seconds:.2f} s"
         )
-    ratios = [mapped / memory for memory, mapped in rounds]
-    print(
-        f"mapped / memory: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), n = {len(ratios)}"
-    )
+        memory = BatchStream(replace(dataset, memory_share=1.0).load().train, BATCH_SIZE, seed=0)
+        memory.batch(0)  # shuffles
+        mapped.batch(0)
+        memory_times, mapped_times = [], []
+        for turn in range(options.rounds):
+            first = turn * options.steps
+            memory_times.append(milliseconds(memory, first, options.steps))
+            mapped_times.append(milliseconds(mapped, first, options.steps))
+    ratios = [mapped / memory for memory, mapped in zip(memory_times, mapped_times, strict=True)]
+    print(describe("memory", memory_times, " ms a batch"))
+    print(describe("mapped", mapped_times, " ms a batch"))
+    print(describe("mapped / memory", ratios, ""))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _explain_key(key: str, command: str, arguments: Sequence[str]) -> str:
     chosen = []
     for argument in arguments:
         group, _, names = argument.partition("=")
-        if group in groups:
+        if group in groups and group != key:
             chosen.append(f"{group}={names.partition(',')[0]}")
     choices = ", ".join(chosen) or "the default choices"
     if key in groups and command == "train":

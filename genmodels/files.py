@@ -1,4 +1,7 @@
-"""Files that are either whole or not there: written beside their place, flushed, verified, then renamed into it."""
+"""Files that are either whole or not there.
+
+They are written beside their place, flushed, verified, then renamed into it.
+"""
 
 import contextlib
 import csv
@@ -15,22 +18,28 @@ log = logging.getLogger(__name__)
 
 
 class DamagedFileError(ValueError):
-    """A file of ours that is truncated, changed, or not what its name says."""
+    """A file of this project that is truncated, changed, or not what its name says."""
 
 
 @contextlib.contextmanager
 def atomic_write(
     path: Path, *, verify: Callable[[Path], object] | None = None, previous: Path | None = None
 ) -> Iterator[Path]:
-    """Give a temporary path to write to; at the end of the block it becomes `path`, or vanishes if anything failed.
+    """Give a temporary path to write to, which becomes `path` at the end of the block.
 
-    Readers see the old file or the new one, also after a power cut. `verify` reads the temporary file back and raises
-    if it is not right; `path` is then left as it was. The old file is kept as `previous`, if that is given.
+    It vanishes if anything failed. Readers see the old file or the new one, also after a power
+    cut.
+
+    Arguments:
+    path: of the file.
+    verify: reads the temporary file back and raises if it is not right; `path` then stays as it
+        was.
+    previous: where the old file is kept; None: nowhere.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with naming(path):
+        with name_in_errors(path):
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
@@ -45,8 +54,8 @@ def atomic_write(
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an OSError inside that names no file, such as a full disk's, name this one."""
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Let an OSError inside that names no file, such as that of a full disk, name this one."""
     try:
         yield
     except OSError as error:
@@ -57,7 +66,12 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, doing: str) -> Iterator[None]:
-    """Hold a lock file for a block; if another process holds it, say so in one line (what it is `doing`) and wait."""
+    """Hold a lock file for a block; if another process holds it, log one line and wait.
+
+    Arguments:
+    path: of the lock file.
+    doing: what the holder does, as the log words it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -87,14 +101,13 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a json file atomically; NaN and infinities become null, which every reader of json understands."""
-    write_text(
-        path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    """Write a json file atomically; NaN and infinities become null, which every reader knows."""
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> dict:
-    """A json file's content, {} where there is no such file or a killed process left it broken."""
+    """A json file's content; {} where there is no file, or a killed process left it broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -113,9 +126,8 @@ def finite(value: object) -> object:
 
 
 def _sync_folder(folder: Path) -> None:
-    if (
-        os.name == "posix"
-    ):  # Windows has no file descriptors for folders, and renames there are durable
+    # Windows has no file descriptors for folders, and renames there are durable.
+    if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

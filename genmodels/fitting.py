@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
@@ -11,7 +11,7 @@ from torch import nn
 
 from genmodels import checkpoint
 from genmodels.checkpoint import CheckpointWriter
-from genmodels.data.images import BatchStream, ImageData
+from genmodels.data.images import Augmentation, BatchStream, ImageData
 from genmodels.randomness import reseed
 from genmodels.run_folder import Run
 from genmodels.run_name import number_settings
@@ -19,7 +19,15 @@ from genmodels.settings import TrainSettings
 from genmodels.trainers.loop import Cadence, Score, Trainer, fit
 
 
-def build_trainer(settings: TrainSettings) -> tuple[nn.Module, Trainer]:
+class Components(NamedTuple):
+    """What settings name, built."""
+
+    model: nn.Module
+    trainer: Trainer
+    augment: Augmentation
+
+
+def build(settings: TrainSettings) -> Components:
     """The model that the settings name, freshly initialised on their device, and its trainer.
 
     Raises ValueError for arguments that the classes refuse, and for an init_from without a
@@ -35,7 +43,7 @@ def build_trainer(settings: TrainSettings) -> tuple[nn.Module, Trainer]:
     if settings.init_from is not None:
         states = checkpoint.initial_states(Path(settings.init_from), settings.model)
         trainer.load_state_dict(states["trainer"])
-    return model, trainer
+    return Components(model, trainer, instantiate(settings.augment))
 
 
 def choose_cadence(settings: TrainSettings, images: int) -> Cadence:
@@ -58,7 +66,7 @@ def describe_run(settings: TrainSettings, trainer: Trainer, name: str, data: Ima
 
 
 def fit_run(
-    trainer: Trainer,
+    components: Components,
     data: ImageData,
     run: Run,
     settings: TrainSettings,
@@ -68,15 +76,15 @@ def fit_run(
     """Train to the end of a run; returns the final metrics.
 
     Arguments:
-    trainer: of the model.
+    components: built from the settings.
     data: on its device.
     run: the open run folder.
     settings: of the run.
     about: what the checkpoints say of it.
     score: numbers of the inference model that are added to each evaluation.
     """
-    augment = instantiate(settings.augment)
-    stream = BatchStream(data.train, settings.batch_size, settings.seed, augment)
+    trainer = components.trainer
+    stream = BatchStream(data.train, settings.batch_size, settings.seed, components.augment)
     writer = CheckpointWriter(run.folder, settings.model, dict(about))
     cadence = choose_cadence(settings, len(data.train))
     return fit(trainer, stream, data, run, writer, cadence, score=score, select=settings.select)

@@ -7,23 +7,16 @@ from pathlib import Path
 
 import torch
 
-UNKNOWN_MEMORY = 8 * 2**30  # bytes, taken for granted where the system does not say
+UNKNOWN_MEMORY = 8 * 2**30  # bytes, assumed where the system does not say
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of mallopt(3)
-CGROUP_LIMIT = Path(
-    "/sys/fs/cgroup/memory.max"
-)  # of containers and batch systems; holds a number, or "max"
+# Of containers and batch systems; it holds a number, or "max".
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def choose_device(name: str) -> torch.device:
-    """The named device, or for "auto" the best that is there. Raises ValueError where it is not there."""
+    """The named device; "auto" takes the best that is there. Raises ValueError if it is missing."""
     if name == "auto":
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        name = _best_device()
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={name}: torch sees {torch.cuda.device_count()} CUDA devices here")
@@ -33,51 +26,47 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_kernels(deterministic: bool) -> None:
-    """Let torch use only deterministic kernels, or any. CUDA needs a workspace of fixed size for it."""
+    """Let torch use only deterministic kernels, for which CUDA needs a fixed workspace, or any."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if (
-        torch.are_deterministic_algorithms_enabled() != deterministic
-    ):  # to set it imports the compiler: a second
+    # Setting it imports the compiler, which takes a second.
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
         torch.use_deterministic_algorithms(deterministic)
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """fp32 or bf16 as named; for "auto" bf16 where the processor multiplies matrices in it, else fp32.
+    """fp32 or bf16 as named; "auto" takes bf16 where the processor multiplies matrices in it.
 
-    A CPU without such instructions (AMX, AVX512-BF16) emulates bf16: measured at a quarter of the speed of fp32.
+    A CPU without such instructions (AMX, AVX512-BF16) emulates bf16, at a quarter of the speed of
+    fp32 as measured.
     """
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    able = (
-        torch.cpu.get_capabilities()
-        if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities")
-        else {}
-    )
-    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    multiplies = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return "bf16" if multiplies else "fp32"
 
 
 def keep_freed_memory() -> None:
-    """Let glibc's allocator keep what is freed for what is asked for next, also of large tensors, in this process.
+    """Let glibc's allocator reuse freed memory, also of large tensors, in this process.
 
-    Otherwise the activations of each step come as fresh pages, which Linux fills with zeros first. Elsewhere than on
-    Linux with glibc this does nothing.
+    Otherwise the activations of each step come as fresh pages, which Linux fills with zeros first.
+    Elsewhere than on Linux with glibc this does nothing.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter, value in (
-            (M_MMAP_MAX, 0),
-            (M_TRIM_THRESHOLD, 2**31 - 1),
-            (M_TOP_PAD, 2**26),
-        ):
-            mallopt(parameter, value)
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_TOP_PAD, 2**26)
 
 
 def memory() -> int:
-    """Bytes of main memory that this process may use: the machine's, or a container's share of it."""
-    if not hasattr(os, "sysconf"):  # Windows
+    """Bytes of main memory that this process may use: the machine's, or a container's share."""
+    if sys.platform == "win32":
         return UNKNOWN_MEMORY
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
@@ -86,4 +75,12 @@ def memory() -> int:
 
 def cores() -> int:
     """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -108,13 +108,16 @@ def open_model(name: str, settings: InferSettings, device: torch.device) -> Trai
     missing = ABOUT_KEYS - about.keys()
     if missing:
         raise ValueError(f"checkpoint={name}: does not say its {', '.join(sorted(missing))}")
+    density = [settings.density]
     if isinstance(model, GenerativeModel):
         model.check_classes(settings.labels or [], about["classes"])
+    elif settings.density == "prior":
+        density = []  # the default, of a model without latents
     selection = Selection(
         model,
         figures=(settings.figures, FIGURES, RENAMED_FIGURES),
         metrics=(settings.metrics, METRICS, RENAMED_METRICS),
-        density=([settings.density], DENSITIES, {}),
+        density=(density, DENSITIES, {}),
     )
     run = run_folder_of(name)
     if run is None:

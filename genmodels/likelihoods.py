@@ -1,9 +1,7 @@
-"""What a decoder network ends in: a likelihood reads its output as a distribution over images.
-
-The distributions themselves are in genmodels.image_distributions.
-"""
+"""Likelihoods: a decoder's output, read as one of genmodels.image_distributions."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +19,7 @@ from genmodels.image_distributions import (
 
 
 class Likelihood(nn.Module):
-    """Reads a decoder's output as a distribution over images; a module, since some have parameters of their own."""
+    """p(x|z) from a decoder's output; a module, since some have parameters of their own."""
 
     parameters_per_value: int = 1  # decoder channels for each image channel
     binary: bool = False  # of black and white images: training and evaluation binarise gray ones
@@ -29,16 +27,21 @@ class Likelihood(nn.Module):
 
     @property
     def fitted_stddev(self) -> float | None:
-        """The standard deviation of all pixels that training has found, on the scale of [0, 1]; None: it seeks none."""
+        """The learned standard deviation of pixels, on the scale of [0, 1]; None: not learned."""
         return None
 
+    def output_shape(self, image_shape: Sequence[int]) -> tuple[int, int, int]:
+        """The decoder's output for images (C, H, W): (parameters_per_value * C, H, W)."""
+        channels, height, width = image_shape
+        return channels * self.parameters_per_value, height, width
+
     def forward(self, output: Tensor) -> ImageDistribution:
-        """(B, parameters_per_value * C, H, W), unbounded -> a distribution over images (B, C, H, W)."""
+        """(B, parameters_per_value * C, H, W), unbounded -> distribution over (B, C, H, W)."""
         raise NotImplementedError
 
 
 class BernoulliLikelihood(Likelihood):
-    """The decoder's output is the logits of Bernoulli pixels: black and white images, or gray values as means."""
+    """Bernoulli pixels with the output as logits: black and white, or gray values as means."""
 
     binary = True
 
@@ -48,7 +51,7 @@ class BernoulliLikelihood(Likelihood):
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
-    """The decoder's output is the logits of continuous Bernoulli pixels: values anywhere in [0, 1]."""
+    """Continuous Bernoulli pixels with the output as logits: values anywhere in [0, 1]."""
 
     def forward(self, output: Tensor) -> ContinuousBernoulli:
         """(B, C, H, W) -> ContinuousBernoulli over (B, C, H, W)."""
@@ -56,13 +59,15 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
 
 class GaussianLikelihood(Likelihood):
-    """The sigmoid of the decoder's output is the means of Gaussian pixels; their standard deviation is given.
+    """Gaussian pixels with means sigmoid(output) and a given standard deviation.
 
-    The distortion is then squared error / (2 stddev^2) + a constant: `stddev` is a KL weight in disguise.
+    The distortion is squared error / (2 stddev^2) + a constant: `stddev` acts as a KL weight.
+
+    Arguments:
+    stddev: of every pixel, on the scale of [0, 1]; at least STDDEV_FLOOR.
     """
 
     def __init__(self, *, stddev: float) -> None:
-        """stddev: of every pixel, on the scale of [0, 1]; at least STDDEV_FLOOR."""
         super().__init__()
         require(
             STDDEV_FLOOR <= stddev < float("inf"),
@@ -74,33 +79,31 @@ class GaussianLikelihood(Likelihood):
 
     def forward(self, output: Tensor) -> Gaussian:
         """(B, C, H, W) -> Gaussian over (B, C, H, W)."""
-        return Gaussian(
-            torch.sigmoid(output.float()), torch.tensor(self.variance, device=output.device)
-        )
+        variance = torch.tensor(self.variance, device=output.device)
+        return Gaussian(torch.sigmoid(output.float()), variance)
 
 
 class LearnedGaussianLikelihood(Likelihood):
-    """As GaussianLikelihood, with one variance for all pixels of all images, learned with the weights.
+    """As GaussianLikelihood, with one variance for all pixels, learned with the weights.
 
-    One, not one for each pixel from the decoder: a density has no highest value where a pixel is always the same, and
-    what a decoder does not get right it can then call noise. It begins at a standard deviation of 0.1: from a large
-    one, which makes distortion cheap, the first steps would collapse.
+    A variance for each pixel would have no optimum where a pixel is constant: the density has no
+    upper bound. It would also let the decoder call its errors noise. The standard deviation begins
+    at 0.1: a large one makes distortion cheap, and the first steps would collapse.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_variance = nn.Parameter(
-            torch.tensor(2 * math.log(0.1))
-        )  # of what is above the floor
+        # of the variance above its floor
+        self.log_variance = nn.Parameter(torch.tensor(2 * math.log(0.1)))
 
     @property
     def variance(self) -> Tensor:
-        """() of every pixel, STDDEV_FLOOR^2 or more."""
+        """() of every pixel, at least STDDEV_FLOOR^2."""
         return STDDEV_FLOOR**2 + self.log_variance.exp()
 
     @property
     def fitted_stddev(self) -> float:
-        """That of the learned variance."""
+        """Of the learned variance."""
         return self.variance.sqrt().item()
 
     def forward(self, output: Tensor) -> Gaussian:
@@ -109,36 +112,39 @@ class LearnedGaussianLikelihood(Likelihood):
 
 
 class OptimalGaussianLikelihood(Likelihood):
-    """As GaussianLikelihood, with the variance that is likeliest for each training batch: its mean squared error.
+    """As GaussianLikelihood, with the mean squared error of each training batch as the variance.
 
-    The sigma-VAE (Rybkin et al. 2021). A buffer keeps the last batch's for evaluation; in averaged weights it is
-    averaged as they are. It is the training images' error: where a model overfits, test images are far less likely.
+    The sigma-VAE (Rybkin et al. 2021, "Simple and effective VAE training with calibrated
+    decoders"). Evaluation uses the last batch's variance, kept in a buffer, or in averaged weights
+    its average. It is the error on training images: where a model overfits, test images are far
+    less likely.
     """
+
+    variance: Tensor  # ()
 
     def __init__(self) -> None:
         super().__init__()
-        self.variance: Tensor
-        self.register_buffer(
-            "variance", torch.tensor(1 / 12)
-        )  # of uniform noise, until there is a batch
+        # of uniform noise, until there is a batch
+        self.register_buffer("variance", torch.tensor(1 / 12))
 
     @property
     def fitted_stddev(self) -> float:
-        """That of the variance that evaluation uses."""
+        """Of the variance that evaluation uses."""
         return self.variance.sqrt().item()
 
     def forward(self, output: Tensor) -> Gaussian:
-        """(B, C, H, W) -> Gaussian over (B, C, H, W); in training mode, its log_prob sets the buffer."""
-        kind = FittedGaussian if self.training else Gaussian
-        return kind(torch.sigmoid(output.float()), self.variance)
+        """(B, C, H, W) -> Gaussian over (B, C, H, W); in training its log_prob sets the buffer."""
+        distribution = FittedGaussian if self.training else Gaussian
+        return distribution(torch.sigmoid(output.float()), self.variance)
 
 
 class DiscretisedLogisticLikelihood(Likelihood):
-    """The decoder's output is location - 1/2 and log-scale + 2 of every value: discretised logistic pixels.
+    """Discretised logistic pixels; the output is location - 1/2 and log-scale + 2 of each value.
 
-    So an untrained decoder says middle gray, give or take 0.25 (a logistic's standard deviation is 1.8 scales). Masses
-    are at most 1, so scales of single values are safe here. On 3x32x32 pictures 300 steps with them brought 5.14 bits
-    per dimension, with one scale for all 5.20, with locations kept in [0, 1] by a sigmoid 5.34 (one seed each).
+    So an untrained decoder predicts middle gray +- 0.25 (a logistic's standard deviation is 1.8
+    scales). Probabilities are at most 1, so a scale for each value is safe here. On 3x32x32 images
+    300 steps gave 5.14 bits per dimension, with one scale for all values 5.20, with locations kept
+    in [0, 1] by a sigmoid 5.34 (one seed each).
     """
 
     parameters_per_value = 2

@@ -3,28 +3,25 @@
 import logging
 from pathlib import Path
 
-from hydra.utils import instantiate
-
 from genmodels import run_files
 from genmodels.data.images import BatchStream, ImageData
 from genmodels.data.statistics import dataset_statistics
 from genmodels.figures.dataset import draw_dataset
 from genmodels.figures.schedules import draw_plan
-from genmodels.fitting import choose_cadence
+from genmodels.fitting import Components, choose_cadence
 from genmodels.randomness import reseed
 from genmodels.settings import TrainSettings
-from genmodels.trainers.loop import Trainer
 
 log = logging.getLogger(__name__)
 
 
 def draw_preview(
-    data: ImageData, settings: TrainSettings, trainer: Trainer, folder: Path, caption: str
+    data: ImageData, settings: TrainSettings, components: Components, folder: Path, caption: str
 ) -> None:
     """Draw the data set and the schedules of this very run into its folder; train nothing."""
     reseed(settings.seed, "train")
-    augment = instantiate(settings.augment)
-    stream = BatchStream(data.train, settings.batch_size, settings.seed, augment)
+    trainer = components.trainer
+    stream = BatchStream(data.train, settings.batch_size, settings.seed, components.augment)
     seen = trainer.inputs(stream.batch(0))
     statistics = dataset_statistics(data)
     log.info("%s", statistics.describe())

@@ -1,28 +1,31 @@
-"""Randomness as a pure function of (seed, stream, step), so that a resumed run repeats an uninterrupted one exactly."""
+"""Randomness as a pure function of (seed, stream, step).
+
+So a resumed run repeats an uninterrupted one exactly.
+"""
 
 import hashlib
 
 import torch
 
-CONSTANT_SEED = 20131220  # splits, test binarisation, evaluation noise: the same for every run, whatever its seed
+# Of splits, test binarisation and evaluation noise, which are the same for every run.
+CONSTANT_SEED = 20131220
 
 
 def derive_seed(seed: int, stream: str, step: int = 0) -> int:
-    """A 32-bit seed for one stream of random numbers at one step (torch's CPU generator uses only the low 32 bits).
+    """A 32-bit seed for one stream of random numbers at one step.
 
-    Streams with different names, and steps of one stream, are independent: the three are hashed.
+    The three are hashed, so streams with different names, and steps of one stream, are independent.
+    torch's CPU generator uses only 32 bits.
     """
-    return int.from_bytes(
-        hashlib.blake2b(f"{seed} {stream} {step}".encode(), digest_size=4).digest()
-    )
+    key = f"{seed} {stream} {step}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest())
 
 
 def reseed(seed: int, stream: str, step: int = 0) -> None:
-    """Reseed torch's global generators, on the CPU and on every accelerator, for one step of a stream."""
+    """Reseed torch's global generators, on the CPU and every accelerator, for a stream's step."""
     number = derive_seed(seed, stream, step)
-    torch.default_generator.manual_seed(
-        number
-    )  # torch.manual_seed takes a tenth of a millisecond for all devices
+    # torch.manual_seed would take a tenth of a millisecond for all devices.
+    torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(number)
     if torch.backends.mps.is_available():
@@ -30,5 +33,5 @@ def reseed(seed: int, stream: str, step: int = 0) -> None:
 
 
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
-    """A CPU generator of its own for one step of a stream; the global generators stay as they are."""
+    """A CPU generator for one step of a stream; the global generators stay as they are."""
     return torch.Generator().manual_seed(derive_seed(seed, stream, step))

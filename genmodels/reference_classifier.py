@@ -5,16 +5,16 @@ same data are measured with the same weights. Its recipe can be trained on other
 """
 
 import logging
+import math
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 
 from genmodels import checkpoint, files, run_files
 from genmodels.composition import compose_config, group_choices, without_hydra
 from genmodels.data.images import BatchStream, ImageData, ImageSet
-from genmodels.fitting import build_trainer, describe_run, fit_run
+from genmodels.fitting import build, describe_run, fit_run
 from genmodels.formatting import format_metrics
 from genmodels.metrics import features
 from genmodels.metrics.features import FeatureSpace
@@ -88,11 +88,10 @@ class ReferenceClassifier:
 
     def train_on(self, images: ImageSet) -> Classifier:
         """A classifier of the same recipe, trained on these labelled images for EPOCHS passes."""
-        model, trainer = build_trainer(self.settings)
+        _, trainer, augment = build(self.settings)
         batch_size = min(self.settings.batch_size, len(images))
-        augment = instantiate(self.settings.augment)
         stream = BatchStream(images, batch_size, self.settings.seed, augment)
-        total = EPOCHS * -(-len(images) // batch_size)
+        total = EPOCHS * math.ceil(len(images) / batch_size)
         for _ in train_steps(trainer, stream, 0, total):
             pass
         return trainer.inference_model
@@ -102,12 +101,12 @@ class ReferenceClassifier:
             "the reference classifier of these data is missing; it is trained, once, for minutes"
         )
         settings = self.settings
-        _, trainer = build_trainer(settings)
-        about = describe_run(settings, trainer, self.folder.name, self.data)
+        components = build(settings)
+        about = describe_run(settings, components.trainer, self.folder.name, self.data)
         with Run(self.folder, wait=True) as run:
             write_settings(self.folder, settings.as_dict())
             run.begin(name=self.folder.name, data=self.data.checksum)
-            metrics = fit_run(trainer, self.data, run, settings, about)
+            metrics = fit_run(components, self.data, run, settings, about)
             run.finish(metrics)
         log.info("%s: %s", self.folder, format_metrics(metrics["test"]))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -30,9 +31,8 @@ def _gray_or_color(gray: Any, color: Any, _root_: DictConfig) -> Any:
 
 def _gray_bernoulli(_root_: DictConfig) -> bool:
     """Whether the images are gray and the likelihood is one of black and white images."""
-    from hydra.utils import get_class
-
-    return _root_.model.image_shape[0] == 1 and get_class(_root_.likelihood._target_).binary
+    likelihood: Any = get_class(_root_.likelihood._target_)
+    return _root_.model.image_shape[0] == 1 and likelihood.binary
 
 
 def _times(a: float, b: float) -> float:

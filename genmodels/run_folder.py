@@ -160,7 +160,7 @@ class Run:
         """Append one row to metrics.jsonl: the step and nested metrics, wall-clock times under "time"."""
         row = {"step": step, **metrics}
         path = self.folder / run_files.METRICS
-        with files.naming(path), open(path, "a", encoding="utf-8") as file:
+        with files.name_in_errors(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(files.finite(row)) + "\n")
         if self.mirror is not None:
             self.mirror.log_row(row)

@@ -15,16 +15,13 @@ from genmodels.files import DamagedFileError
 
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write tensors and json-able metadata to a safetensors file, atomically and with a checksum of the tensors."""
+    """Write tensors with json-able metadata and a checksum to a safetensors file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    texts = {key: json.dumps(value) for key, value in metadata.items()} | {
-        "crc32": str(checksum(tensors))
-    }
+    texts = {key: json.dumps(value) for key, value in metadata.items()}
+    texts["crc32"] = str(checksum(tensors))
     with files.atomic_write(path) as temporary:
         temporary.touch()
-        mode = (
-            temporary.stat().st_mode
-        )  # what the user's umask gives; the library would keep it private
+        mode = temporary.stat().st_mode  # by the user's umask; the library would keep it private
         try:
             safetensors.torch.save_file(tensors, temporary, metadata=texts)
             temporary.chmod(mode)
@@ -33,10 +30,10 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save` wrote: (tensors, metadata), with the checksum of the tensors as metadata["crc32"].
+    """Read what `save` wrote: (tensors, metadata), the latter with the checksum as "crc32".
 
-    The tensors are memory-mapped: they take no memory of their own, but the file's, as far as the system has it free.
-    Raises FileNotFoundError where there is no such file, DamagedFileError where it is not whole.
+    The tensors are memory-mapped: they take no memory beyond the system's cache of the file. Raises
+    FileNotFoundError where there is no such file, DamagedFileError where it is not whole.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -57,5 +54,6 @@ def checksum(tensors: Mapping[str, Tensor]) -> int:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
-        crc = zlib.crc32(tensor.numpy().tobytes() if tensor.ndim == 0 else tensor.numpy().data, crc)
+        array = tensor.numpy()
+        crc = zlib.crc32(array.data if array.ndim else array.tobytes(), crc)
     return crc

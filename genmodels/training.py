@@ -15,7 +15,7 @@ from genmodels.caption import caption
 from genmodels.composition import compose_config, group_choices, to_dict, without_hydra
 from genmodels.data.images import ImageData, ImageSpec
 from genmodels.errors import require
-from genmodels.fitting import build_trainer, choose_cadence, describe_run, fit_run
+from genmodels.fitting import Components, build, choose_cadence, describe_run, fit_run
 from genmodels.formatting import format_setting
 from genmodels.job import Job
 from genmodels.metrics.evaluation import Evaluation
@@ -83,16 +83,17 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
     settings = resolve(cfg, job.choices, source.spec)
     hardware.choose_kernels(settings.deterministic)
     hardware.keep_freed_memory()
-    model, trainer = build_trainer(settings)
+    components = build(settings)
+    trainer = components.trainer
     check_selection(trainer, settings.features, settings.select)
     if settings.preview:
         from genmodels.preview import draw_preview  # imports matplotlib
 
         about = {"settings": number_settings(settings.as_dict()), "choices": settings.choices}
-        draw_preview(source.load(), settings, trainer, job.folder, caption(about, step=0))
+        draw_preview(source.load(), settings, components, job.folder, caption(about, step=0))
         return TrainedRun(job.folder, {})
 
-    parameters = sum(weights.numel() for weights in model.parameters())
+    parameters = sum(weights.numel() for weights in components.model.parameters())
     # what the workers of a killed sweep still do is waited for
     with Run(job.folder, wait=job.sweep is not None) as run:
         if settings.overwrite:
@@ -106,11 +107,11 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
             write_settings(job.folder, settings.as_dict())
             run.begin(name=job.folder.name, parameters=parameters)
             data = source.load().to(hardware.choose_device(settings.device))
-            complete(run, data, settings, trainer)
+            complete(run, data, settings, components)
         return TrainedRun(job.folder, run.summary, run.metric(settings.sweep_metric))
 
 
-def complete(run: Run, data: ImageData, settings: TrainSettings, trainer: Trainer) -> None:
+def complete(run: Run, data: ImageData, settings: TrainSettings, components: Components) -> None:
     """Train a run to its end, draw its figures, and write its summary."""
     refuse_other_data(run, data)
     run.update_summary(data=data.checksum)
@@ -120,6 +121,7 @@ def complete(run: Run, data: ImageData, settings: TrainSettings, trainer: Traine
         settings.batch_size,
         f"at most {len(data.train)}, the number of training images",
     )
+    trainer = components.trainer
     cadence = choose_cadence(settings, len(data.train))
     every = {"evaluate_every": cadence.evaluate, "checkpoint_every": cadence.checkpoint}
     write_settings(run.folder, settings.as_dict() | every)
@@ -127,7 +129,7 @@ def complete(run: Run, data: ImageData, settings: TrainSettings, trainer: Traine
     about = describe_run(settings, trainer, run.folder.name, data)
     reference = ReferenceClassifier(data, cache_folder(settings)) if data.spec.classes else None
     score = choose_score(settings, data, reference)
-    metrics = fit_run(trainer, data, run, settings, about, score)
+    metrics = fit_run(components, data, run, settings, about, score)
 
     step = run.summary.get("selected", {}).get("step", cadence.total)
     draw_figures(run.folder, trainer, data, caption(about, step))

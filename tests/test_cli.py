@@ -21,13 +21,13 @@ QUICK = [
 
 
 def run(
-    *arguments: str, cwd: Path, door: str = "train.py", timeout: float = 120
+    *arguments: str, cwd: Path, command: str = "train.py", timeout: float = 120
 ) -> subprocess.CompletedProcess:
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HYDRA"))
     }
     return subprocess.run(
-        [sys.executable, str(ROOT / door), *arguments],
+        [sys.executable, str(ROOT / command), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -38,11 +38,11 @@ def run(
 
 
 def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
-    for door in ("train.py", "infer.py"):
+    for command in ("train.py", "infer.py"):
         for argument in (["--help"], ["--cfg", "job"]):
             code = (
-                f"import sys, runpy; sys.argv = {[door, *argument]!r}\ntry:\n"
-                f"    runpy.run_path({str(ROOT / door)!r}, run_name='__main__')\nexcept SystemExit as end:\n"
+                f"import sys, runpy; sys.argv = {[command, *argument]!r}\ntry:\n"
+                f"    runpy.run_path({str(ROOT / command)!r}, run_name='__main__')\nexcept SystemExit as end:\n"
                 "    print('torch' in sys.modules or 'matplotlib' in sys.modules, end.code or 0)"
             )
             done = subprocess.run(
@@ -68,14 +68,20 @@ def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
         (["modle=vae"], "train.py: modle: unknown setting. Did you mean model?"),
         (["model=vea"], "train.py: model=vea: no such choice; there are "),
         (["kl_schedule=cosin"], "Did you mean cosine?"),
-        (["epochs=abc"], "train.py: epochs=abc: must be an integer >= 1"),
+        (["epochs=abc"], "train.py: epochs=abc: must be an integer"),
         (["+model.betta=3"], "train.py: model.betta: unknown setting"),
         (
             ["model=gan", "kl_weight=30"],
-            "train.py: kl_weight: no setting of model=gan: Generative adversarial network",
+            "train.py: kl_weight: not a setting of model=gan",
         ),
-        (["adversarial_loss=hinge"], "train.py: adversarial_loss: comes with model=cgan, gan"),
-        (["adversarial_loss=hing"], "train.py: adversarial_loss: comes with model=cgan, gan"),
+        (
+            ["adversarial_loss=hinge"],
+            "train.py: adversarial_loss: not a group of the default choices",
+        ),
+        (
+            ["adversarial_loss=hing"],
+            "train.py: adversarial_loss: not a group of the default choices",
+        ),
         (["model.widths=[1,"], "cannot be read. Settings are written key=value"),
         (["epochs"], "cannot be read. Settings are written key=value"),
         (
@@ -101,14 +107,14 @@ def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
         pytest.skip("Optuna's sweeper is installed here")
     done = run("-m", "hydra/sweeper=search_elbo", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.splitlines() == [
-        "train.py: optuna: this plugin of Hydra's is not installed; `uv run --extra search train.py ...` brings it"
+        "train.py: optuna: this plugin of Hydra's is not installed; `uv run --extra search train.py ...` installs it"
     ]
 
 
 def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("something else")
     for checkpoint in ("nowhere", "model.safetensors"):
-        done = run(f"checkpoint={checkpoint}", cwd=tmp_path, door="infer.py")
+        done = run(f"checkpoint={checkpoint}", cwd=tmp_path, command="infer.py")
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].startswith("infer.py: ")
     assert not (tmp_path / "results").exists()
@@ -173,7 +179,7 @@ def test_a_sweep_with_a_failing_job(tmp_path: Path, cache: Path) -> None:
         for path in sweep.iterdir()
         if path.is_dir() and not (path / "model.safetensors").exists()
     )
-    assert "kl_weight=-1: must be a finite number >= 0" in (failed / "train.log").read_text()
+    assert "kl_weight=-1: must be >= 0" in (failed / "train.log").read_text()
     table = list(csv.DictReader((sweep / "report.csv").read_text().splitlines()))
     assert [(line["kl_weight"], line["status"]) for line in table] == [
         ("-1", "failed"),

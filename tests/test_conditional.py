@@ -20,9 +20,6 @@ from genmodels.figures import grids, latent, latent_maps
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.registry import FIGURES
 from genmodels.likelihoods import BernoulliLikelihood
-from genmodels.metrics import conditional
-from genmodels.metrics.aggregated_posterior import Posteriors
-from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.vae import MLPVAE, VAE, ConvVAE
 from genmodels.randomness import reseed
 from genmodels.registry import select
@@ -275,69 +272,6 @@ def test_images_of_the_class_grid_are_of_their_class(monkeypatch: pytest.MonkeyP
         and (sheet[:8, :8] == 191).all()
         and (sheet[10:, 10:] == 64).all()
     )
-
-
-@pytest.mark.parametrize("separable", [True, False])
-def test_the_probe_on_planted_latents(separable: bool) -> None:
-    """Classes 20 standard deviations apart are read without fault; latents that know nothing, at chance."""
-    torch.manual_seed(0)
-
-    def planted(count: int) -> Posteriors:
-        labels = (torch.arange(count) % 10 - 5).clamp(min=0)  # class 0 has 6 of 10 images
-        mean = torch.randn(count, 8, dtype=torch.float64)
-        if separable:
-            mean += 20 * torch.nn.functional.one_hot(labels, 8)
-        mean[:, 7] = 3.0  # a collapsed dimension
-        return Posteriors(mean, torch.ones_like(mean), labels)
-
-    found = conditional.probe(planted(3000), planted(2000))
-    assert found["chance"] == pytest.approx(0.6) and found["n"] == 2000
-    assert found["accuracy"] == pytest.approx(1.0 if separable else 0.6, abs=0.02)
-
-
-class Painter(nn.Module):
-    """A decoder that ignores z and expects each pixel of quarter y of the image to be white, where it knows y."""
-
-    def __init__(self, listens: bool) -> None:
-        super().__init__()
-        self.listens = listens
-
-    def forward(self, z: Tensor, embedding: Tensor) -> Tensor:
-        logits = z.new_full((len(z), CLASSES, 1, 16), -3.0)
-        if self.listens:
-            logits[torch.arange(len(z)), embedding[:, 0].long() - 1] = 3.0
-        return logits.view(-1, 1, 8, 8)
-
-
-@pytest.mark.parametrize("listens", [True, False])
-def test_elbo_classification_of_a_planted_model(listens: bool) -> None:
-    """Images of one white quarter each, which is their label; of a decoder that does not listen, all bounds are equal
-    and argmax says 0. The bounds themselves: 64 log sigmoid(3), less 3 for each pixel that is wrong."""
-    model = cvae()
-    model.decoder = Painter(listens)
-    model.label_embedding.weight.copy_(torch.arange(CLASSES + 1.0)[:, None].expand(-1, 32))
-    model.encoder = nn.ModuleList()
-    model.encoder.forward = lambda images, _: images.new_zeros(len(images), 6)  # q = p
-    labels = torch.arange(20) % CLASSES
-    images = torch.zeros(20, CLASSES, 1, 16, dtype=torch.uint8)
-    images[torch.arange(20), labels] = 255
-    evaluation = Evaluation(data_of(images.view(-1, 1, 8, 8), labels), n=16)
-    found = conditional.elbo_classification(model, evaluation)
-    assert found["n"] == 16 and found["chance"] == 0.25
-    if listens:
-        assert found["accuracy"] == 1.0
-        bounds = conditional.class_elbos(model, evaluation.data.test.batch(slice(0, 2)).images)
-        right = 64 * torch.nn.functional.logsigmoid(torch.tensor(3.0)).item()
-        torch.testing.assert_close(bounds[0], torch.tensor([right, *[right - 32 * 3.0] * 3]))
-    else:
-        assert 0 < found["accuracy"] < 0.5
-
-
-def test_all_classes_see_the_same_noise() -> None:
-    model = cvae()
-    model.label_embedding.weight.zero_()  # so that labels make no difference
-    bounds = conditional.class_elbos(model, torch.rand(5, 1, 8, 8))
-    assert bounds.eq(bounds[:, :1]).all() and bounds[:, 0].unique().numel() == 5
 
 
 def test_from_training_to_figures(train_here: Callable, infer_here: Callable) -> None:

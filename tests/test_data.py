@@ -1,201 +1,204 @@
-"""Data sets on tiny files in their true formats, the cache, the parts, the stream."""
+"""Data sets on tiny files in their true formats, the cache, the splits, the stream of batches."""
 
-import os
+import multiprocessing
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import idx_bytes
+from conftest import composed, idx_bytes
+from disk_limits import file_size_limit
 
 from genmodels import files, hardware
-from genmodels.data import cached_dataset, datasets, images
-from genmodels.data.cached_dataset import CachedDataset, Decoded
-from genmodels.data.images import Augmentation, BatchStream, ImageData, ImageSet, ImageSpec
+from genmodels.data import datasets, images
+from genmodels.data.augmentation import Augmentation
+from genmodels.data.cached_dataset import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    CachedDataset,
+    DecodedImages,
+    assign_splits,
+)
+from genmodels.data.images import BatchStream, ImageData, ImageSet, ImageSpec
 from genmodels.randomness import CONSTANT_SEED, generator
 
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+TEST_IMAGES = "MNIST/raw/t10k-images-idx3-ubyte"
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(idx_bytes(array))
-
-
-def options(root: Path, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "root": str(root),
-        "download": False,
-        "keep_raw": False,
-        "cache": str(tmp_path / "cache"),
-    }
+OpenDataset = Callable[..., CachedDataset]
 
 
 @pytest.fixture
-def idx_root(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Path:
+    """40 + 10 images of two data sets as torchvision lays them out."""
     rng = np.random.default_rng(0)
-    for folder in ("MNIST", "FashionMNIST"):
-        for part, size in (("train", 40), ("t10k", 10)):
-            raw = tmp_path / "root" / folder / "raw"
-            write_idx(raw / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (size, 28, 28)))
-            write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(size) % 10)
+    for folder in FOLDERS.values():
+        raw = tmp_path / "root" / folder / "raw"
+        raw.mkdir(parents=True)
+        for split, size in (("train", 40), ("t10k", 10)):
+            pixels = idx_bytes(rng.integers(0, 256, (size, 28, 28)))
+            (raw / f"{split}-images-idx3-ubyte").write_bytes(pixels)
+            (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(size) % 10))
     return tmp_path / "root"
 
 
-@pytest.mark.parametrize(
-    ("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")]
-)
-def test_idx_files_as_they_lie(name: str, folder: str, idx_root: Path, tmp_path: Path) -> None:
-    source = getattr(datasets, name)(**options(idx_root, tmp_path))
-    assert source.spec.image_shape == (1, 28, 28) and source.spec.num_classes == 10
-    data = source.load()
-    assert (len(data.train), len(data.validation), len(data.test)) == (36, 4, 10)
-    raw = np.frombuffer(
-        (idx_root / folder / "raw/t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8
-    )
+@pytest.fixture
+def open_dataset(tmp_path: Path) -> OpenDataset:
+    """A function that opens a published data set, MNIST by default, without network."""
+
+    def call(name: str = "mnist", **options: Any) -> CachedDataset:
+        usual = {
+            "root": str(tmp_path / "root"),
+            "download": False,
+            "keep_raw": False,
+            "cache": str(tmp_path / "cache"),
+        }
+        return getattr(datasets, name)(**usual | options)
+
+    return call
+
+
+def cached(folder: Path, pixels: torch.Tensor, origin: str = "") -> CachedDataset:
+    """A data set of these pixels without labels."""
+    decoded = DecodedImages(pixels, torch.arange(len(pixels)), None)
+    spec = ImageSpec("x", tuple(pixels.shape[1:]))
+    return CachedDataset(spec, lambda _: decoded, folder, origin=origin)
+
+
+# Files and their cache.
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_idx_files_are_read_where_they_lie(
+    name: str, root: Path, open_dataset: OpenDataset, tmp_path: Path
+) -> None:
+    dataset = open_dataset(name)
+    assert dataset.spec.image_shape == (1, 28, 28) and dataset.spec.num_classes == 10
+    data = dataset.load()
+    assert [len(split) for split in data.splits.values()] == [36, 4, 10]
+    content = (root / FOLDERS[name] / "raw/t10k-images-idx3-ubyte").read_bytes()
     batch = data.test.batch(slice(0, 10))
     assert batch.images.dtype == torch.float32 and batch.labels.tolist() == list(range(10))
-    np.testing.assert_array_equal(images.to_uint8(batch.images).numpy().ravel(), raw)
-    assert (
-        not (idx_root / "cache").exists()
-        and len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
-    )
+    assert images.to_uint8(batch.images).numpy().tobytes() == content[16:]
+    assert not (root / "cache").exists()
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
 
 
-def test_other_files_in_the_same_place_are_read_again(idx_root: Path, tmp_path: Path) -> None:
-    def first_pixel() -> float:
-        source = datasets.mnist(**options(idx_root, tmp_path))
-        return source.load().test.batch(slice(0, 1)).images[0, 0, 0, 0].item()
-
-    first_pixel()
-    write_idx(idx_root / "MNIST/raw/t10k-images-idx3-ubyte", np.full((10, 28, 28), 51))
-    assert first_pixel() == pytest.approx(0.2)
+def test_changed_files_are_read_again(root: Path, open_dataset: OpenDataset) -> None:
+    open_dataset().load()
+    (root / TEST_IMAGES).write_bytes(idx_bytes(np.full((10, 28, 28), 51)))
+    pixels = open_dataset().load().test.batch(slice(0, 1)).images
+    assert pixels.min() == pixels.max() == pytest.approx(0.2)
 
 
-def test_the_cache_serves_when_the_files_are_gone(idx_root: Path, tmp_path: Path) -> None:
-    here = options(idx_root, tmp_path)
-    expected = datasets.mnist(**here).load().train.images
-    for file in (idx_root / "MNIST/raw").iterdir():
+def test_the_cache_serves_when_the_files_are_gone(root: Path, open_dataset: OpenDataset) -> None:
+    expected = open_dataset().load().train.images
+    for file in (root / "MNIST/raw").iterdir():
         file.unlink()
-    torch.testing.assert_close(datasets.mnist(**here).load().train.images, expected)
+    torch.testing.assert_close(open_dataset().load().train.images, expected)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
 def test_a_damaged_cache_is_built_again(
-    damage: str, idx_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: str, root: Path, open_dataset: OpenDataset, caplog: pytest.LogCaptureFixture
 ) -> None:
-    here = options(idx_root, tmp_path)
-    expected = datasets.mnist(**here).load().train.images
-    path = datasets.mnist(**here).path
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(
-        {"truncate": content[:-500], "flip": content, "empty": b"", "text": b"hello"}[damage]
-    )
-    torch.testing.assert_close(datasets.mnist(**here).load().train.images, expected)
+    expected = open_dataset().load().train.images
+    path = open_dataset().path
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-100] ^= 1
+    damaged = {"truncate": whole[:-500], "flip": flipped, "empty": b"", "text": b"hello"}
+    path.write_bytes(damaged[damage])
+    torch.testing.assert_close(open_dataset().load().train.images, expected)
     assert "building it again" in caplog.text
     caplog.clear()
-    datasets.mnist(**here).load()
+    open_dataset().load()
     assert "building it again" not in caplog.text
 
 
-def test_a_large_cache_is_mapped_and_a_small_one_is_not(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_cache_without_the_state_of_its_files_is_built_again(tmp_path: Path) -> None:
+    dataset = cached(tmp_path, torch.zeros(10, 1, 2, 2, dtype=torch.uint8))
+    dataset.load()
+    content = dataset.path.read_bytes()
+    dataset.path.write_bytes(content.replace(b'"state"', b'"stale"'))
+    assert len(replace(dataset, file_state=lambda: "new").load().train) == 7
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's memory maps")
+@pytest.mark.parametrize(("share", "mapped"), [(0.0, True), (1.0, False)])
+def test_a_large_cache_is_memory_mapped(share: float, mapped: bool, tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (5000, 1, 28, 28), dtype=torch.uint8)
-    source = CachedDataset(
-        ImageSpec("x", (1, 28, 28)), lambda _: Decoded(pixels, torch.arange(5000), None), tmp_path
-    )
-    maps = {}
-    for memory in (10**12, 10**6):
-        monkeypatch.setattr(hardware, "memory", lambda memory=memory: memory)
-        data = source.load()
-        assert torch.equal(data.train.images, pixels) and data.train.labels.tolist() == list(
-            range(5000)
-        )
-        address = data.train.images.data_ptr()
-        lines = (
-            Path("/proc/self/maps").read_text().splitlines()
-            if Path("/proc/self/maps").exists()
-            else []
-        )
-        maps[memory] = [
-            line
-            for line in lines
-            if source.path.name in line
-            and any(
-                int(low, 16) <= address < int(high, 16)
-                for low, high in [line.split()[0].split("-")]
-            )
-        ]
-        del data
-    if lines:
-        assert maps[10**6] and not maps[10**12]
+    dataset = replace(cached(tmp_path, pixels), memory_share=share)
+    data = dataset.load()
+    assert torch.equal(data.train.images, pixels)
+    assert data.train.labels.tolist() == list(range(5000))
+    address, holds_images = data.train.images.data_ptr(), False
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(number, 16) for number in line.split()[0].split("-"))
+        holds_images |= dataset.path.name in line and start <= address < end
+    assert holds_images == mapped
 
 
 def test_a_read_only_cache_serves(
-    idx_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, open_dataset: OpenDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that another account made: nothing is locked or written where nothing has to be built."""
-    here = options(idx_root, tmp_path)
-    datasets.mnist(**here).load()
+    """As one that another account made: nothing is locked or written if nothing is to be built."""
+    open_dataset().load()
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(files, "FileLock", refuse)
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert len(datasets.mnist(**here).load().train) == 36
+    assert len(open_dataset().load().train) == 36
 
 
-def test_caches_have_the_usual_permissions(idx_root: Path, tmp_path: Path) -> None:
-    source = datasets.mnist(**options(idx_root, tmp_path))
-    source.load()
+def test_caches_have_the_usual_permissions(
+    root: Path, open_dataset: OpenDataset, tmp_path: Path
+) -> None:
+    open_dataset().load()
     (tmp_path / "usual").touch()
-    assert source.path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert open_dataset().path.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of a process")
-def test_a_full_disk_is_named_and_leaves_nothing(idx_root: Path, tmp_path: Path) -> None:
-    import resource
-
-    source = datasets.mnist(**options(idx_root, tmp_path))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(
-            resource.RLIMIT_FSIZE, (10_000, before[1])
-        )  # as if the disk had no more room
-        with pytest.raises(OSError, match=r"cache/mnist-.*cannot be written.*too large"):
-            source.load()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def test_a_full_disk_is_named_and_leaves_nothing(
+    root: Path, open_dataset: OpenDataset, tmp_path: Path
+) -> None:
+    with (
+        file_size_limit(10_000),
+        pytest.raises(OSError, match=r"cache/mnist-.*cannot be written.*too large"),
+    ):
+        open_dataset().load()
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
-    assert len(source.load().train) == 36
+    assert len(open_dataset().load().train) == 36
 
 
-def build_slowly(path: str, done: Any) -> None:
-    def decode(_: Path) -> Decoded:
-        with open(f"{path}/decoded", "a") as file:
-            file.write("x")
-        time.sleep(0.3)
-        return Decoded(
-            torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1), torch.arange(20), None
-        )
-
-    data = CachedDataset(ImageSpec("x", (1, 1, 1)), decode, Path(path)).load()
-    done.put(data.train.images.flatten().tolist() == list(range(20)))
+def decode_slowly(folder: Path, _: Path) -> DecodedImages:
+    with open(folder / "decoded", "a") as file:
+        file.write("x")
+    time.sleep(0.3)
+    pixels = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1)
+    return DecodedImages(pixels, torch.arange(20), None)
 
 
-def test_of_two_processes_one_decodes(tmp_path: Path) -> None:
-    import multiprocessing
+def load_slowly(folder: Path, results: Any) -> None:
+    dataset = CachedDataset(ImageSpec("x", (1, 1, 1)), partial(decode_slowly, folder), folder)
+    results.put(dataset.load().train.images.flatten().tolist() == list(range(20)))
 
+
+def test_of_several_processes_one_decodes(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    done = context.Queue()
-    processes = [context.Process(target=build_slowly, args=(str(tmp_path), done)) for _ in range(3)]
+    results = context.Queue()
+    processes = [context.Process(target=load_slowly, args=(tmp_path, results)) for _ in range(3)]
     for process in processes:
         process.start()
-    assert [done.get(timeout=30) for _ in processes] == [True] * 3
+    assert [results.get(timeout=30) for _ in processes] == [True] * 3
     for process in processes:
         process.join()
     assert (tmp_path / "decoded").read_text() == "x"
@@ -211,80 +214,133 @@ def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("download", [True, False])
-def test_missing_files_are_named(download: bool, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"dataset\.root=.*nowhere: no MNIST files in .*nowhere/MNIST/raw"
-    ):
-        datasets.mnist(**options(tmp_path / "nowhere", tmp_path) | {"download": download})
+def test_a_missing_root_is_named(download: bool, open_dataset: OpenDataset, tmp_path: Path) -> None:
+    message = r"dataset\.root=.*nowhere: no MNIST files in .*nowhere/MNIST/raw"
+    with pytest.raises(ValueError, match=message):
+        open_dataset(root=str(tmp_path / "nowhere"), download=download)
     assert not (tmp_path / "nowhere").exists() and not (tmp_path / "cache").exists()
 
 
-def test_a_truncated_file_is_refused(idx_root: Path, tmp_path: Path) -> None:
-    path = idx_root / "MNIST/raw/train-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"dataset\.root=.*no readable MNIST files"):
-        datasets.mnist(**options(idx_root, tmp_path)).load()
+@pytest.mark.parametrize("content", ["truncated", "other magic"])
+def test_a_damaged_file_is_refused(
+    content: str, root: Path, open_dataset: OpenDataset, tmp_path: Path
+) -> None:
+    path = root / TEST_IMAGES
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000] if content == "truncated" else b"\1\2\3\4" + whole[4:])
+    with pytest.raises(ValueError, match=r"dataset\.root=.*no readable MNIST files in .* \(.+\)"):
+        open_dataset().load()
     assert not list((tmp_path / "cache").glob("*.safetensors"))
+
+
+def test_a_cache_of_one_place_is_not_taken_for_another(tmp_path: Path) -> None:
+    ones = torch.ones(10, 1, 2, 2, dtype=torch.uint8)
+    assert cached(tmp_path, ones, origin="here").load().train.images.max() == 1
+    assert cached(tmp_path, 2 * ones, origin="there").load().train.images.max() == 2
 
 
 def test_digits(cache: Path) -> None:
     data = datasets.digits(cache=str(cache)).load()
-    assert len(data.train) + len(data.validation) + len(data.test) == 1797
-    everything = data.train.images
-    assert everything.shape == (1797, 1, 28, 28) and everything.dtype == torch.uint8
-    assert everything[..., :4, :].max() == 0 and 0.1 < everything.float().mean() / 255 < 0.3
+    assert data.checksum == "70531398"  # the same images and splits on any machine
+    assert sum(len(split) for split in data.splits.values()) == 1797
+    pixels = data.train.images
+    assert pixels.shape == (1797, 1, 28, 28) and pixels.dtype == torch.uint8
+    assert pixels[..., :4, :].max() == 0 and 0.1 < pixels.float().mean() / 255 < 0.3
     assert torch.bincount(data.test.batch(slice(None)).labels, minlength=10).min() > 20
     again = datasets.digits(cache=str(cache)).load()
     assert torch.equal(again.test.rows, data.test.rows)
 
 
+# What a checkpoint names.
+
+SETTINGS = {"dataset._target_": "genmodels.data.datasets.mnist", "seed": 0}
+
+
+def test_a_checkpoint_opens_its_data_set_here(root: Path, tmp_path: Path) -> None:
+    settings = SETTINGS | {"dataset.root": "elsewhere", "dataset.download": True}
+    dataset = datasets.open_dataset(settings, str(root), str(tmp_path / "cache"))
+    assert dataset.spec.name == "mnist" and len(dataset.load().train) == 36
+    digits = {"dataset._target_": "genmodels.data.datasets.digits"}
+    assert datasets.open_dataset(digits, str(root), str(tmp_path)).spec.name == "digits"
+
+
 @pytest.mark.parametrize(
-    ("size", "test_from"), [(100, None), (100, 80), (10, None), (60_000, 50_000)]
+    "target",
+    [
+        "os.system",
+        "genmodels.data.datasets.Path",
+        "genmodels.data.datasets.open_dataset",
+        "genmodels.data.cached_dataset.assign_splits",
+        "genmodels.data.datasets.TorchvisionDataset",
+        "",
+        ["genmodels.data.datasets.mnist"],
+    ],
 )
-def test_parts_cover_everything_once(size: int, test_from: int | None) -> None:
-    part = cached_dataset.split(size, test_from)
-    assert part.eq(2).sum() == (size // 5 if test_from is None else size - test_from)
-    assert part.eq(1).sum() == min(5000, part.ne(2).sum() // 10 or 1) and part.eq(0).any()
-    assert torch.equal(part, cached_dataset.split(size, test_from))
-    if test_from is not None:
-        assert part[test_from:].eq(2).all() and part[:test_from].ne(2).all()
+def test_a_checkpoint_opens_nothing_but_data_sets(target: object, tmp_path: Path) -> None:
+    settings = {"dataset._target_": target}
+    with pytest.raises(ValueError, match="not a data set of this project"):
+        datasets.open_dataset(settings, str(tmp_path), str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["dataset.side", "dataset.a.b"])
+def test_arguments_that_a_data_set_does_not_take_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"dataset\._target_=.*mnist: .*unexpected"):
+        datasets.open_dataset(SETTINGS | {name: 8}, str(tmp_path), str(tmp_path))
+
+
+def test_a_folder_of_images_has_a_default_place_of_its_own(tmp_path: Path) -> None:
+    assert composed("train", "dataset=folder").dataset.root == str(datasets.DEFAULT_FOLDER)
+
+
+# Splits and batches.
+
+
+@pytest.mark.parametrize(
+    ("size", "test_start"), [(100, None), (100, 80), (10, None), (60_000, 50_000)]
+)
+def test_splits_cover_everything_once(size: int, test_start: int | None) -> None:
+    splits = assign_splits(size, test_start)
+    test = splits == TEST
+    assert test.sum() == (size // 5 if test_start is None else size - test_start)
+    assert splits.eq(VALIDATION).sum() == min(5000, (~test).sum() // 10 or 1)
+    assert splits.eq(TRAIN).any() and splits.max() == TEST
+    assert torch.equal(splits, assign_splits(size, test_start))
+    if test_start is not None:
+        assert test[test_start:].all() and not test[:test_start].any()
 
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="9 images are too few"):
-        cached_dataset.split(9, None)
+        assign_splits(9, None)
 
 
 def numbered(size: int) -> ImageSet:
-    return ImageSet(
-        torch.zeros(size, 1, 1, 1, dtype=torch.uint8), torch.arange(size), torch.arange(size)
-    )
+    """Black images whose labels are their positions."""
+    pixels = torch.zeros(size, 1, 1, 1, dtype=torch.uint8)
+    return ImageSet(pixels, torch.arange(size), torch.arange(size))
 
 
-def test_a_part_is_drawn_from_as_when_its_numbers_were_taken() -> None:
-    """Metrics that are quoted go by these images: known draws, in their own order or in that of the part."""
-    part = replace(numbered(1000), rows=torch.arange(1000).flip(0))
-    assert part.subset(5, generator(CONSTANT_SEED, "drawn")).rows.tolist() == [
-        528,
-        454,
-        671,
-        288,
-        91,
-    ]
-    chosen = part.subset(5, generator(CONSTANT_SEED, "spectrum"), in_order=True)
-    assert chosen.rows.tolist() == [823, 732, 435, 176, 150] and torch.equal(
-        chosen.batch(slice(5)).labels, chosen.rows
-    )
-    every = numbered(7).subset(9, generator(0, "x"))
-    assert every.rows.sort().values.tolist() == list(range(7)) and every.rows.tolist() != list(
-        range(7)
-    )
-    assert numbered(7).subset(9, generator(0, "x"), in_order=True).rows.tolist() == list(range(7))
+def test_subsets_are_the_ones_that_published_numbers_are_of() -> None:
+    """Known draws, in their own order or in that of the split."""
+    split = replace(numbered(1000), rows=torch.arange(1000).flip(0))
+    drawn = split.subset(5, generator(CONSTANT_SEED, "drawn"))
+    assert drawn.rows.tolist() == [528, 454, 671, 288, 91]
+    in_order = split.subset(5, generator(CONSTANT_SEED, "spectrum"), in_order=True)
+    assert in_order.rows.tolist() == [823, 732, 435, 176, 150]
+    assert torch.equal(in_order.batch(slice(5)).labels, in_order.rows)
+
+
+def test_a_subset_larger_than_the_split_is_the_split() -> None:
+    everything = list(range(7))
+    shuffled = numbered(7).subset(9, generator(0, "x")).rows.tolist()
+    assert sorted(shuffled) == everything != shuffled
+    in_order = numbered(7).subset(9, generator(0, "x"), in_order=True)
+    assert in_order.rows.tolist() == everything
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (10, 10), (3, 10), (7, 1)])
 def test_stream(size: int, batch_size: int) -> None:
-    """Every image once an epoch, full batches, other orders for other epochs and seeds, the same for the same."""
+    """Every image once an epoch, full batches; other epochs and seeds have other orders."""
     stream = BatchStream(numbered(size), batch_size, seed=0)
     batches = [stream.batch(step).labels for step in range(4 * size)]
     assert all(len(batch) == batch_size for batch in batches)
@@ -298,102 +354,66 @@ def test_stream(size: int, batch_size: int) -> None:
         assert not torch.equal(BatchStream(numbered(size), size, seed=1).batch(0).labels, labels[0])
 
 
-def test_augmented_images_are_shifted_and_flipped_ones() -> None:
-    """Each is one of the (2 * crop + 1)^2 shifts, or its mirror image; all of them come, equally often."""
-    image = torch.rand(3, 6, 7)
-    drawn = Augmentation(flip=True, crop=1)(
-        image.expand(9000, 3, 6, 7), torch.Generator().manual_seed(0)
-    )
-    padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
-    shifts = [padded[:, y : y + 6, x : x + 7] for y in range(3) for x in range(3)]
-    options = torch.stack([*shifts, *(shift.flip(2) for shift in shifts)])  # (18, 3, 6, 7)
-    matches = (drawn[:, None] == options).flatten(2).all(2)  # (9000, 18)
-    assert (matches.sum(1) == 1).all()
-    assert matches.sum(0).min() > 400 and matches.sum(0).max() < 600
-
-
-def test_augmentation_is_a_function_of_seed_and_step() -> None:
-    part = ImageSet(
-        torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8), torch.arange(50), torch.arange(50)
-    )
-    plain, moved = (
-        BatchStream(part, 20, seed=0, augment=how)
-        for how in (Augmentation(), Augmentation(True, 2))
-    )
-    again = BatchStream(part, 20, seed=0, augment=Augmentation(True, 2))
-    torch.manual_seed(5)  # the global generator has no part in it
-    assert torch.equal(moved.batch(3).images, again.batch(3).images)
-    assert torch.equal(moved.batch(3).labels, plain.batch(3).labels)
-    assert not torch.equal(moved.batch(3).images, plain.batch(3).images)
-    assert not torch.equal(
-        moved.batch(3).images - plain.batch(3).images, moved.batch(4).images - plain.batch(4).images
-    )
-
-
-def test_illegal_augmentation_is_refused() -> None:
-    with pytest.raises(ValueError, match="crop=-1: must be an integer >= 0"):
-        Augmentation(crop=-1)
-
-
 def test_data_too_large_for_a_device_stay_and_their_batches_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    part = ImageSet(
-        torch.zeros(40, 1, 8, 8, dtype=torch.uint8),
-        torch.zeros(40, dtype=torch.long),
-        torch.arange(40),
-    )
-    data, device = (
-        ImageData(ImageSpec("x", (1, 8, 8)), part, part, part, "abc"),
-        torch.device("meta"),
-    )
-    assert data.to(device).test.images.device == device and data.to(torch.device("cpu")) is data
+    pixels = torch.zeros(40, 1, 8, 8, dtype=torch.uint8)
+    split = ImageSet(pixels, torch.zeros(40, dtype=torch.long), torch.arange(40))
+    data = ImageData(ImageSpec("x", (1, 8, 8)), split, split, split, "abc")
+    device = torch.device("meta")
+    assert data.to(device).test.images.device == device
+    assert data.to(torch.device("cpu")) is data
     monkeypatch.setattr(hardware, "memory", lambda: 1000)
     moved = data.to(device)
     assert moved.test.images.device.type == "cpu" and moved.checksum == "abc"
     assert moved.test.batch(slice(0, 3)).images.device == device
 
 
+# Values of pixels, and their random changes.
+
+
 def test_float_and_uint8_are_inverse() -> None:
-    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    assert torch.equal(images.to_uint8(images.to_float(every)), every)
-    assert images.to_float(every).aminmax() == (0, 1)
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(images.to_uint8(images.to_float(levels)), levels)
+    assert images.to_float(levels).aminmax() == (0, 1)
     assert images.to_uint8(torch.tensor([-1.0, 2.0])).tolist() == [0, 255]
 
 
 def test_binarised_images_have_the_gray_values_as_means() -> None:
     torch.manual_seed(0)
     gray = torch.linspace(0, 1, 11).view(1, 1, 1, 11).expand(50_000, 1, 1, 11)
-    drawn = images.binarise(gray)
-    assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    torch.testing.assert_close(drawn.mean(dim=0), gray[0], atol=0.01, rtol=0)
-    assert drawn[..., 0].max() == 0 and drawn[..., -1].min() == 1
+    binary = images.binarise(gray)
+    assert set(binary.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(binary.mean(dim=0), gray[0], atol=0.01, rtol=0)
+    assert binary[..., 0].max() == 0 and binary[..., -1].min() == 1
 
 
-def test_a_cache_of_one_place_is_not_taken_for_another(tmp_path: Path) -> None:
-    def source(origin: str, value: int) -> CachedDataset:
-        decoded = Decoded(
-            torch.full((10, 1, 2, 2), value, dtype=torch.uint8),
-            torch.zeros(10, dtype=torch.long),
-            None,
-        )
-        return CachedDataset(ImageSpec("x", (1, 2, 2)), lambda _: decoded, tmp_path, origin=origin)
+def test_augmented_images_are_shifted_and_flipped_ones() -> None:
+    """Each is one of the (2 * crop + 1)^2 shifts, or its mirror image, all equally often."""
+    image = torch.rand(3, 6, 7)
+    augment = Augmentation(flip=True, crop=1)
+    augmented = augment(image.expand(9000, 3, 6, 7), torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
+    shifts = [padded[:, y : y + 6, x : x + 7] for y in range(3) for x in range(3)]
+    options = torch.stack([*shifts, *(shift.flip(2) for shift in shifts)])  # (18, 3, 6, 7)
+    matches = (augmented[:, None] == options).flatten(2).all(2)  # (9000, 18)
+    assert (matches.sum(1) == 1).all()
+    assert matches.sum(0).min() > 400 and matches.sum(0).max() < 600
 
-    assert source("here", 1).load().train.images.max() == 1
-    assert source("there", 2).load().train.images.max() == 2
+
+def test_augmentation_is_a_function_of_seed_and_step() -> None:
+    pixels = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8)
+    split = ImageSet(pixels, torch.arange(50), torch.arange(50))
+    plain = BatchStream(split, 20, seed=0)
+    moved = BatchStream(split, 20, seed=0, augment=Augmentation(True, 2))
+    again = BatchStream(split, 20, seed=0, augment=Augmentation(True, 2))
+    torch.manual_seed(5)  # the global generator must not matter
+    assert torch.equal(moved.batch(3).images, again.batch(3).images)
+    assert torch.equal(moved.batch(3).labels, plain.batch(3).labels)
+    changes = [moved.batch(step).images - plain.batch(step).images for step in (3, 4)]
+    assert changes[0].any() and not torch.equal(*changes)
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "os.system",
-        "genmodels.data.datasets.Path",
-        "genmodels.data.datasets.open_source",
-        "genmodels.data.cached_dataset.split",
-        "genmodels.data.datasets.TorchvisionSet",
-        "",
-    ],
-)
-def test_settings_of_a_checkpoint_name_data_sets_only(target: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no data set of this project"):
-        datasets.open_source({"dataset._target_": target}, str(tmp_path), str(tmp_path))
+def test_illegal_augmentation_is_refused() -> None:
+    with pytest.raises(ValueError, match="crop=-1: must be an integer >= 0"):
+        Augmentation(crop=-1)

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, train_in
+from torch import nn
 
 import genmodels
-from genmodels import registry
+from genmodels import safetensors_io
 from genmodels.data import datasets
 from genmodels.figures import plotting
+from genmodels.figures.image_sheet import tile
 from genmodels.figures.registry import FIGURES
 from genmodels.metrics import likelihood
 from genmodels.randomness import generator
-from genmodels.registry import Entry
+from genmodels.registry import Spec, select
 from genmodels.validation import UserError
 
 
@@ -46,14 +48,14 @@ def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
         "metrics.json",
         *(
             f"{name}.{kind}"
-            for name in registry.select("figures", None, FIGURES, model)
+            for name in select("figures", None, FIGURES, model)
             for kind in ("png", "csv")
         ),
     }
     infer_here(
-        f"checkpoint={run}", "figures=all", "metrics=[]", "n=12", "center=[1,2,-1,0]", "spread=0.1"
+        f"checkpoint={run}", "figures=all", "metrics=[]", "n=12", "center=[1,2,-1,0]", "stddev=0.1"
     )
-    for name in registry.select("figures", "all", FIGURES, model):
+    for name in select("figures", "all", FIGURES, model):
         picture = matplotlib.image.imread(results / f"{name}.png")
         assert picture.shape[0] > 150 and picture.shape[1] > 500 and picture[..., :3].std() > 0.02
         assert table(results / f"{name}.csv")
@@ -82,7 +84,7 @@ def test_traversals_are_sorted_by_kl(run: Path, infer_here: Callable, cache: Pat
     kl = [float(line["kl_nats"]) for line in lines]
     assert kl == sorted(kl, reverse=True) and len(kl) == 4
     test = datasets.digits(cache=str(cache)).load().test
-    assert sum(kl) == pytest.approx(likelihood.evaluate(genmodels.load(run), test)["rate"])
+    assert sum(kl) == pytest.approx(likelihood.evaluate(genmodels.load(run), test)["kl"])
 
 
 def test_without_data_what_the_model_alone_can_make(
@@ -104,11 +106,11 @@ def test_without_data_what_the_model_alone_can_make(
         "training_progress",
         "rate_distortion",
     }
-    left_out = (
-        "nearest, reconstructions, traversals, kl_per_dimension, aggregated_posterior, latent_grid, "
+    skipped = (
+        "nearest_neighbours, reconstructions, traversals, kl_per_dimension, aggregated_posterior, latent_grid, "
         "latent_scatter, latent_atlas"
     )
-    assert f"left out figures {left_out}: dataset.root=x: no files there" in caplog.text
+    assert f"skipped figures {skipped}: dataset.root=x: no files there" in caplog.text
     with pytest.raises(
         UserError, match=r"figures: reconstructions needs the data, but dataset\.root=x"
     ):
@@ -136,8 +138,6 @@ def test_what_cannot_be_had_is_refused(
 def test_a_strangers_file_writes_nowhere_else(
     run: Path, infer_here: Callable, tmp_path: Path
 ) -> None:
-    from genmodels import safetensors_io
-
     tensors, metadata = safetensors_io.load(run / "model.safetensors")
     evil = metadata["about"] | {"name": "../up"}
     safetensors_io.save(tmp_path / "evil.safetensors", tensors, metadata | {"about": evil})
@@ -150,25 +150,44 @@ def test_a_strangers_file_writes_nowhere_else(
         infer_here(f"checkpoint={tmp_path / 'mute.safetensors'}")
 
 
-def test_a_catalogue_gives_what_suits() -> None:
-    entries = {
-        "quick": Entry(print),
-        "slow": Entry(print, slow=True),
-        "encodes": Entry(print, needs="encode"),
+def takes_any(model: nn.Module) -> None:
+    """A function that can be asked of every model."""
+
+
+def takes_linear(model: nn.Linear | nn.Bilinear) -> None:
+    """A function that can be asked of some models."""
+
+
+def test_what_a_function_can_be_asked_of_is_the_type_of_its_first_argument() -> None:
+    specs = {
+        "quick": Spec(takes_any),
+        "slow": Spec(takes_any, slow=True),
+        "linear": Spec(takes_linear),
+        "conditional": Spec(takes_any, conditional=True),
     }
-    assert list(registry.select("figures", None, entries, object())) == ["quick"]
-    assert list(registry.select("figures", "all", entries, object())) == ["quick", "slow"]
-    assert list(registry.select("figures", ["slow"], entries, object())) == ["slow"]
-    with pytest.raises(
-        ValueError, match="figures: encodes cannot be had from a object, which can give quick, slow"
-    ):
-        registry.select("figures", ["encodes"], entries, object())
+    assert list(select("figures", None, specs, nn.Identity())) == ["quick"]
+    assert list(select("figures", None, specs, nn.Linear(1, 1))) == ["quick", "linear"]
+    assert list(select("figures", "all", specs, nn.Identity())) == ["quick", "slow"]
+    assert list(select("figures", ["slow"], specs, nn.Identity())) == ["slow"]
+    message = "figures: linear cannot be had from a Identity, which can give quick, slow"
+    with pytest.raises(ValueError, match=message):
+        select("figures", ["linear"], specs, nn.Identity())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("lineage", "training_progress"), ("nearest", "nearest_neighbours")]
+)
+def test_former_names_are_refused_with_the_new_one(
+    old: str, new: str, run: Path, infer_here: Callable
+) -> None:
+    with pytest.raises(UserError, match=f"figures: {old} is called {new} now"):
+        infer_here(f"checkpoint={run}", f"figures=[{old}]")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tiles_lie_where_they_should(channels: int) -> None:
     images = torch.arange(5).view(5, 1, 1, 1).expand(5, channels, 4, 6) / 255
-    sheet = plotting.tile(images, columns=3)
+    sheet = tile(images, columns=3)
     assert sheet.shape == (2 * 4 + 2, 3 * 6 + 2 * 2, channels)
     assert (
         sheet[0, 0, 0] == 0 and sheet[0, 8, 0] == 1 and sheet[6, 0, 0] == 3 and sheet[6, 8, 0] == 4
@@ -191,7 +210,7 @@ def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> 
         "step 14070",
     ]
 
-    def subset(caption: str) -> tuple[list[str], np.ndarray]:
+    def drawn(caption: str) -> tuple[list[str], np.ndarray]:
         figure = plotting.image_table(torch.zeros(columns, 1, 8, 8), columns, "")
         path = plotting.FigureResult(figure, [{"n": columns}]).save(tmp_path, "picture", caption)
         lines = figure.get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").splitlines()

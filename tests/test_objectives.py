@@ -17,7 +17,7 @@ from genmodels import config, doors
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.losses.objectives import ELBO, GECO, Capacity, FreeBits, KLTarget, Objective
 from genmodels.losses.vae import elbo_terms
-from genmodels.models.blocks import FixedScaleBatchNorm
+from genmodels.models.fixed_scale_batch_norm import FixedScaleBatchNorm
 from genmodels.models.vae import MLPVAE
 from genmodels.schedules import constant
 from genmodels.trainers.updater import Updater

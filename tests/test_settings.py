@@ -167,7 +167,7 @@ def test_types_of_every_kind_are_checked() -> None:
         ),
         (
             ["dataset=folder"],
-            "dataset.root=data/pictures: no such folder. Give the one that holds your pictures",
+            "dataset.root=data/pictures: no such folder. Give the one that holds your images",
         ),
         (
             ["dataset=emnist", "dataset.split=letter"],

@@ -15,9 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL
-from genmodels.config import CONF
-from hydra import compose, initialize_config_dir
 
+from genmodels.composition import compose_config
 from genmodels.d_optimal import contrasts, fraction
 from genmodels.report.anova import influence
 from genmodels.sweeps import FractionSweeper, SweepFolder
@@ -114,10 +113,7 @@ def test_the_fraction_sweeper_runs_each_point_with_every_seed() -> None:
 
 def sweep_folder(*overrides: str) -> str:
     """Where a sweep by this command goes."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose(
-            "train", overrides=[word.split(",")[0] for word in overrides], return_hydra_config=True
-        )
+    cfg = compose_config("train", [word.split(",")[0] for word in overrides])
     cfg.hydra.overrides.task = list(overrides)  # which compose itself refuses
     SweepFolder().on_multirun_start(cfg)
     assert cfg.hydra.overrides.hydra[-1] == f"hydra.sweep.dir={cfg.hydra.sweep.dir}"

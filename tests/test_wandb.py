@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import wandb
 from conftest import SMALL, rows, same, summary, weights
-from genmodels.tracking import flatten
 
-from genmodels import config
+from genmodels.run_folder import Run
+from genmodels.trainers.vae import VAETrainer
+from genmodels.wandb_mirror import choose_mode, choose_run_id, flatten
 
 OPTIONS = [*SMALL, "max_steps=6", "evaluate_every=3"]
 
@@ -34,10 +35,10 @@ def records(offline: Path) -> dict[str, list[dict]]:
         text=True,
         check=True,
     ).stdout
-    found: dict[str, list[dict]] = {}
+    kept: dict[str, list[dict]] = {}
     for line in map(json.loads, shown.splitlines()):
-        found.setdefault(line["type"], []).append(line.get(line["type"], {}))
-    return found
+        kept.setdefault(line["type"], []).append(line.get(line["type"], {}))
+    return kept
 
 
 def test_offline_runs_are_kept_and_change_nothing(train_here: Callable) -> None:
@@ -54,8 +55,8 @@ def test_offline_runs_are_kept_and_change_nothing(train_here: Callable) -> None:
     assert "wandb" not in {path.name for path in plain.iterdir()}
     (offline,) = (tracked / "wandb").glob("offline-run-*")
     assert offline.name.endswith(summary(tracked)["wandb_id"])
-    found = records(offline)
-    (run,) = found["run"]
+    kept = records(offline)
+    (run,) = kept["run"]
     assert (run["run_group"], run["tags"], run["job_type"], run["notes"]) == (
         "g",
         ["a", "b"],
@@ -66,17 +67,17 @@ def test_offline_runs_are_kept_and_change_nothing(train_here: Callable) -> None:
         run["config"]["update"]["model"] == "vae_mlp"
         and run["config"]["update"]["model.latent_dim"] == 4
     )
-    assert [(metric["glob_name"], metric["step_metric"]) for metric in found["metric"]] == [
+    assert [(metric["glob_name"], metric["step_metric"]) for metric in kept["metric"]] == [
         ("*", "step")
     ]
-    assert [end["exit_code"] for end in found["exit"]] == [0]
-    rows_of = [entry["item"] for entry in found["history"]]
+    assert [end["exit_code"] for end in kept["exit"]] == [0]
+    rows_of = [entry["item"] for entry in kept["history"]]
     assert [row["step"] for row in rows_of if "validation/elbo" in row] == [3, 6]
     assert [row["samples.caption"] for row in rows_of if "samples.caption" in row] == [
         "samples at step 3",
         "samples at step 6",
     ]
-    final = {key: value for entry in found["summary"] for key, value in entry["update"].items()}
+    final = {key: value for entry in kept["summary"] for key, value in entry["update"].items()}
     assert final["metrics/test/elbo"] == summary(tracked)["metrics"]["test"]["elbo"]
     assert (
         final["verdict/label"] == summary(tracked)["verdict"]["label"]
@@ -92,22 +93,22 @@ def test_a_finished_run_is_sent_to_wandb_once(train_here: Callable) -> None:
     train_here(*OPTIONS, "wandb.mode=offline")
     (offline,) = (folder / "wandb").glob("offline-run-*")
     assert rows(folder) == before and summary(folder)["wandb_id"] == offline.name.rpartition("-")[2]
-    found = records(offline)
-    items = [entry["item"] for entry in found["history"]]
+    kept = records(offline)
+    items = [entry["item"] for entry in kept["history"]]
     assert [item["step"] for item in items if "samples.caption" in item] == [3, 6]
     assert [item["validation/elbo"] for item in items if "validation/elbo" in item] == [
         row["validation"]["elbo"] for row in before if "validation" in row
     ]
-    assert [end["exit_code"] for end in found["exit"]] == [0] and found["artifact"]
+    assert [end["exit_code"] for end in kept["exit"]] == [0] and kept["artifact"]
 
 
 def test_under_an_agent_the_id_is_its_own(
     train_here: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
-    assert config.wandb_id("before") == "before"
+    assert choose_run_id("before") == "before"
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
-    assert config.wandb_id("before") == config.wandb_id(None) == "abc"
+    assert choose_run_id("before") == choose_run_id(None) == "abc"
 
 
 @pytest.mark.parametrize("fault", ["init", "log", "finish"])
@@ -153,8 +154,6 @@ def test_a_hanging_wandb_is_left_behind(
 def test_the_run_id_is_kept_for_resume(
     train_here: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from genmodels.trainers.vae import VAETrainer
-
     update = VAETrainer.update
 
     def failing(self: VAETrainer, batch: object, step: int, total: int) -> dict:
@@ -162,7 +161,7 @@ def test_the_run_id_is_kept_for_resume(
             raise RuntimeError
         return update(self, batch, step, total)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, pytest.raises(Exception, match="RuntimeError"):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         patch.setattr(VAETrainer, "update", failing)
         train_here(*OPTIONS, "wandb.mode=offline")
     first = summary(Path("run"))
@@ -178,19 +177,19 @@ def test_the_run_id_is_kept_for_resume(
 @pytest.mark.parametrize(
     ("setting", "variable", "expected"),
     [
-        (None, None, None),
+        (None, None, "disabled"),
         (None, "offline", "offline"),
-        (None, "disabled", None),
+        (None, "disabled", "disabled"),
         ("online", "offline", "online"),
-        ("disabled", "online", None),
+        ("disabled", "online", "disabled"),
     ],
 )
 def test_mode(
-    setting: str | None, variable: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+    setting: str | None, variable: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if variable:
         monkeypatch.setenv("WANDB_MODE", variable)
-    assert config.wandb_mode(setting) == expected
+    assert choose_mode(setting) == expected
 
 
 def test_flatten() -> None:
@@ -201,10 +200,8 @@ def test_flatten() -> None:
 
 
 def test_rows_are_strict_json(tmp_path: Path) -> None:
-    from genmodels.run_folder import Run
-
     with Run(tmp_path) as run:
-        run.row(1, {"train": {"loss": float("nan")}})
+        run.log_row(1, {"train": {"loss": float("nan")}})
         logging.getLogger("genmodels").warning("hello")
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
         "step": 1,

@@ -1,4 +1,4 @@
-"""Data sets that are not read yet, and the cache from which they are read: decoded once, one uint8 file each."""
+"""Data sets that are decoded once, into one uint8 file each, and read from that file afterwards."""
 
 import contextlib
 import hashlib
@@ -21,114 +21,142 @@ from genmodels.randomness import CONSTANT_SEED, generator
 
 log = logging.getLogger(__name__)
 
-DECODING = (
-    2  # raised when the same files come to give other tensors: older caches are then not taken
-)
-MEMORY_SHARE = 0.25  # of the memory: a larger data set stays in its file, memory-mapped
+# Raised when the same files come to give other tensors: older caches are then not used.
+DECODER_VERSION = 2
+SPLIT_TENSOR = "part"  # its name in the file, on which the checksum of the data depends
+TRAIN, VALIDATION, TEST = 0, 1, 2
+MAX_VALIDATION = 5000  # images
 
 
-class Decoded(NamedTuple):
-    """What a data set's files hold, in their order."""
+class DecodedImages(NamedTuple):
+    """What the files of a data set hold, in their order.
 
-    images: Tensor  # (N, C, H, W) uint8
-    labels: Tensor  # (N,) int64, -1 where there are none
-    test_from: int | None  # the test part begins at this row; None: there is no official one
+    Arguments:
+    images: (N, C, H, W) uint8.
+    labels: (N,) int64, -1 where there are none.
+    test_start: the row where the test split begins; None where there is no official one.
+    """
+
+    images: Tensor
+    labels: Tensor
+    test_start: int | None
 
 
 @dataclass(frozen=True)
 class CachedDataset:
-    """A data set that is not read yet: its spec is there at once, its images come with `load`."""
+    """A data set that is not read yet: its spec is there at once, its images come with `load`.
+
+    Arguments:
+    spec: what is known of it.
+    decode: from a workspace to the images; slow. It may make that folder, for downloads; the
+        folder is removed once the cache is written. Raises ValueError where files are missing or
+        damaged.
+    cache: the folder of decoded data sets.
+    origin: where the images come from and how they are cut; part of the cache's key.
+    file_state: sizes and times of the files there; "" where they are gone and only the cache is
+        left.
+    memory_share: of the main memory; a larger data set stays in its file, memory-mapped.
+    """
 
     spec: ImageSpec
-    decode: Callable[
-        [Path], Decoded
-    ]  # slow; raises ValueError where files are missing or damaged. May make the
-    #                                     folder that it is given, for downloads; removed once the cache is there
-    cache: Path  # folder of decoded data sets
-    origin: str = ""  # where the images come from and how they are cut; part of the cache's key
-    state: Callable[[], str] = (
-        str  # sizes and times of the files there; "" where they are gone: the cache is all
-    )
+    decode: Callable[[Path], DecodedImages]
+    cache: Path
+    origin: str = ""
+    file_state: Callable[[], str] = str
+    memory_share: float = 0.25
 
     @property
     def path(self) -> Path:
         """The cache's file."""
-        content = f"{DECODING} {self.spec.name} {self.origin}".encode(errors="surrogateescape")
+        key = f"{DECODER_VERSION} {self.spec.name} {self.origin}"
+        content = key.encode(errors="surrogateescape")
+        digest = hashlib.sha256(content).hexdigest()
         name = re.sub("[^A-Za-z0-9_-]", "_", self.spec.name)
-        return self.cache / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
+        return self.cache / f"{name}-{digest[:8]}.safetensors"
 
     def load(self) -> ImageData:
-        """Read the images from the cache, or decode them and fill it. One process decodes, others wait for it.
+        """Read the images from the cache, or decode them and fill it.
 
-        A cache that is damaged, or older than the files that it was made from, is built again. Raises ValueError where
-        files are missing or damaged, OSError with the path where the cache cannot be written.
+        Of several processes one decodes and the others wait. A cache that is damaged, or older
+        than the files that it was made from, is built again. Raises ValueError where files are
+        missing or damaged, OSError with the path where the cache cannot be written.
         """
-        found = self._read()  # without a lock: a cache that another account made may be read-only
-        if found is None:
-            with files.locked(self.path.with_suffix(".lock"), f"reads {self.spec.name}"):
-                found = self._read(again=True) or self._build()
-        tensors, metadata = found
-        train, validation, test = (
-            ImageSet(
-                tensors["images"], tensors["labels"], (tensors["part"] == part).nonzero().flatten()
-            )
-            for part in range(3)
-        )
-        return ImageData(self.spec, train, validation, test, checksum=f"{metadata['crc32']:08x}")
+        content = self._read()  # without a lock: another account's cache may be read-only
+        if content is None:
+            lock = self.path.with_suffix(".lock")
+            with files.locked(lock, f"reads {self.spec.name}"):
+                content = self._read(log_damage=True) or self._build()
+        tensors, metadata = content
+        splits = []
+        for split in (TRAIN, VALIDATION, TEST):
+            belongs = tensors[SPLIT_TENSOR] == split
+            rows = belongs.nonzero().flatten()
+            splits.append(ImageSet(tensors["images"], tensors["labels"], rows))
+        train, validation, test = splits
+        checksum = f"{metadata['crc32']:08x}"
+        return ImageData(self.spec, train, validation, test, checksum)
 
     def _build(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        state = self.state()
+        state = self.file_state()
         workspace = self.path.with_suffix(".files")
         try:
             decoded = self.decode(workspace)
             tensors = {
                 "images": decoded.images,
                 "labels": decoded.labels,
-                "part": split(len(decoded.images), decoded.test_from),
+                SPLIT_TENSOR: assign_splits(len(decoded.images), decoded.test_start),
             }
-            safetensors_io.save(self.path, tensors, {"state": state or self.state()})
+            safetensors_io.save(self.path, tensors, {"state": state or self.file_state()})
             shutil.rmtree(workspace, ignore_errors=True)
-        finally:  # of a failure only what a next attempt goes on with stays
-            for folder, _, _ in os.walk(workspace, topdown=False):
-                with contextlib.suppress(OSError):  # not empty
-                    os.rmdir(folder)
-        found = self._read()
-        assert found is not None, f"{self.path} was just written"
-        return found
+        finally:
+            # After a failure only what a next attempt can use stays.
+            _remove_empty_folders(workspace)
+        content = self._read()
+        assert content is not None, f"{self.path} was just written"
+        return content
 
-    def _read(self, again: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def _read(self, log_damage: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         try:
             tensors, metadata = safetensors_io.load(self.path)
         except FileNotFoundError:
             return None
         except DamagedFileError as error:
-            if again:
+            if log_damage:
                 log.warning("%s: building it again", error)
             return None
-        if self.state() not in ("", metadata["state"]):
+        if self.file_state() not in ("", metadata.get("state")):
             return None
-        if tensors["images"].nbytes <= MEMORY_SHARE * hardware.memory():
+        if tensors["images"].nbytes <= self.memory_share * hardware.memory():
             tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         return tensors, metadata
 
 
-def split(size: int, test_from: int | None) -> Tensor:
-    """The part of each of `size` images: 0 train, 1 validation, 2 test, (size,) uint8, by a constant seed.
+def assign_splits(size: int, test_start: int | None) -> Tensor:
+    """The split of each of `size` images: TRAIN, VALIDATION or TEST, (size,) uint8.
 
-    Where there is no official test part, a fifth of the images, drawn at random, becomes it; of the rest, a tenth but
-    at most 5,000 images, drawn at random, is the validation part.
+    The draws have a constant seed. Where there is no official test split, a random fifth of the
+    images becomes it. Of the remaining images, a random tenth, but at most 5,000, becomes the
+    validation split. Raises ValueError for fewer than ten images.
     """
     if size < 10:
         raise ValueError(
-            f"{size} images are too few for train, validation and test parts: at least 10 are needed"
+            f"{size} images are too few for train, validation and test splits: "
+            "at least 10 are needed"
         )
-    part = torch.zeros(size, dtype=torch.uint8)
-    if test_from is None:
+    splits = torch.full((size,), TRAIN, dtype=torch.uint8)
+    if test_start is None:
         order = torch.randperm(size, generator=generator(CONSTANT_SEED, "test part"))
-        part[order[: size // 5]] = 2
+        splits[order[: size // 5]] = TEST
     else:
-        part[test_from:] = 2
-    rest = (part == 0).nonzero().flatten()
-    order = torch.randperm(len(rest), generator=generator(CONSTANT_SEED, "validation part"))
-    part[rest[order[: min(5000, max(1, len(rest) // 10))]]] = 1
-    return part
+        splits[test_start:] = TEST
+    remaining = (splits == TRAIN).nonzero().flatten()
+    count = min(MAX_VALIDATION, max(1, len(remaining) // 10))
+    order = torch.randperm(len(remaining), generator=generator(CONSTANT_SEED, "validation part"))
+    splits[remaining[order[:count]]] = VALIDATION
+    return splits
+
+
+def _remove_empty_folders(root: Path) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        with contextlib.suppress(OSError):  # not empty
+            os.rmdir(folder)

@@ -1,4 +1,4 @@
-"""Files from the network: verified before anything opens them, and gone on with where a connection broke off."""
+"""Downloads that are verified before anything opens them, and resumed where a connection broke."""
 
 import hashlib
 import http.client
@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genmodels import __version__
-from genmodels.files import naming
+from genmodels.files import name_in_errors
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ TIMEOUT = 30.0  # seconds in which a server may send nothing
 ATTEMPTS = 4  # at each address
 PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
 MAX_BYTES = 8 * 2**30  # of one file
-CHUNK = 2**18
+CHUNK_BYTES = 2**18
 
 NETWORK_ERRORS = (
     urllib.error.URLError,
@@ -35,105 +35,82 @@ NETWORK_ERRORS = (
 
 
 class DownloadError(ValueError):
-    """A file could not be had from any of its addresses."""
+    """None of its addresses gave a file."""
+
+
+class _AttemptError(Exception):
+    """An attempt at one address failed."""
+
+    def __init__(self, reason: str, *, retry: bool) -> None:
+        super().__init__(reason)
+        self.retry = retry
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A file that a data set is published as."""
+    """A file that a data set is published as.
+
+    Arguments:
+    name: of the file.
+    urls: mirrors, tried in this order.
+    md5: in hex, as its publisher states it; the data sets state no stronger checksum.
+    """
 
     name: str
-    urls: Sequence[str]  # mirrors, tried in this order
-    md5: str  # what its publisher says; the data sets state no stronger checksum
+    urls: Sequence[str]
+    md5: str
 
 
 def provide(
     resources: Sequence[Resource], home: Path, workspace: Path, download: bool
 ) -> list[Path]:
-    """Each resource as a verified file: the user's own in `home`, or one in `workspace`, downloaded if need be.
+    """The path of each resource's verified file, in `home` or in `workspace`.
 
-    Raises ValueError, saying where to put which file by hand, where one is missing and cannot be had, or is another
-    file than its checksum says.
+    Raises ValueError, saying where to put which file by hand, where one is missing and cannot be
+    downloaded, or is another file than its checksum says.
+
+    Arguments:
+    resources: what is needed.
+    home: the user's own folder, where nothing is written.
+    workspace: where missing files are downloaded, and are looked for too.
+    download: whether they may be.
     """
-    found, missing = {}, []
-    for resource in resources:
-        own = home / resource.name
-        if own.is_file():
-            if (md5 := checksum(own)) != resource.md5:
-                raise ValueError(
-                    f"{own}: not the published file, or damaged (md5 {md5} instead of {resource.md5})"
-                )
-            found[resource.name] = own
-        elif _verified(workspace / resource.name, resource):
-            found[resource.name] = workspace / resource.name
-        else:
-            missing.append(resource)
-    by_hand = f"Put into {home} by hand: " + ", ".join(
-        f"{each.name} (md5 {each.md5})" for each in missing
-    )
+    paths = {resource.name: _local_file(resource, home, workspace) for resource in resources}
+    missing = [resource for resource in resources if paths[resource.name] is None]
+    listed = ", ".join(f"{resource.name} (md5 {resource.md5})" for resource in missing)
+    by_hand = f"Put into {home} by hand: {listed}"
     if missing and not download:
+        names = ", ".join(resource.name for resource in missing)
         raise ValueError(
-            f"{', '.join(each.name for each in missing)}: not there. {by_hand}, or let train.py fetch "
-            "them: dataset.download=true"
+            f"{names}: not there. {by_hand}, or let train.py fetch them: dataset.download=true"
         )
     for resource in missing:
         try:
-            found[resource.name] = fetch(resource, workspace)
+            paths[resource.name] = fetch(resource, workspace)
         except DownloadError as error:
             raise ValueError(
                 f"{error}. {by_hand}. The same command again goes on where this one stopped"
             ) from None
-    return [found[resource.name] for resource in resources]
+    return [path for path in paths.values() if path is not None]
 
 
 def fetch(resource: Resource, folder: Path) -> Path:
     """Download a file into a folder, verify it, and return its path.
 
-    What a broken connection left, now or in an earlier process, is gone on with. Raises DownloadError where no address
-    gives the file; OSError, leaving nothing, where it cannot be written.
+    Resumes what a broken connection left, now or in an earlier process. Raises DownloadError
+    where no address gives the file; OSError, leaving nothing, where it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, partial = folder / resource.name, folder / f"{resource.name}.part"
+    partial = folder / f"{resource.name}.part"
     failures = []
     for url in resource.urls:
         log.info("downloading %s", url)
-        for attempt in range(ATTEMPTS):
-            begun = partial.exists()
-            try:
-                if not _verified(partial, resource):
-                    _go_on(url, partial)
-            except NETWORK_ERRORS as error:
-                failure = f"{url}: {_reason(error)}"
-                if (
-                    isinstance(error, urllib.error.HTTPError)
-                    and error.code != 416
-                    and 400 <= error.code < 500
-                ):
-                    break
-                if (
-                    isinstance(error, urllib.error.HTTPError) and error.code == 416
-                ):  # there is no such remainder
-                    partial.unlink(missing_ok=True)
-                log.info("%s (attempt %d of %d)", failure, attempt + 1, ATTEMPTS)
-                time.sleep(PAUSE * 2**attempt if attempt + 1 < ATTEMPTS else 0)
-                continue
-            except DownloadError as error:
-                failure = f"{url}: {error}"
-                partial.unlink()
-                break
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
-            if _verified(partial, resource):
-                os.replace(partial, path)
-                return path
-            failure = (
-                f"{url}: sends another file (md5 {checksum(partial)} instead of {resource.md5})"
-            )
-            partial.unlink()
-            if not begun:  # else its beginning may have been another server's
-                break
-        failures.append(failure)
+        failure = _fetch_from(url, resource, partial)
+        if not failure:
+            path = folder / resource.name
+            os.replace(partial, path)
+            return path
+        failures.append(f"{url}: {failure}")
     raise DownloadError(f"{resource.name} cannot be fetched ({'; '.join(failures)})")
 
 
@@ -143,50 +120,103 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _verified(path: Path, resource: Resource) -> bool:
+def _local_file(resource: Resource, home: Path, workspace: Path) -> Path | None:
+    own = home / resource.name
+    if own.is_file():
+        md5 = checksum(own)
+        if md5 != resource.md5:
+            raise ValueError(
+                f"{own}: not the published file, or damaged (md5 {md5} instead of {resource.md5})"
+            )
+        return own
+    earlier = workspace / resource.name
+    return earlier if _is_verified(earlier, resource) else None
+
+
+def _is_verified(path: Path, resource: Resource) -> bool:
     return path.is_file() and checksum(path) == resource.md5
 
 
-def _go_on(url: str, partial: Path) -> None:
-    """Append to the file what it lacks, or write it anew where the server sends all of it."""
+def _fetch_from(url: str, resource: Resource, partial: Path) -> str:
+    """Try one address several times. Returns why the last attempt failed, "" for success."""
+    failure = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
+            _attempt(url, resource, partial)
+            return ""
+        except _AttemptError as error:
+            failure = str(error)
+            if not error.retry:
+                break
+            log.info("%s: %s (attempt %d of %d)", url, failure, attempt + 1, ATTEMPTS)
+    return failure
+
+
+def _attempt(url: str, resource: Resource, partial: Path) -> None:
+    """Complete the partial file and verify it, or raise _AttemptError."""
+    if _is_verified(partial, resource):
+        return
+    resumed = partial.exists()
+    try:
+        _append_remainder(url, partial)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the server has no such remainder: start over
+            partial.unlink(missing_ok=True)
+        retry = error.code == 416 or not 400 <= error.code < 500
+        raise _AttemptError(f"HTTP {error.code} {error.reason}", retry=retry) from None
+    except NETWORK_ERRORS as error:
+        raise _AttemptError(_reason(error), retry=True) from None
+    except (OSError, _AttemptError):
+        partial.unlink(missing_ok=True)
+        raise
+    if not _is_verified(partial, resource):
+        reason = f"sends another file (md5 {checksum(partial)} instead of {resource.md5})"
+        partial.unlink()
+        # The beginning of a resumed file may have been another server's.
+        raise _AttemptError(reason, retry=resumed)
+
+
+def _append_remainder(url: str, partial: Path) -> None:
+    """Append what the file lacks, or write it anew where the server sends all of it."""
     done = partial.stat().st_size if partial.exists() else 0
-    headers = {"User-Agent": f"genmodels/{__version__}"} | (
-        {"Range": f"bytes={done}-"} if done else {}
-    )
-    with urllib.request.urlopen(
-        urllib.request.Request(url, headers=headers), timeout=TIMEOUT
-    ) as response:
-        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(
-            f"bytes {done}-"
-        ):
+    headers = {"User-Agent": f"genmodels/{__version__}"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        content_range = response.headers.get("Content-Range", "")
+        if response.status != 206 or not content_range.startswith(f"bytes {done}-"):
             done = 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length and length.isdigit() else None
-        with (
-            open(partial, "ab" if done else "wb") as file,
-            tqdm(
-                desc=partial.stem,
-                initial=done,
-                total=total,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as bar,
-        ):
-            while chunk := response.read1(CHUNK):
-                with naming(partial):
-                    file.write(chunk)
-                    file.flush()
-                done += len(chunk)
-                bar.update(len(chunk))
-                if done > MAX_BYTES:
-                    raise DownloadError(f"sends more than {MAX_BYTES:,} bytes")
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdigit() else None
+        done = _write_chunks(response, partial, done, total)
     if total is not None and done < total:
         raise ConnectionError(f"broke off after {done:,} of {total:,} bytes")
 
 
+def _write_chunks(
+    response: http.client.HTTPResponse, partial: Path, done: int, total: int | None
+) -> int:
+    """Write a response behind the first `done` bytes of a file; returns the file's size then."""
+    progress = tqdm(
+        desc=partial.stem, initial=done, total=total, unit="B", unit_scale=True, disable=None
+    )
+    with progress, open(partial, "ab" if done else "wb") as file:
+        while chunk := response.read1(CHUNK_BYTES):
+            with name_in_errors(partial):
+                file.write(chunk)
+                file.flush()
+            done += len(chunk)
+            progress.update(len(chunk))
+            if done > MAX_BYTES:
+                raise _AttemptError(f"sends more than {MAX_BYTES:,} bytes", retry=False)
+    return done
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return f"nothing came for {TIMEOUT:g} s" if isinstance(reason, TimeoutError) else str(reason)
+    if isinstance(reason, TimeoutError):
+        return f"nothing came for {TIMEOUT:g} s"
+    return str(reason)

@@ -1,4 +1,4 @@
-"""A folder of pictures: what is in it, whether that has changed, and its way into one tensor."""
+"""A folder of images: what is in it, whether that has changed, and its way into one tensor."""
 
 import hashlib
 import json
@@ -8,192 +8,214 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from genmodels import files
 from genmodels.data import image_files
-from genmodels.data.cached_dataset import Decoded
+from genmodels.data.cached_dataset import DecodedImages
+from genmodels.data.image_files import SquareCrop, printable
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 256 * 2**20  # of one file
-SHOWN = 8  # names in a refusal
-LISTED = 20  # names in a warning; all are in the file that it names
+MAX_FILE_BYTES = 256 * 2**20
+MAX_NAMES_IN_ERROR = 8
+MAX_LINES_IN_LOG = 20  # all are in the file that it names
+SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")
+
+
+class FileState(NamedTuple):
+    """What tells that a file has changed."""
+
+    size: int  # bytes
+    changed: int  # ns
 
 
 @dataclass(frozen=True)
-class Listing:
-    """The pictures of a folder, by name, and what else is there."""
+class ImageFolder:
+    """The image files of a folder, and what else is there.
+
+    Arguments:
+    root: the folder.
+    names: relative paths with "/", sorted.
+    states: of each file.
+    labels: of each file; -1 where there are no classes.
+    classes: sub-folders with images, sorted; empty where there are no labels.
+    skipped: what is not taken for an image, and why.
+    """
 
     root: Path
-    names: Sequence[str]  # relative paths with "/", sorted
-    stamps: Sequence[tuple[int, int]]  # size in bytes and time of change in ns of each
-    labels: Sequence[int]  # of each; -1 where there are no classes
-    classes: Sequence[str]  # sub-folders with pictures, sorted; empty where there are no labels
-    passed_over: Sequence[str]  # what is not taken for a picture, and why
+    names: Sequence[str]
+    states: Sequence[FileState]
+    labels: Sequence[int]
+    classes: Sequence[str]
+    skipped: Sequence[str]
 
     @property
     def key(self) -> str:
-        """Changes with every name, size and time: while it is the same, the contents are taken to be."""
-        return hashlib.sha256(
-            repr((self.names, self.stamps)).encode(errors="surrogateescape")
-        ).hexdigest()
+        """Changes with every name, size and time; the same key is taken for the same contents."""
+        text = repr((self.names, self.states))
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def find(root: Path, labelled: bool | None) -> Listing:
-    """All pictures below a folder. With labels, the first sub-folder on the way to a picture is its class.
+class FolderSummary(NamedTuple):
+    """What the contents of all image files of a folder say."""
 
-    labelled None: if there are at least two such sub-folders, and no picture lies beside them. Links that lead out of
-    the folder, links to folders, pipes, devices, very large files and files of other kinds are passed over; hidden
-    ones are not even mentioned. Raises ValueError where there are no pictures.
+    digest: str  # of the files and their names; the same wherever the folder lies
+    gray: bool  # whether no image has a colour
+
+
+def scan(root: Path, labelled: bool | None) -> ImageFolder:
+    """Find all image files below a folder. Raises ValueError where there are none.
+
+    Links that lead out of the folder, links to folders, pipes, devices, very large files and
+    files of other kinds are skipped and listed; hidden files are not even listed.
+
+    Arguments:
+    root: the folder.
+    labelled: whether the first sub-folder on the way to an image is its class; None: if there
+        are at least two such sub-folders, and no image lies beside them.
     """
-    found, passed_over = _pictures(root)
-    names = sorted(found)
+    states, skipped = _image_states(root)
+    names = sorted(states)
     folders = sorted({name.partition("/")[0] for name in names if "/" in name})
     if labelled is None:
         labelled = len(folders) > 1 and all("/" in name for name in names)
     if labelled:
-        passed_over += [
-            f"{image_files.printable(name)} (in no class folder)"
-            for name in names
-            if "/" not in name
-        ]
-        empty = sorted(
-            entry.name
-            for entry in os.scandir(root)
-            if entry.is_dir(follow_symlinks=False)
-            and not _hidden(entry.name)
-            and entry.name not in folders
-        )
-        passed_over += [
-            f"{image_files.printable(name)} (a class folder without pictures)" for name in empty
-        ]
+        unlabelled = [name for name in names if "/" not in name]
+        empty = _empty_folders(root, folders)
+        skipped += [f"{printable(name)} (in no class folder)" for name in unlabelled]
+        skipped += [f"{printable(name)} (a class folder without images)" for name in empty]
         names = [name for name in names if "/" in name]
     if not names:
-        others = f". Passed over: {'; '.join(few(passed_over))}" if passed_over else ""
-        raise ValueError(
-            f"dataset.root={root}: holds no pictures"
-            f"{' in class folders' if labelled else ''} ({', '.join(image_files.SUFFIXES)}){others}"
-        )
-    label = {folder: index for index, folder in enumerate(folders)} if labelled else {}
-    return Listing(
+        where = " in class folders" if labelled else ""
+        others = f". Skipped: {'; '.join(abbreviate(skipped))}" if skipped else ""
+        suffixes = ", ".join(image_files.SUFFIXES)
+        raise ValueError(f"dataset.root={root}: holds no images{where} ({suffixes}){others}")
+    classes = folders if labelled else []
+    label = {name: index for index, name in enumerate(classes)}
+    return ImageFolder(
         root,
         names,
-        [found[name] for name in names],
+        [states[name] for name in names],
         [label.get(name.partition("/")[0], -1) for name in names],
-        tuple(map(image_files.printable, folders)) if labelled else (),
-        passed_over,
+        tuple(printable(name) for name in classes),
+        skipped,
     )
 
 
-def known_contents(listing: Listing, cache: Path) -> tuple[str, bool]:
-    """(a digest of all pictures and their names, whether none of them has a colour).
+def summarise(images: ImageFolder, cache: Path) -> FolderSummary:
+    """What the contents of the files say.
 
-    The digest is the same wherever the folder lies, so that a copy of it is not decoded again. Both are remembered in
-    the cache until the listing changes: pictures are read for them only once.
+    It is kept in the cache until a file changes, so that the files are read for it only once. A
+    copy of a folder has the same digest, and is not decoded again.
     """
-    place = hashlib.sha256(os.fsencode(listing.root.resolve())).hexdigest()[:8]
-    path = cache / f"folder-{place}.json"
+    place = os.fsencode(images.root.resolve())
+    digest = hashlib.sha256(place).hexdigest()
+    path = cache / f"folder-{digest[:8]}.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        if known["listing"] == listing.key:
-            return known["contents"], known["gray"]
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not whole: made again
+        if known["listing"] == images.key:
+            return FolderSummary(known["contents"], known["gray"])
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: made again
         pass
-    known = {
-        "listing": listing.key,
-        "contents": _digest(listing),
-        "gray": image_files.all_gray(listing.root / name for name in listing.names),
-    }
+    gray = image_files.all_gray(images.root / name for name in images.names)
+    summary = FolderSummary(_digest(images), gray)
+    known = {"listing": images.key, "contents": summary.digest, "gray": summary.gray}
     files.write_json(path, known)
-    return known["contents"], known["gray"]
+    return summary
 
 
 def decode(
-    listing: Listing,
-    how: image_files.SquareCrop,
-    max_unreadable: float,
-    workspace: Path,
-    notes: Path,
-) -> Decoded:
-    """All pictures that can be read, with their labels, shuffled. Writes what was left out to `notes`, and logs it.
+    folder: ImageFolder, crop: SquareCrop, max_unreadable: float, workspace: Path
+) -> DecodedImages:
+    """All images that can be read, with their labels, in a constant random order.
 
-    Raises ValueError where more than the share `max_unreadable` cannot be read, a class has none left, or fewer than
-    ten pictures are left in all.
+    What is left out is logged, and written to a text file beside the workspace. Raises ValueError
+    where too many images cannot be read, a class has none left, or fewer than ten are left in all.
+
+    Arguments:
+    folder: as `scan` found it.
+    crop: how files become images.
+    max_unreadable: the share of files that may be unreadable.
+    workspace: a folder for large tensors.
     """
-    root = listing.root
-    order = image_files.shuffled(len(listing.names))
-    names = [listing.names[index] for index in order]
-    images, problems = image_files.decode(
-        names, lambda name: how.read(root / name), how.shape, workspace
-    )
-    unreadable = sorted(
-        f"{image_files.printable(names[index])} ({reason})" for index, reason in problems.items()
-    )
-    lines = [f"passed over: {line}" for line in listing.passed_over] + [
-        f"unreadable: {line}" for line in unreadable
-    ]
-    if lines:
-        files.write_text(notes, "\n".join(lines) + "\n")
-        log.warning(
-            "left out of %s (%s has all):\n  %s", root, notes, "\n  ".join(few(lines, LISTED))
-        )
-    if len(problems) > max_unreadable * len(listing.names):
+    order = image_files.shuffled_order(len(folder.names))
+    names = [folder.names[index] for index in order]
+    paths = [folder.root / name for name in names]
+    images, problems = image_files.decode(paths, crop.read, crop.shape, workspace)
+    unreadable = [f"{printable(names[index])} ({reason})" for index, reason in problems.items()]
+    unreadable.sort()
+    _report_left_out(folder, unreadable, workspace.with_suffix(".txt"))
+    if len(problems) > max_unreadable * len(names):
         raise ValueError(
-            f"dataset.root={root}: {len(problems):,} of {len(listing.names):,} pictures cannot be read, "
-            f"more than dataset.max_unreadable={max_unreadable:g} allows: {'; '.join(few(unreadable))}"
+            f"dataset.root={folder.root}: {len(problems):,} of {len(names):,} images cannot be "
+            f"read, more than dataset.max_unreadable={max_unreadable:g} allows: "
+            f"{'; '.join(abbreviate(unreadable))}"
         )
     if len(images) < 10:
         raise ValueError(
-            f"dataset.root={root}: {len(images)} pictures are too few: at least 10 are needed"
+            f"dataset.root={folder.root}: {len(images)} images are too few: at least 10 are needed"
         )
-    labels = torch.tensor(
-        [listing.labels[row] for index, row in enumerate(order) if index not in problems]
-    )
-    for label, name in enumerate(listing.classes):
-        if not (labels == label).any():
+    labels = [folder.labels[row] for index, row in enumerate(order) if index not in problems]
+    readable_classes = set(labels)
+    for label, name in enumerate(folder.classes):
+        if label not in readable_classes:
             raise ValueError(
-                f"dataset.root={root}: no picture of the class {name} can be read. Mend them, or move "
-                "that folder away"
+                f"dataset.root={folder.root}: no image of the class {name} can be read. Mend "
+                "them, or move that folder away"
             )
-    return Decoded(images, labels, test_from=None)
+    return DecodedImages(images, torch.tensor(labels), test_start=None)
 
 
-def few(lines: Sequence[str], count: int = SHOWN) -> list[str]:
+def abbreviate(lines: Sequence[str], count: int = MAX_NAMES_IN_ERROR) -> list[str]:
     """The first lines, and how many more there are."""
-    return [*lines[:count], *([f"and {len(lines) - count:,} more"] if len(lines) > count else [])]
+    shown = list(lines[:count])
+    if len(lines) > count:
+        shown.append(f"and {len(lines) - count:,} more")
+    return shown
 
 
-def _pictures(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Size and time of every picture below a folder by its relative name, and what is passed over, in words."""
-    found, passed_over = {}, []
-    others: Counter[str] = Counter()
+def _report_left_out(folder: ImageFolder, unreadable: Sequence[str], path: Path) -> None:
+    lines = [f"skipped: {line}" for line in folder.skipped]
+    lines += [f"unreadable: {line}" for line in unreadable]
+    if lines:
+        files.write_text(path, "\n".join(lines) + "\n")
+        shown = "\n  ".join(abbreviate(lines, MAX_LINES_IN_LOG))
+        log.warning("left out of %s (%s has all):\n  %s", folder.root, path, shown)
+
+
+def _image_states(root: Path) -> tuple[dict[str, FileState], list[str]]:
+    """The state of every image file below a folder by relative name, and what is skipped."""
+    states, skipped = {}, []
+    other_kinds: Counter[str] = Counter()
     for entry, problem in _walk(root):
         name = Path(entry.path).relative_to(root).as_posix()
-        suffix = os.path.splitext(entry.name)[1].lower()
+        _, suffix = os.path.splitext(entry.name.lower())
         if problem:
-            passed_over.append(f"{image_files.printable(name)} ({problem})")
+            skipped.append(f"{printable(name)} ({problem})")
         elif suffix not in image_files.SUFFIXES:
-            others[image_files.printable(suffix) or "without an ending"] += 1
-        elif (status := entry.stat()).st_size > MAX_BYTES:
-            passed_over.append(f"{image_files.printable(name)} (more than {MAX_BYTES >> 20} MB)")
+            other_kinds[printable(suffix) or "without an ending"] += 1
+        elif (status := entry.stat()).st_size > MAX_FILE_BYTES:
+            skipped.append(f"{printable(name)} (more than {MAX_FILE_BYTES >> 20} MB)")
         else:
-            found[name] = (status.st_size, status.st_mtime_ns)
-    if others:
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(SHOWN))
-        passed_over.append(f"files of other kinds: {counts}")
-    return found, passed_over
+            states[name] = FileState(status.st_size, status.st_mtime_ns)
+    if other_kinds:
+        common = other_kinds.most_common(MAX_NAMES_IN_ERROR)
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in common)
+        skipped.append(f"files of other kinds: {counts}")
+    return states, skipped
 
 
 def _walk(root: Path) -> Iterator[tuple[os.DirEntry, str]]:
-    """Every file below a folder that is not hidden, with what speaks against it, "" if nothing does."""
+    """Every file below a folder that is not hidden, with why it is skipped, "" if it is not."""
     stack = [os.fspath(root)]
     inside = os.path.join(os.path.realpath(root), "")
     while stack:
         with os.scandir(stack.pop()) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                if _hidden(entry.name):
+                if _is_hidden(entry.name):
                     continue
                 if entry.is_symlink() and not os.path.realpath(entry.path).startswith(inside):
                     yield entry, "a link out of the folder"
@@ -207,17 +229,25 @@ def _walk(root: Path) -> Iterator[tuple[os.DirEntry, str]]:
                     yield entry, ""
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini", "__MACOSX")
+def _empty_folders(root: Path, folders: Sequence[str]) -> list[str]:
+    """Sub-folders that are not among those with images."""
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    shown = [name for name in names if not _is_hidden(name)]
+    return sorted(set(shown) - set(folders))
 
 
-def _digest(listing: Listing) -> str:
-    def of_file(name: str) -> bytes:
-        with open(listing.root / name, "rb") as file:
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in SYSTEM_FILES
+
+
+def _digest(images: ImageFolder) -> str:
+    def digest_of_file(name: str) -> bytes:
+        with open(images.root / name, "rb") as file:
             return hashlib.file_digest(file, "blake2b").digest()
 
     total = hashlib.blake2b(digest_size=16)
-    contents = image_files.parallel(of_file, listing.names, "looking at pictures")
-    for name, content in zip(listing.names, contents, strict=True):
+    contents = image_files.parallel_map(digest_of_file, images.names, "reading images")
+    for name, content in zip(images.names, contents, strict=True):
         total.update(os.fsencode(name) + b"\0" + content)
     return total.hexdigest()

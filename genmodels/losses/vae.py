@@ -53,7 +53,12 @@ class VAELossTerms(NamedTuple):
 
 
 class VAELoss(nn.Module):
-    """A model under an objective: a function of images, labels and noise, without hidden state."""
+    """A model's loss under an objective: a function of images, labels and noise alone.
+
+    Arguments:
+    model: of any prior and likelihood.
+    objective: distortion, KL, KL weight and progress -> loss of each image.
+    """
 
     def __init__(self, model: VAE, objective: Objective) -> None:
         super().__init__()
@@ -68,7 +73,7 @@ class VAELoss(nn.Module):
         weight: float | None,
         progress: float,
     ) -> VAELossTerms:
-        """The loss of a batch.
+        """The loss of each image of a batch, and its terms, in nats.
 
         Arguments:
         images: (B, C, H, W) in [0, 1].

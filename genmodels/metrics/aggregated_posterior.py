@@ -1,21 +1,24 @@
-"""The aggregated posterior q(z) = E_x q(z|x): where a model puts the data, and where its samples come from."""
+"""The aggregated posterior q(z) = E_x q(z|x): where a model puts the data, beside the prior."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
-from genmodels.data.images import ImageSet
-from genmodels.distributions import kl_to_standard_normal
-from genmodels.metrics.likelihood import observed
+from genmodels.data.images import EVALUATION_BATCH, ImageSet
+from genmodels.metrics.likelihood import binarise_for
+from genmodels.models.priors import Prior, StandardNormal
 from genmodels.models.vae import VAE
-from genmodels.randomness import CONSTANT_SEED, reseed
+from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
-HOLE = 0.1  # of the prior's density: where the aggregated posterior has less, samples land and data do not
 ACTIVE = 0.01  # variance of a dimension's posterior mean over images, above which it is in use
-RESOLUTION = (
-    0.1  # standard deviations of the prior: closer than that, between two images, there is no hole
-)
+HOLE = 0.1  # of the prior's density: where q(z) is less, samples land and data do not
+RESOLUTION = 0.1  # distance in z: between two images that are closer there is no hole
+REACH = 5.0  # how far from 0, in standard deviations of N(0, I), holes are looked for
+PRIOR_DRAWS = 20_000  # from which the density of a prior is estimated where it has no closed form
+GRID_CHUNK = 2000  # Gaussians that are added to a grid at once
 
 
 @dataclass(frozen=True)
@@ -24,93 +27,89 @@ class Posteriors:
 
     mean: Tensor  # (N, D)
     stddev: Tensor  # (N, D)
+    kl: Tensor  # (N, D) KL(q(z_d|x) || p(z_d)) in nats
     labels: Tensor  # (N,) int64, -1 where there are none
 
     def of_class(self, label: int) -> "Posteriors":
         """Those of one class."""
-        chosen = self.labels == label
-        return Posteriors(self.mean[chosen], self.stddev[chosen], self.labels[chosen])
-
-    @property
-    def kl(self) -> Tensor:
-        """KL(q(z_d|x) || N(0, 1)) in nats, (N, D); over images and summed over dimensions, the rate."""
-        variance = self.stddev.square()
-        return kl_to_standard_normal(self.mean, variance, variance.log())
+        rows = self.labels == label
+        return Posteriors(self.mean[rows], self.stddev[rows], self.kl[rows], self.labels[rows])
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One z ~ q(z|x) for each image, (N, D)."""
-        return self.mean + self.stddev * torch.randn(
-            self.mean.shape, generator=generator, dtype=torch.float64
-        )
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float64)
+        return self.mean + self.stddev * noise
 
 
 @torch.no_grad()
-def posteriors(model: VAE, part: ImageSet, batch_size: int = 500) -> Posteriors:
-    """q(z|x) for every image of a part, the very images that `likelihood.evaluate` sees at this batch size."""
-    found = []
-    for index, (images, labels) in enumerate(part.batches(batch_size)):
+def posteriors(model: VAE, split: ImageSet, batch_size: int = EVALUATION_BATCH) -> Posteriors:
+    """q(z|x) of every image of a split, the very images that `likelihood.evaluate` sees.
+
+    Reseeds torch's global generators.
+    """
+    batches = []
+    for index, (images, labels) in enumerate(split.batches(batch_size)):
         reseed(CONSTANT_SEED, "evaluation", index)
-        posterior = model.encode(observed(model, images), labels)
-        found.append((posterior.mean.cpu().double(), posterior.stddev.cpu().double(), labels.cpu()))
-    return Posteriors(*(torch.cat(values) for values in zip(*found, strict=True)))
+        posterior = model.encode(binarise_for(model, images), labels)
+        kl = model.prior.kl_per_dimension(posterior, posterior.rsample())
+        values = [value.cpu().double() for value in (posterior.mean, posterior.stddev, kl)]
+        batches.append([*values, labels.cpu()])
+    return Posteriors(*map(torch.cat, zip(*batches, strict=True)))
 
 
 @dataclass(frozen=True)
-class Plane:
-    """Two directions of the latent space to look along, or the one that there is.
+class LatentPlane:
+    """Two directions of the latent space to look along, or one.
 
-    Coordinates are z projected on the directions, which are orthonormal: under the prior N(0, I) they are N(0, I) too.
+    Coordinates are z projected on the directions, which are orthonormal: those of z ~ N(0, I) are
+    N(0, I) too. To make one, call `of`, `whole` or `along`.
     """
 
     directions: Tensor  # (P, D) orthonormal rows, P = 1 or 2
-    through: Tensor  # (D,) a point of the plane: what is not seen of z is held there
+    through: Tensor  # (D,) a point of the plane, where `embed` holds what coordinates leave open
     names: tuple[str, ...]  # of the coordinates, for axes
     keys: tuple[str, ...]  # and for tables
 
     @classmethod
-    def of(cls, found: Posteriors) -> "Plane":
-        """z itself in one or two dimensions; else the first two principal components of the posterior means."""
-        dimensions = found.mean.shape[1]
+    def of(cls, posteriors: Posteriors) -> "LatentPlane":
+        """z itself in one or two dimensions; else two principal components of posterior means."""
+        dimensions = posteriors.mean.shape[1]
         if dimensions <= 2:
             return cls.whole(dimensions)
-        centre = found.mean.mean(dim=0)
-        _, values, directions = torch.linalg.svd(found.mean - centre, full_matrices=False)
-        share = values.square() / values.square().sum().clamp(min=1e-300)
-        signs = directions[:2].gather(1, directions[:2].abs().argmax(1, keepdim=True)).sign()
-        names = tuple(
-            f"principal component {index + 1} of {dimensions}, {share[index]:.0%} of the means' variance"
-            for index in range(2)
-        )
-        return cls(directions[:2] * signs, centre, names, ("pc1", "pc2"))
+        center = posteriors.mean.mean(dim=0)
+        _, values, directions = torch.linalg.svd(posteriors.mean - center, full_matrices=False)
+        directions = directions[:2]
+        largest = directions.abs().argmax(dim=1, keepdim=True)
+        signs = directions.gather(1, largest).sign()  # so that each has a positive largest entry
+        shares = values.square() / values.square().sum().clamp(min=1e-300)
+        names = []
+        for number, share in enumerate(shares[:2].tolist(), start=1):
+            component = f"principal component {number} of {dimensions}"
+            names.append(f"{component}, {share:.0%} of the means' variance")
+        return cls(directions * signs, center, tuple(names), ("pc1", "pc2"))
 
     @classmethod
-    def whole(cls, dimensions: int) -> "Plane":
-        """The latent space itself, of one or two dimensions."""
-        names = tuple(f"z{index}" for index in range(dimensions))
-        return cls(
-            torch.eye(dimensions, dtype=torch.float64),
-            torch.zeros(dimensions, dtype=torch.float64),
-            names,
-            names,
-        )
+    def whole(cls, latent_dim: int) -> "LatentPlane":
+        """A latent space of one or two dimensions itself."""
+        return cls._of_axes(range(latent_dim), latent_dim)
 
     @classmethod
-    def along(cls, dimension: int, dimensions: int) -> "Plane":
-        """One dimension of the latent space, which has so many."""
-        names = (f"z{dimension}",)
-        return cls(
-            torch.eye(dimensions, dtype=torch.float64)[[dimension]],
-            torch.zeros(dimensions, dtype=torch.float64),
-            names,
-            names,
-        )
+    def along(cls, dimension: int, latent_dim: int) -> "LatentPlane":
+        """One dimension of a latent space of `latent_dim` dimensions."""
+        return cls._of_axes([dimension], latent_dim)
+
+    @classmethod
+    def _of_axes(cls, axes: Sequence[int], latent_dim: int) -> "LatentPlane":
+        directions = torch.eye(latent_dim, dtype=torch.float64)[list(axes)]
+        names = tuple(f"z{axis}" for axis in axes)
+        return cls(directions, torch.zeros(latent_dim, dtype=torch.float64), names, names)
 
     def project(self, z: Tensor) -> Tensor:
         """(N, D) -> coordinates (N, P)."""
         return z @ self.directions.T
 
-    def spread(self, stddev: Tensor) -> Tensor:
-        """Standard deviations of independent dimensions (N, D) -> those along the directions (N, P)."""
+    def project_stddev(self, stddev: Tensor) -> Tensor:
+        """Standard deviations of independent dimensions (N, D) -> along the directions (N, P)."""
         return (stddev.square() @ self.directions.T.square()).sqrt()
 
     def embed(self, coordinates: Tensor) -> Tensor:
@@ -118,32 +117,84 @@ class Plane:
         return self.through + (coordinates - self.project(self.through[None])) @ self.directions
 
 
-def density(found: Posteriors, plane: Plane, axes: list[Tensor], chunk: int = 2000) -> Tensor:
-    """The aggregated posterior's density on a grid of the plane, (len(axes[0]), len(axes[1])), or (len(axes[0]),).
+def density(posteriors: Posteriors, plane: LatentPlane, axes: Sequence[Tensor]) -> Tensor:
+    """The aggregated posterior's density on a grid of the plane.
 
-    The mixture of the projected posteriors, whose two coordinates are taken as independent, smoothed with a standard
-    deviation of RESOLUTION: else very sharp posteriors of finitely many images would leave holes everywhere.
+    It is the mixture of the projected posteriors, whose coordinates are taken as independent,
+    smoothed with a standard deviation of RESOLUTION: else very sharp posteriors of finitely many
+    images would leave holes everywhere.
+
+    Arguments:
+    posteriors: of the data.
+    plane: of one or two coordinates.
+    axes: the grid's positions (G,) along each coordinate, float64.
+
+    Returns (G0, G1), or (G0,) on a line.
     """
-    means = plane.project(found.mean)
-    spreads = (plane.spread(found.stddev).square() + RESOLUTION**2).sqrt()
+    return _smoothed(plane.project(posteriors.mean), plane.project_stddev(posteriors.stddev), axes)
+
+
+@torch.no_grad()
+def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> Tensor:
+    """The prior's density on the same grid as that of `density`.
+
+    It is exact for N(0, I), and for any prior where the plane is the whole latent space. Else it is
+    the smoothed density of projected draws, as that of the aggregated posterior is.
+    """
+    if isinstance(prior, StandardNormal):
+        along = [Normal(0, 1).log_prob(axis).exp() for axis in axes]
+        return torch.outer(*along) if len(axes) == 2 else along[0]
+    if len(axes) == prior.latent_dim:
+        grid = torch.cartesian_prod(*axes).view(-1, len(axes))
+        z = plane.embed(grid).float().to(prior.device)
+        shape = [len(axis) for axis in axes]
+        return prior.log_prob(z).exp().cpu().double().view(shape)
+    coordinates = plane.project(_draws(prior))
+    return _smoothed(coordinates, torch.zeros_like(coordinates), axes)
+
+
+def share_in_holes(
+    posteriors: Posteriors, prior: Prior, plane: LatentPlane, points: int = 201
+) -> float:
+    """The share of the prior's draws that land in a hole: where q(z) < HOLE p(z), on the plane.
+
+    Arguments:
+    posteriors: of the data.
+    prior: what samples are drawn from.
+    plane: on which q(z) and p(z) are compared.
+    points: of the grid along each coordinate.
+    """
+    low, high = _range(prior, plane)
+    axes = []
+    for start, end in zip(low, high, strict=True):
+        axes.append(torch.linspace(start, end, points, dtype=torch.float64))
+    p = prior_density(prior, plane, axes)
+    holes = density(posteriors, plane, axes) < HOLE * p
+    return float((p * holes).sum() / p.sum())
+
+
+def _range(prior: Prior, plane: LatentPlane) -> tuple[list[float], list[float]]:
+    """Between which coordinates nearly all of the prior's draws lie."""
+    if isinstance(prior, StandardNormal):
+        return [-REACH] * len(plane.keys), [REACH] * len(plane.keys)
+    coordinates = plane.project(_draws(prior))
+    return coordinates.amin(dim=0).tolist(), coordinates.amax(dim=0).tolist()
+
+
+def _draws(prior: Prior) -> Tensor:
+    z = prior.sample(PRIOR_DRAWS, generator=generator(CONSTANT_SEED, "prior density"))
+    return z.cpu().double()
+
+
+def _smoothed(means: Tensor, stddevs: Tensor, axes: Sequence[Tensor]) -> Tensor:
+    """The density of a mixture of Gaussians (N, P), smoothed by RESOLUTION, on a grid."""
+    stddevs = (stddevs.square() + RESOLUTION**2).sqrt()
     total = torch.zeros([len(axis) for axis in axes], dtype=torch.float64)
-    for mean, spread in zip(means.split(chunk), spreads.split(chunk), strict=True):
-        along = [
-            torch.distributions.Normal(mean[:, [index]], spread[:, [index]]).log_prob(axis).exp()
-            for index, axis in enumerate(axes)
-        ]  # (chunk, len(axis)) each
+    chunks = zip(means.split(GRID_CHUNK), stddevs.split(GRID_CHUNK), strict=True)
+    for mean, stddev in chunks:
+        along = []  # (chunk, len(axis)) each
+        for index, axis in enumerate(axes):
+            gaussians = Normal(mean[:, [index]], stddev[:, [index]])
+            along.append(gaussians.log_prob(axis).exp())
         total += along[0].T @ along[1] if len(axes) == 2 else along[0].sum(dim=0)
     return total / len(means)
-
-
-def prior_density(axes: list[Tensor]) -> Tensor:
-    """N(0, I) on the same grid."""
-    along = [torch.distributions.Normal(0, 1).log_prob(axis).exp() for axis in axes]
-    return torch.outer(*along) if len(axes) == 2 else along[0]
-
-
-def share_in_holes(found: Posteriors, plane: Plane, points: int = 201, reach: float = 5.0) -> float:
-    """The share of the prior's draws that land in a hole: where q(z) < HOLE p(z), on the plane."""
-    axes = [torch.linspace(-reach, reach, points, dtype=torch.float64)] * len(plane.names)
-    prior = prior_density(axes)
-    return float((prior * (density(found, plane, axes) < HOLE * prior)).sum() / prior.sum())

@@ -1,7 +1,8 @@
-"""Does the model use its latent space, and does it lie where the prior is? Numbers from q(z|x) of many images.
+"""Does the model use its latent space, and does q(z) lie where the prior is?
 
-"Posterior collapse": the encoder says nothing of the image (q(z|x) = p(z), the rate is 0), or the decoder does not
-listen; in some dimensions or in all. Rate, distortion and bound are at KL weight 1, whatever weight it trained with.
+"Posterior collapse": the encoder says nothing of the image (q(z|x) = p(z), the KL is 0), or the
+decoder ignores z; in some dimensions or in all. KL, distortion and bound are at KL weight 1,
+whatever weight the model was trained with.
 """
 
 import math
@@ -14,111 +15,135 @@ from torch import Tensor
 from genmodels.data.images import ImageSet
 from genmodels.distributions import kl_to_standard_normal
 from genmodels.metrics.aggregated_posterior import ACTIVE
-from genmodels.metrics.collapse_threshold import unexplained, whitened_spectrum
+from genmodels.metrics.collapse_threshold import is_known_for, unexplained, whitened_spectrum
 from genmodels.metrics.evaluation import Evaluation
-from genmodels.metrics.likelihood import bound, observe
+from genmodels.metrics.likelihood import elbo_metrics, observe
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
+
+EIGENVALUES = 20  # of the whitened spectrum that are reported
 
 
 @dataclass(frozen=True)
 class LatentUsage:
     """What is known of a model's latent space; nats per image, tensors float64 by dimension."""
 
-    bound: dict[str, float]  # elbo, distortion, rate, ...: as `likelihood.evaluate` has them
+    bound: dict[str, float]  # elbo, distortion, kl, ...: see `likelihood.elbo_metrics`
     kl: Tensor  # (D,) KL(q(z_d|x) || p(z_d)), averaged over the images
     active: Tensor  # (D,) bool: Var_x(E[z_d|x]) > ACTIVE (Burda et al. 2015, section 5)
-    mean: Tensor  # (D,) of the aggregated posterior q(z) = E_x q(z|x); 0 where it is the prior
-    variance: Tensor  # (D,) of the same, Var_x(E[z_d|x]) + E_x Var(z_d|x); 1 where it is the prior
+    mean: Tensor  # (D,) of the aggregated posterior q(z) = E_x q(z|x)
+    variance: Tensor  # (D,) of the same, Var_x(E[z_d|x]) + E_x Var(z_d|x)
+    prior_gap: Tensor | None  # (D,) see `standard_normal_gap`; None: the prior is not N(0, I)
     mutual_information: float  # I_q(x; z), estimated: too low where it is near its ceiling
     ceiling: float  # log of the number of images that it was estimated with
-    shuffled_z: float  # D(x, z of another image) - D(x, z): 0 if the decoder does not listen
-
-    @property
-    def misfit(self) -> Tensor:
-        """KL(N(mean, variance) || p(z_d)) of each dimension, (D,): no more than KL(q(z_d) || p(z_d)), for a Gaussian
-        has the most entropy of all with its moments. So their sum is a lower bound of KL(q(z) || p(z))."""
-        return kl_to_standard_normal(self.mean, self.variance, self.variance.log())
+    shuffled_z: float  # D(x, z of another image) - D(x, z): 0 where the decoder ignores z
 
     @property
     def aggregated_kl(self) -> float:
-        """KL(q(z) || p(z)) = rate - I_q(x; z) (Hoffman & Johnson 2016, eq. 6); too high where I_q is too low."""
+        """KL(q(z) || p(z)) = KL - I_q(x; z): Hoffman & Johnson 2016, eq. 6.
+
+        It is too high where I_q is too low.
+        """
         return self.bound["kl"] - self.mutual_information
 
     def numbers(self) -> dict[str, Any]:
         """The bound and the active units, and all else under "latent"."""
-        return {
-            **self.bound,
-            "active_units": int(self.active.sum()),
-            "latent": {
-                "kl_per_dimension": [round(value, 6) for value in self.kl.tolist()],
-                "mutual_information": self.mutual_information,
-                "mutual_information_ceiling": self.ceiling,
-                "aggregated_kl": self.aggregated_kl,
-                "aggregated_kl_at_least": self.misfit.sum().item(),
-                "aggregated_mean_largest": self.mean.abs().max().item(),
-                "aggregated_variance_smallest": self.variance.min().item(),
-                "aggregated_variance_largest": self.variance.max().item(),
-                "shuffled_z": self.shuffled_z,
-            },
+        latent = {
+            "kl_per_dimension": [round(value, 6) for value in self.kl.tolist()],
+            "mutual_information": self.mutual_information,
+            "mutual_information_ceiling": self.ceiling,
+            "aggregated_kl": self.aggregated_kl,
+            "aggregated_mean_largest": self.mean.abs().max().item(),
+            "aggregated_variance_smallest": self.variance.min().item(),
+            "aggregated_variance_largest": self.variance.max().item(),
+            "shuffled_z": self.shuffled_z,
         }
+        if self.prior_gap is not None:
+            latent["aggregated_kl_at_least"] = self.prior_gap.sum().item()
+        return {**self.bound, "active_units": int(self.active.sum()), "latent": latent}
 
 
 def latent_usage(
     model: VAE, split: ImageSet, *, pairs: int = 10_000, swap: int = 10_000
 ) -> LatentUsage:
-    """One pass over a part. `pairs`: images for the mutual information, which costs their square; `swap`: images for
-    the shuffled-z test. Reseeds torch's global generators."""
+    """How a model uses its latent space, from one pass over a split.
+
+    Reseeds torch's global generators.
+
+    Arguments:
+    model: in evaluation mode.
+    split: of N images.
+    pairs: images for the mutual information, which costs their square.
+    swap: images that are decoded from the z of another one.
+    """
     seen = observe(model, split, swap=swap)
-    mean, stddev = seen.mean, seen.stddev
-    spread = mean.var(dim=0, correction=0)
+    variance_of_means = seen.mean.var(dim=0, correction=0)
+    mean = seen.mean.mean(dim=0)
+    variance = variance_of_means + seen.stddev.square().mean(dim=0)
+    own_distortion = seen.distortion[: len(seen.swapped)]
     return LatentUsage(
-        bound(model, seen),
-        seen.kl.mean(dim=0),
-        spread > ACTIVE,
-        mean.mean(dim=0),
-        spread + stddev.square().mean(dim=0),
-        mutual_information(mean[:pairs], stddev[:pairs], seen.z[:pairs]),
-        math.log(min(pairs, len(mean))),
-        (seen.swapped - seen.distortion[: len(seen.swapped)]).mean().item(),
+        bound=elbo_metrics(model, seen),
+        kl=seen.kl_per_dimension.mean(dim=0),
+        active=variance_of_means > ACTIVE,
+        mean=mean,
+        variance=variance,
+        prior_gap=standard_normal_gap(model, mean, variance),
+        mutual_information=mutual_information(
+            seen.mean[:pairs], seen.stddev[:pairs], seen.z[:pairs]
+        ),
+        ceiling=math.log(min(pairs, len(seen.mean))),
+        shuffled_z=(seen.swapped - own_distortion).mean().item(),
     )
 
 
 def quick_metrics(model: VAE, split: ImageSet) -> dict[str, Any]:
-    """The numbers of a diagnosis that costs little more than the bound: what a run logs as it trains."""
+    """`LatentUsage.numbers` for little more than the cost of the ELBO: what training logs."""
     return latent_usage(model, split, pairs=2000, swap=500).numbers()
 
 
 def collapse(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
-    """A thorough diagnosis on the test images, with what the training images have to say: see `spectrum`."""
-    train = evaluation.data.train
-    found, rest = whitened_spectrum(model, train), unexplained(model, train)
-    data = (
-        {}
-        if found is None
-        else {
-            "largest_useful_kl_weight": found.eigenvalues[0].item(),
-            "eigenvalues": found.eigenvalues[:20].tolist(),
-            "mean_image_distortion": found.distortion(model, evaluation.split),
-            "unexplained_eigenvalue": rest,
-        }
-    )
-    return latent_usage(model, evaluation.split).numbers() | data
+    """`LatentUsage.numbers`, with what the training images can pay for: `collapse_threshold`."""
+    train, split = evaluation.data.train, evaluation.split
+    metrics = latent_usage(model, split).numbers()
+    spectrum = whitened_spectrum(model, train)
+    if spectrum is None:
+        return metrics
+    metrics["mean_image_distortion"] = spectrum.distortion(model, split)
+    if is_known_for(model):
+        metrics["largest_useful_kl_weight"] = spectrum.eigenvalues[0].item()
+        metrics["eigenvalues"] = spectrum.eigenvalues[:EIGENVALUES].tolist()
+        metrics["unexplained_eigenvalue"] = unexplained(model, train)
+    return metrics
+
+
+def standard_normal_gap(model: VAE, mean: Tensor, variance: Tensor) -> Tensor | None:
+    """A lower bound of KL(q(z_d) || p(z_d)) from the moments (D,) of q(z); None: p is not N(0, I).
+
+    It is KL(N(mean, variance) || N(0, 1)), (D,) nats, since a Gaussian has the most entropy of all
+    distributions with its moments. The sum is a lower bound of KL(q(z) || p(z)).
+    """
+    if not isinstance(model.prior, StandardNormal):
+        return None
+    return kl_to_standard_normal(mean, variance, variance.log())
 
 
 def mutual_information(mean: Tensor, stddev: Tensor, z: Tensor, chunk: int = 500) -> float:
-    """I_q(x; z) in nats from q(z|x) of M images and a draw of z from each, all (M, D) float64.
+    """I_q(x; z) in nats: E log q(z|x) - log q(z), with the mixture of the M posteriors as q(z).
 
-    E log q(z|x) - log q(z), with the mixture of the M posteriors as q(z): Hoffman & Johnson 2016, "ELBO surgery". It is
-    at most log M, and a lower bound in expectation. M^2 D operations, `chunk` x M numbers at a time.
+    Hoffman & Johnson 2016, "ELBO surgery". It is at most log M, and a lower bound in expectation.
+
+    Arguments:
+    mean: (M, D) of q(z|x) of M images, float64.
+    stddev: (M, D) likewise.
+    z: (M, D) one draw from each.
+    chunk: of M^2 D operations, chunk x M numbers are held at a time.
     """
     precision = stddev.square().reciprocal()  # (M, D)
-    scale = stddev.log().sum(dim=1)  # (M,)
-    constant = -0.5 * (mean.square() * precision).sum(dim=1) - scale
-    own = -0.5 * ((z - mean) / stddev).square().sum(dim=1) - scale  # log q(z_i|x_i) + D/2 log 2 pi
-    mixture = [
-        torch.logsumexp(
-            some @ (mean * precision).T - 0.5 * some.square() @ precision.T + constant, dim=1
-        )
-        for some in z.split(chunk)
-    ]
+    log_scale = stddev.log().sum(dim=1)  # (M,)
+    constant = -0.5 * (mean.square() * precision).sum(dim=1) - log_scale
+    own = -0.5 * ((z - mean) / stddev).square().sum(dim=1) - log_scale  # log q(z|x) + D/2 log 2 pi
+    mixture = []
+    for rows in z.split(chunk):
+        log_prob = rows @ (mean * precision).T - 0.5 * rows.square() @ precision.T + constant
+        mixture.append(log_prob.logsumexp(dim=1))
     return (own - torch.cat(mixture)).mean().item() + math.log(len(z))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class ClassDiversity:
-    """The root mean square distance between two members of each class, from sums over members alone.
+    """The root mean square distance between two members of each class, from sums alone.
 
     The mean of |a - b|^2 over all pairs of n is 2 n / (n - 1) (mean |x|^2 - |mean x|^2). Float64 on
     the CPU.

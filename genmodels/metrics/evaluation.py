@@ -1,4 +1,4 @@
-"""What the metrics of one model share: the data, how thorough they are, and what is computed only once."""
+"""What the metrics of one model share: data, how thorough they are, and what is computed once."""
 
 from collections.abc import Callable
 from functools import cached_property

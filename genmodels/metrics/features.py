@@ -63,7 +63,7 @@ class FeatureSpace:
         return self._real[split]
 
     def train(self, count: int) -> Tensor:
-        """Features of `count` training images (all, if there are fewer), drawn with a constant seed."""
+        """Features of `count` training images (or all), drawn with a constant seed."""
         if count not in self._train:
             images = self.data.train.subset(count, generator(CONSTANT_SEED, "drawn"))
             self._train[count] = self.features_of(images)

@@ -1,28 +1,27 @@
-"""Networks that models are made of, for images of any shape (C, H, W): each knows its geometry from `image_shape`.
+"""Networks that models are made of, for images of any shape (C, H, W).
 
-Where `label_units` is 0 they are called as network(inputs); else they are conditional, network(inputs, embedding), and
-every hidden layer is shifted by the labels' embedding (B, label_units). `norm`, one of NORMS, comes before that shift.
+A network with `label_units` = 0 is called as network(inputs); others are conditional, called as
+network(inputs, embedding), and each hidden layer is shifted by the labels' embedding
+(B, label_units), after its normalisation (`norm`, one of NORMS) and before its ReLU.
 """
 
 import itertools
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from genmodels.errors import require
+from genmodels.errors import require_choice
 
 ImageShape = Sequence[int]  # (C, H, W)
-NORMS = (
-    "none",
-    "batch",
-    "layer",
-)  # over the batch (Ioffe & Szegedy 2015), or over an image (Ba et al. 2016)
+Size = tuple[int, int]  # (H, W) of feature maps
+
+# over the batch (Ioffe & Szegedy 2015), or over each image (Ba et al. 2016)
+NORMS = ("none", "batch", "layer")
 
 
 class ConditionalBias(nn.Module):
-    """Shifts features (B, C) or feature maps (B, C, H, W), everywhere the same, by a linear function of an embedding.
+    """Adds a linear function of an embedding to features (B, C) or to maps (B, C, H, W).
 
     The additive half of FiLM (Perez et al. 2018, eq. 2).
     """
@@ -34,20 +33,20 @@ class ConditionalBias(nn.Module):
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
         """features (B, C, ...), embedding (B, label_units) -> (B, C, ...)."""
         shift = self.shift(embedding)  # (B, C)
-        return features + shift.view(*shift.shape, *[1] * (features.dim() - 2))
+        places = [1] * (features.dim() - 2)
+        return features + shift.view(*shift.shape, *places)
 
 
 class Conditional(nn.ModuleList):
-    """Layers one after the other, of which the conditional biases also get the embedding."""
+    """Layers in sequence; conditional biases also receive the embedding."""
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """features (B, ...), embedding (B, label_units) -> what the last layer makes of them."""
+        """features (B, ...), embedding (B, label_units) -> the last layer's output."""
         for layer in self:
-            features = (
-                layer(features, embedding)
-                if isinstance(layer, ConditionalBias)
-                else layer(features)
-            )
+            if isinstance(layer, ConditionalBias):
+                features = layer(features, embedding)
+            else:
+                features = layer(features)
         return features
 
 
@@ -58,15 +57,22 @@ def mlp_encoder(
     label_units: int = 0,
     norm: str = "none",
 ) -> nn.Module:
-    """Fully connected: images (B, C, H, W) through hidden layers of these widths to (B, outputs)."""
-    return network(
-        [
-            nn.Flatten(),
-            *_dense([math.prod(image_shape), *widths], label_units, norm),
-            nn.Linear(widths[-1], outputs),
-        ],
-        label_units,
-    )
+    """Fully connected layers: images (B, C, H, W) -> (B, outputs).
+
+    Arguments:
+    image_shape: (C, H, W).
+    widths: units of the hidden layers.
+    outputs: units of the last layer.
+    label_units: of the labels' embedding; 0 for an unconditional network.
+    norm: of hidden layers, one of NORMS.
+    """
+    layers: list[nn.Module] = [nn.Flatten()]  # (B, C * H * W)
+    inputs = math.prod(image_shape)
+    for width in widths:
+        layers += hidden_layer(nn.Linear(inputs, width), label_units, norm)  # (B, width)
+        inputs = width
+    layers.append(nn.Linear(inputs, outputs))  # (B, outputs)
+    return network(layers, label_units)
 
 
 def mlp_decoder(
@@ -76,15 +82,14 @@ def mlp_decoder(
     label_units: int = 0,
     norm: str = "none",
 ) -> nn.Module:
-    """Fully connected: (B, inputs) through hidden layers of these widths to (B, C, H, W), unbounded."""
-    return network(
-        [
-            *_dense([inputs, *widths], label_units, norm),
-            nn.Linear(widths[-1], math.prod(image_shape)),
-            nn.Unflatten(1, tuple(image_shape)),
-        ],
-        label_units,
-    )
+    """Fully connected layers: (B, inputs) -> (B, C, H, W), unbounded; see `mlp_encoder`."""
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += hidden_layer(nn.Linear(inputs, width), label_units, norm)  # (B, width)
+        inputs = width
+    layers.append(nn.Linear(inputs, math.prod(image_shape)))  # (B, C * H * W)
+    layers.append(nn.Unflatten(1, tuple(image_shape)))  # (B, C, H, W)
+    return network(layers, label_units)
 
 
 def conv_encoder(
@@ -94,20 +99,28 @@ def conv_encoder(
     label_units: int = 0,
     norm: str = "none",
 ) -> nn.Module:
-    """Convolutions of these widths, each halving the side (an odd one rounded up), then linear.
+    """Convolutions that halve the side, then a linear layer: images (B, C, H, W) -> (B, outputs).
 
-    Images (B, C, H, W) to (B, outputs). Normalisation made steps a fifth slower (one core, bf16).
+    Arguments:
+    image_shape: (C, H, W).
+    widths: channels of the stages.
+    outputs: units of the last layer.
+    label_units: of the labels' embedding; 0 for an unconditional network.
+    norm: of hidden layers, one of NORMS; it made steps a fifth slower (one core, bf16).
+
+    Raises ValueError where a side cannot be halved so often. Shapes below are those of
+    widths=[32, 64, 128] at 28x28.
     """
-    channels, height, width = image_shape
-    sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))
+    sizes = halved_sizes(image_shape, len(widths))
     layers: list[nn.Module] = []
-    for (narrow, wide), side in zip(itertools.pairwise([channels, *widths]), sides, strict=False):
-        layers += _hidden(
-            nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1), wide, label_units, norm
-        )
-    return network(
-        [*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides[-1]), outputs)], label_units
-    )
+    channels = image_shape[0]
+    for width, size in zip(widths, sizes[:-1], strict=True):
+        convolution = nn.Conv2d(channels, width, kernel_size(size), stride=2, padding=1)
+        layers += hidden_layer(convolution, label_units, norm)  # (B, 32, 14, 14) after the first
+        channels = width
+    layers.append(nn.Flatten())  # (B, 2048)
+    layers.append(nn.Linear(channels * math.prod(sizes[-1]), outputs))  # (B, outputs)
+    return network(layers, label_units)
 
 
 def conv_decoder(
@@ -118,77 +131,70 @@ def conv_decoder(
     label_units: int = 0,
     norm: str = "none",
 ) -> nn.Module:
-    """Two linear layers, then transposed convolutions, each doubling the side: the way back of `conv_encoder`.
+    """Linear layers, transposed convolutions that double the side: (B, inputs) -> (B, C, H, W).
 
-    (B, inputs) through (B, hidden) to (B, C, H, W), unbounded; `widths` run from the small side to the large one.
+    It mirrors `conv_encoder`; the output is unbounded.
+
+    Arguments:
+    inputs: units that the first layer reads.
+    hidden: units of the first layer.
+    widths: channels of the feature maps, from the smallest map to the largest.
+    image_shape: (C, H, W).
+    label_units: of the labels' embedding; 0 for an unconditional network.
+    norm: of hidden layers, one of NORMS.
+
+    Raises ValueError where a side cannot be halved so often. Shapes below are those of
+    widths=[128, 64, 32] at 28x28.
     """
-    channels, height, width = image_shape
-    sides = list(zip(halvings(height, len(widths)), halvings(width, len(widths)), strict=True))[
-        ::-1
+    smallest, *larger = reversed(halved_sizes(image_shape, len(widths)))
+    first_maps = (widths[0], *smallest)
+    layers = [
+        *hidden_layer(nn.Linear(inputs, hidden), label_units, norm),  # (B, hidden)
+        *hidden_layer(nn.Linear(hidden, math.prod(first_maps)), label_units, norm),  # (B, 2048)
+        nn.Unflatten(1, first_maps),  # (B, 128, 4, 4)
     ]
-    first = (widths[0], *sides[0])
-    layers: list[nn.Module] = [
-        *_dense([inputs, hidden, math.prod(first)], label_units, norm),
-        nn.Unflatten(1, first),
-    ]
-    stages = [
-        nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
-        for (wide, narrow), side in zip(
-            itertools.pairwise([*widths, channels]), sides[1:], strict=True
-        )
-    ]
-    for stage in stages[:-1]:
-        layers += _hidden(stage, stage.out_channels, label_units, norm)
-    return network([*layers, stages[-1]], label_units)
+    *stages, last = upsampling_layers([*widths, image_shape[0]], larger)
+    for stage in stages:
+        layers += hidden_layer(stage, label_units, norm)  # (B, 64, 7, 7) after the first
+    layers.append(last)  # (B, C, 28, 28)
+    return network(layers, label_units)
 
 
-class FixedScaleBatchNorm(nn.Module):
-    """Over a batch, each dimension gets the standard deviation `scale` and a mean that is learned: (B, D) -> (B, D).
+def upsampling_layers(channels: Sequence[int], sizes: Sequence[Size]) -> list[nn.ConvTranspose2d]:
+    """Transposed convolutions that double the side.
 
-    Of posterior means this is BN-VAE (Zhu et al. 2020, "A batch normalized inference network keeps the KL vanishing
-    away", section 4): the KL's mean over the batch is then at least scale^2 / 2 nats in each dimension.
-
-    nn.BatchNorm1d would not do: it adds 1e-5 to the variance, and a KL weight of 30 shrinks the encoder's output until
-    that is all there is, and the bound is gone. Here nothing is added, so that its size makes no difference at all.
+    Arguments:
+    channels: of their input, and of the output of each.
+    sizes: of the output of each.
     """
-
-    momentum = 0.1  # of the running statistics, which evaluation uses
-    smallest = 1e-20  # variance that is told from 0
-
-    running_mean: Tensor  # (D,)
-    running_variance: Tensor  # (D,)
-
-    def __init__(self, dimensions: int, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.shift = nn.Parameter(torch.zeros(dimensions))
-        self.register_buffer("running_mean", torch.zeros(dimensions))
-        self.register_buffer("running_variance", torch.ones(dimensions))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Computed in float32, also under autocast. Raises ValueError for a batch of one in training."""
-        values = values.float()
-        mean, variance = self.running_mean, self.running_variance
-        if self.training:
-            require(len(values) > 1, "batch_size", len(values), "at least 2 for BatchNorm")
-            mean, variance = values.mean(dim=0), values.var(dim=0, correction=0)
-            self.running_mean.lerp_(mean.detach(), self.momentum)
-            self.running_variance.lerp_(variance.detach(), self.momentum)
-        return self.scale * (values - mean) * variance.clamp(min=self.smallest).rsqrt() + self.shift
+    layers = []
+    for (inputs, outputs), size in zip(itertools.pairwise(channels), sizes, strict=True):
+        layers.append(nn.ConvTranspose2d(inputs, outputs, kernel_size(size), stride=2, padding=1))
+    return layers
 
 
-def kernel_size(side: tuple[int, int]) -> tuple[int, int]:
-    """4 for even sides, 3 for odd ones: with stride 2 and padding 1, halving and doubling are then exact inverses.
+def kernel_size(size: Size) -> Size:
+    """4 for even sides, 3 for odd ones, of the larger maps of a layer with stride 2 and padding 1.
 
-    Also the taps of a transposed convolution overlap evenly on even sides, which avoids checkerboards (Odena et al.
-    2016); against 3 everywhere it brought half a nat on MNIST at equal images, for 15 % of the speed.
+    Halving and doubling are then exact inverses. On even sides the taps of a transposed convolution
+    overlap evenly, which avoids checkerboards (Odena et al. 2016); compared with 3 everywhere it
+    gained half a nat on MNIST at equal images, and cost 15 % of the speed.
     """
-    height, width = side
+    height, width = size
     return 4 - height % 2, 4 - width % 2
 
 
+def halved_sizes(image_shape: ImageShape, times: int) -> list[Size]:
+    """(H, W) of an image and after each halving: [(28, 28), (14, 14), (7, 7), (4, 4)].
+
+    Raises ValueError where a side of 1 would have to be halved.
+    """
+    _, height, width = image_shape
+    return list(zip(halvings(height, times), halvings(width, times), strict=True))
+
+
 def halvings(side: int, times: int) -> list[int]:
-    """The side and what halving it, rounded up, leaves each time: halvings(28, 3) = [28, 14, 7, 4].
+    """The side and what each halving, rounded up, leaves of it: halvings(28, 3) = [28, 14, 7, 4].
 
     Raises ValueError where a side of 1 would have to be halved.
     """
@@ -204,27 +210,31 @@ def halvings(side: int, times: int) -> list[int]:
 
 
 def network(layers: list[nn.Module], label_units: int) -> nn.Module:
-    """Layers one after the other, to be called with an embedding if there are label units."""
+    """Layers in sequence, called with an embedding if there are label units."""
     return Conditional(layers) if label_units else nn.Sequential(*layers)
 
 
-def _dense(sizes: Sequence[int], label_units: int, norm: str) -> list[nn.Module]:
-    return [
-        layer
-        for inputs, outputs in itertools.pairwise(sizes)
-        for layer in _hidden(nn.Linear(inputs, outputs), outputs, label_units, norm)
-    ]
+def hidden_layer(
+    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, label_units: int, norm: str
+) -> list[nn.Module]:
+    """A layer with its normalisation, the labels' shift and ReLU."""
+    require_choice("norm", norm, NORMS)
+    dense = isinstance(layer, nn.Linear)
+    channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    normalisation: nn.Module | None = None
+    if norm == "batch":
+        normalisation = nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)
+    elif norm == "layer":
+        normalisation = nn.GroupNorm(1, channels)
+    return [layer, *activation(channels, label_units, normalisation)]
 
 
-def _hidden(layer: nn.Module, channels: int, label_units: int, norm: str) -> list[nn.Module]:
-    shift = [ConditionalBias(label_units, channels)] if label_units else []
-    return [layer, *_norm(norm, layer, channels), *shift, nn.ReLU()]
-
-
-def _norm(name: str, layer: nn.Module, channels: int) -> list[nn.Module]:
-    require(name in NORMS, "norm", name, f"one of {', '.join(NORMS)}")
-    if name == "none":
-        return []
-    if name == "layer":
-        return [nn.GroupNorm(1, channels)]
-    return [nn.BatchNorm1d(channels) if isinstance(layer, nn.Linear) else nn.BatchNorm2d(channels)]
+def activation(channels: int, label_units: int, normalisation: nn.Module | None) -> list[nn.Module]:
+    """What follows a hidden layer: any normalisation, any shift by labels, ReLU."""
+    layers: list[nn.Module] = []
+    if normalisation is not None:
+        layers.append(normalisation)
+    if label_units:
+        layers.append(ConditionalBias(label_units, channels))
+    layers.append(nn.ReLU())
+    return layers

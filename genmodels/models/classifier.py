@@ -1,9 +1,5 @@
-"""The in-domain classifier: which class an image is of, and features in which images can be compared.
+"""The in-domain classifier, a reference for metrics: classes and features of images."""
 
-It generates nothing; metrics judge by it what others generate.
-"""
-
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,12 +7,22 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from genmodels.errors import require
-from genmodels.models.blocks import halvings
+from genmodels.models.blocks import halved_sizes
 
 
 class Classifier(nn.Module):
-    """Stages of a convolution, a maximum over 2x2 that halves the side, and BatchNorm (Ioffe & Szegedy 2015), the last
-    with one convolution more; a hidden layer, whose units are the features; dropout; a linear layer."""
+    """Stages that halve the side, a hidden layer of features, dropout, a linear layer.
+
+    A stage is a convolution, a maximum over 2x2, BatchNorm (Ioffe & Szegedy 2015) and ReLU; the
+    last stage has one convolution more.
+
+    Arguments:
+    image_shape: (C, H, W).
+    num_classes: K, at least 2.
+    widths: channels of the stages.
+    hidden: features F.
+    dropout: share of features that training hides.
+    """
 
     def __init__(
         self,
@@ -27,8 +33,6 @@ class Classifier(nn.Module):
         hidden: int,
         dropout: float,
     ) -> None:
-        """image_shape: (C, H, W). widths: channels of the stages. hidden: features. dropout: the share of features
-        that training hides."""
         super().__init__()
         require(
             num_classes >= 2,
@@ -46,22 +50,20 @@ class Classifier(nn.Module):
         require(0 <= dropout < 1, "dropout", dropout, "a number >= 0 and < 1")
         self.image_shape = tuple(image_shape)
         self.num_classes = num_classes
-        channels, *sides = image_shape
-        last = math.prod(
-            halvings(side, len(widths))[-1] for side in sides
-        )  # pixels after the stages
-        *stages, (narrow, wide) = itertools.pairwise([channels, *widths])
-        self.body = nn.Sequential(
-            *[layer for stage in stages for layer in _stage(*stage)],
-            _convolution(narrow, wide),
-            nn.BatchNorm2d(wide),
-            nn.ReLU(),
-            *_stage(wide, wide),
-            nn.Flatten(),
-            nn.Linear(wide * last, hidden),
-            nn.ReLU(),
-        )
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
+        *_, smallest = halved_sizes(image_shape, len(widths))
+
+        # shapes are those of widths=[32, 64, 128] at 28x28
+        layers: list[nn.Module] = []
+        channels = image_shape[0]
+        for width in widths[:-1]:
+            layers += _stage(channels, width)  # (B, 32, 14, 14), then (B, 64, 7, 7)
+            channels = width
+        last = widths[-1]
+        layers += [_convolution(channels, last), nn.BatchNorm2d(last), nn.ReLU()]  # (B, 128, 7, 7)
+        layers += _stage(last, last)  # (B, 128, 4, 4)
+        layers += [nn.Flatten(), nn.Linear(last * math.prod(smallest), hidden), nn.ReLU()]  # (B, F)
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))  # (B, K)
 
     def features(self, images: Tensor) -> Tensor:
         """The penultimate layer for images (B, C, H, W) in [0, 1]: (B, F) >= 0, F = hidden."""
@@ -73,20 +75,20 @@ class Classifier(nn.Module):
 
     def classify(self, features: Tensor) -> Categorical:
         """p(class|x) from the features (B, F) of images."""
-        return Categorical(
-            logits=self.head(features).float(), validate_args=False
-        )  # the trainer names a NaN better
+        logits = self.head(features).float()  # (B, K)
+        # the trainer's message for a NaN is better than that of a validation
+        return Categorical(logits=logits, validate_args=False)
 
 
-def _stage(narrow: int, wide: int) -> list[nn.Module]:
-    """Pooled before it is normalised: the same up to the sign of BatchNorm's scale, at a quarter of its cost."""
+def _stage(inputs: int, outputs: int) -> list[nn.Module]:
+    """Pools first: the same up to the sign of BatchNorm's scale, at a quarter of its cost."""
     return [
-        _convolution(narrow, wide),
+        _convolution(inputs, outputs),
         nn.MaxPool2d(2, ceil_mode=True),
-        nn.BatchNorm2d(wide),
+        nn.BatchNorm2d(outputs),
         nn.ReLU(),
     ]
 
 
-def _convolution(narrow: int, wide: int) -> nn.Conv2d:
-    return nn.Conv2d(narrow, wide, 3, padding=1, bias=False)
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)

@@ -1,13 +1,13 @@
-"""The generative adversarial network (Goodfellow et al. 2014): a generator of images from noise, and a discriminator of
-real images from generated ones; convolutions that double and halve the side (DCGAN: Radford et al. 2016, "Unsupervised
+"""The generative adversarial network (Goodfellow et al. 2014): a generator G and a discriminator D.
+
+Convolutions double and halve the side, as in DCGAN (Radford et al. 2016, "Unsupervised
 representation learning with deep convolutional generative adversarial networks").
 
-Given the number of classes, both are told the label: a learned embedding shifts every hidden layer of the generator,
-and the discriminator has a direction among its features for each class (Miyato & Koyama 2018, "cGANs with projection
-discriminator"). The losses are in genmodels.losses.
+With classes, both networks are given the label: a learned embedding shifts every hidden layer of
+the generator, and the discriminator has a direction among its features for each class (Miyato &
+Koyama 2018, "cGANs with projection discriminator"). The losses are in genmodels.losses.adversarial.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,18 +15,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from genmodels.errors import require
-from genmodels.models.blocks import ConditionalBias, halvings, kernel_size, network
+from genmodels.errors import require, require_choice
+from genmodels.models.blocks import (
+    Size,
+    activation,
+    halved_sizes,
+    kernel_size,
+    network,
+    upsampling_layers,
+)
 from genmodels.models.generative import GenerativeModel, label_units
 
-SMALLEST = 4  # pixels: the side is halved until it has at most so many
-LEAK = 0.2  # slope of the discriminator's LeakyReLU below 0
+MIN_SIDE = 4  # pixels: feature maps are halved until their shorter side has at most so many
+LEAKY_SLOPE = 0.2  # of the discriminator's LeakyReLU below 0
 GENERATOR_NORMS = ("none", "batch")
 DISCRIMINATOR_NORMS = ("none", "batch", "spectral")
 
 
 class Generator(GenerativeModel):
-    """G(z): a linear layer, then transposed convolutions that double the side, ReLU, a tanh brought to [0, 1]."""
+    """G(z): a linear layer, transposed convolutions that double the side, ReLU; tanh to [0, 1].
+
+    Arguments:
+    image_shape: (C, H, W), with sides of more than MIN_SIDE.
+    latent_dim: D.
+    generator_width: channels before the last layer; each layer towards z has twice as many.
+    generator_norm: of hidden layers, "none" or "batch".
+    num_classes: 0 for a model without classes.
+    label_dropout: share of labels that training hides.
+    """
 
     def __init__(
         self,
@@ -38,40 +54,29 @@ class Generator(GenerativeModel):
         num_classes: int = 0,
         label_dropout: float = 0.0,
     ) -> None:
-        """generator_width: channels before the last layer, of which each layer towards the latents has twice as many.
-        generator_norm: "none" or "batch" after each hidden layer."""
         super().__init__(image_shape, latent_dim, num_classes, label_dropout)
         require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
-        require(
-            generator_norm in GENERATOR_NORMS,
-            "generator_norm",
-            generator_norm,
-            _any_of(GENERATOR_NORMS),
-        )
-        sides = sides_of(image_shape)[::-1]  # from the smallest
-        widths = _widths("generator_width", generator_width, sides)[::-1]
+        require_choice("generator_norm", generator_norm, GENERATOR_NORMS)
+        smallest, *larger = reversed(feature_map_sizes(image_shape))
+        widths = _widths("generator_width", generator_width, len(larger))[::-1]
+        units = label_units(num_classes)
 
-        def follows(channels: int) -> list[nn.Module]:
-            return [
-                *([nn.BatchNorm2d(channels)] if generator_norm == "batch" else []),
-                *([ConditionalBias(label_units(num_classes), channels)] if num_classes else []),
-                nn.ReLU(),
-            ]
+        def activated(channels: int) -> list[nn.Module]:
+            norm = nn.BatchNorm2d(channels) if generator_norm == "batch" else None
+            return activation(channels, units, norm)
 
-        first = (widths[0], *sides[0])
+        # shapes are those of generator_width=64 at 64x64
+        first_maps = (widths[0], *smallest)
         layers = [
-            nn.Linear(latent_dim, math.prod(first)),
-            nn.Unflatten(1, first),
-            *follows(widths[0]),
+            nn.Linear(latent_dim, math.prod(first_maps)),  # (B, 8192)
+            nn.Unflatten(1, first_maps),  # (B, 512, 4, 4)
+            *activated(widths[0]),
         ]
-        channels = itertools.pairwise([*widths, image_shape[0]])
-        stages = [
-            nn.ConvTranspose2d(wide, narrow, kernel_size(side), stride=2, padding=1)
-            for (wide, narrow), side in zip(channels, sides[1:], strict=True)
-        ]
-        for stage in stages[:-1]:
-            layers += [stage, *follows(stage.out_channels)]
-        self.body = network([*layers, stages[-1]], label_units(num_classes))
+        *stages, last = upsampling_layers([*widths, image_shape[0]], larger)
+        for stage in stages:
+            layers += [stage, *activated(stage.out_channels)]  # (B, 256, 8, 8) after the first
+        layers.append(last)  # (B, C, 64, 64)
+        self.body = network(layers, units)
         initialise(self.body, normalised=generator_norm == "batch")
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -81,12 +86,20 @@ class Generator(GenerativeModel):
         return 0.5 + 0.5 * torch.tanh(output.float())
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The same, by the name that all generative models have for it."""
+        """Images (B, C, H, W) in [0, 1] for latents (B, D): the same as `forward`."""
         return self(z, labels)
 
 
 class Discriminator(nn.Module):
-    """D(x): convolutions that halve the side, LeakyReLU; a logit, > 0 for "real"."""
+    """D(x): convolutions that halve the side, LeakyReLU; a logit, > 0 for "real".
+
+    Arguments:
+    image_shape: (C, H, W), with sides of more than MIN_SIDE.
+    discriminator_width: channels of the first layer; each later layer has twice as many.
+    discriminator_norm: "none"; "batch", in all layers but the first; "spectral", of all weights
+        (Miyato et al. 2018, "Spectral normalization for generative adversarial networks").
+    num_classes: 0 for a discriminator without classes.
+    """
 
     def __init__(
         self,
@@ -96,65 +109,63 @@ class Discriminator(nn.Module):
         discriminator_norm: str,
         num_classes: int = 0,
     ) -> None:
-        """discriminator_width: channels of the first layer, of which each later one has twice as many.
-        discriminator_norm: "none"; "batch" after all but the first; "spectral" of all weights (Miyato et al. 2018)."""
         super().__init__()
-        require(
-            discriminator_norm in DISCRIMINATOR_NORMS,
-            "discriminator_norm",
-            discriminator_norm,
-            _any_of(DISCRIMINATOR_NORMS),
-        )
-        sides = sides_of(image_shape)
-        widths = _widths("discriminator_width", discriminator_width, sides)
+        require_choice("discriminator_norm", discriminator_norm, DISCRIMINATOR_NORMS)
+        *sizes, smallest = feature_map_sizes(image_shape)
+        widths = _widths("discriminator_width", discriminator_width, len(sizes))
         self.num_classes = num_classes
-        self.uses_batch_statistics = (
-            discriminator_norm == "batch"
-        )  # a logit then depends on the other images too
+        # whether a logit depends on the other images of the batch too
+        self.uses_batch_statistics = discriminator_norm == "batch"
+
+        # shapes are those of discriminator_width=64 at 64x64
         layers: list[nn.Module] = []
-        for (narrow, wide), side in zip(
-            itertools.pairwise([image_shape[0], *widths]), sides, strict=False
-        ):
-            norm = [nn.BatchNorm2d(wide)] if self.uses_batch_statistics and layers else []
-            layers += [
-                nn.Conv2d(narrow, wide, kernel_size(side), stride=2, padding=1),
-                *norm,
-                nn.LeakyReLU(LEAK),
-            ]
-        units = widths[-1] * math.prod(sides[-1])
-        self.body = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Linear(units, 1)
+        channels = image_shape[0]
+        for stage, (width, size) in enumerate(zip(widths, sizes, strict=True)):
+            layers.append(nn.Conv2d(channels, width, kernel_size(size), stride=2, padding=1))
+            if self.uses_batch_statistics and stage > 0:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(nn.LeakyReLU(LEAKY_SLOPE))  # (B, 64, 32, 32) after the first
+            channels = width
+        self.body = nn.Sequential(*layers, nn.Flatten())  # (B, F), F = 512 * 4 * 4
+        features = channels * math.prod(smallest)
+        self.head = nn.Linear(features, 1)  # (B, 1)
         initialise(self, normalised=self.uses_batch_statistics)
         if num_classes:
-            self.class_directions = nn.Embedding(
-                num_classes + 1, units
-            )  # the first row is that of no label
-            nn.init.normal_(self.class_directions.weight, std=1 / units)
+            # the first row is that of no label
+            self.class_directions = nn.Embedding(num_classes + 1, features)
+            nn.init.normal_(self.class_directions.weight, std=1 / features)
         if discriminator_norm == "spectral":
             for layer in list(self.modules()):
                 if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
                     spectral_norm(layer)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the logit is a linear function of, (B, F), for images (B, C, H, W) in [0, 1]."""
+        """What the logit is linear in, (B, F), for images (B, C, H, W) in [0, 1]."""
         return self.body(2 * images - 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (B,) float32 for images (B, C, H, W) in [0, 1], as images of these labels (B,) if it knows classes."""
+        """Logits (B,) float32.
+
+        Arguments:
+        images: (B, C, H, W) in [0, 1].
+        labels: (B,) int64 that the images are said to have, -1 for no label; None: -1 for all.
+            Without classes they are ignored.
+        """
         features = self.features(images)
         logits = self.head(features).squeeze(1).float()
         if not self.num_classes:
             return logits
-        rows = (
-            torch.zeros(len(images), dtype=torch.long, device=images.device)
-            if labels is None
-            else labels + 1
-        )
-        return logits + (features * self.class_directions(rows)).sum(dim=1, dtype=torch.float32)
+        if labels is None:
+            labels = torch.full((len(images),), -1, device=images.device)
+        directions = self.class_directions(labels + 1)  # (B, F)
+        return logits + (features * directions).sum(dim=1, dtype=torch.float32)
 
 
 class GAN(nn.Module):
-    """Both players. What a trained one is used for is its generator."""
+    """Generator and discriminator. Inference uses the generator only.
+
+    Arguments: those of `Generator` and `Discriminator`.
+    """
 
     def __init__(
         self,
@@ -168,7 +179,6 @@ class GAN(nn.Module):
         num_classes: int = 0,
         label_dropout: float = 0.0,
     ) -> None:
-        """image_shape: (C, H, W), with sides of more than SMALLEST; the rest is Generator's and Discriminator's."""
         super().__init__()
         self.generator = Generator(
             image_shape=image_shape,
@@ -186,47 +196,47 @@ class GAN(nn.Module):
         )
 
 
-def sides_of(image_shape: Sequence[int]) -> list[tuple[int, int]]:
-    """Height and width of the feature maps, from those of the image until the smaller one has at most SMALLEST pixels.
+def feature_map_sizes(image_shape: Sequence[int]) -> list[Size]:
+    """(H, W) of an image and of its feature maps, until the shorter side is at most MIN_SIDE.
 
-    Raises ValueError for an image that is not larger.
+    Raises ValueError for an image that is not larger than that.
     """
-    _, height, width = image_shape
+    shorter = min(image_shape[1:])
     require(
-        min(height, width) > SMALLEST,
-        "image_shape",
-        list(image_shape),
-        f"of sides over {SMALLEST} pixels",
+        shorter > MIN_SIDE, "image_shape", list(image_shape), f"of sides over {MIN_SIDE} pixels"
     )
-    times = math.ceil(math.log2(min(height, width) / SMALLEST))
-    return list(zip(halvings(height, times), halvings(width, times), strict=True))
+    return halved_sizes(image_shape, math.ceil(math.log2(shorter / MIN_SIDE)))
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, normalised: bool) -> None:
-    """Weights so that activations keep their size from layer to layer (He et al. 2015, eq. 10), for networks without
-    normalisation; else N(0, 0.02^2) as Radford et al. have it (section 3). Biases 0; layers without one are those of
-    labels, and stay as they are."""
+    """Draw the weights of a GAN's network anew, and set its biases to 0.
+
+    Without normalisation activations keep their size from layer to layer (He et al. 2015, eq. 10);
+    with it weights are N(0, 0.02^2) (Radford et al. 2016, section 3). Layers without a bias are
+    those of labels, and stay as they are.
+
+    Arguments:
+    network: changed in place.
+    normalised: whether its hidden layers are.
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and layer.bias is not None:
-            nn.init.normal_(layer.weight, std=0.02 if normalised else math.sqrt(2 / fan_in(layer)))
+            stddev = 0.02 if normalised else math.sqrt(2 / fan_in(layer))
+            nn.init.normal_(layer.weight, std=stddev)
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.02)
 
 
 def fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
-    """How many inputs each output is a sum of; of a transposed convolution in the mean, away from edges."""
+    """Inputs that each output sums; of a transposed convolution their mean, away from edges."""
     if isinstance(layer, nn.ConvTranspose2d):
         return layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
     return layer.weight[0].numel()
 
 
-def _widths(name: str, width: int, sides: Sequence[tuple[int, int]]) -> list[int]:
-    """Channels of the feature maps that are smaller than the image, twice as many at each halving."""
+def _widths(name: str, width: int, stages: int) -> list[int]:
+    """Channels of the feature maps from the largest, twice as many at each halving."""
     require(width >= 1, name, width, "an integer >= 1")
-    return [width * 2**times for times in range(len(sides) - 1)]
-
-
-def _any_of(names: Sequence[str]) -> str:
-    return "one of " + ", ".join(names)
+    return [width * 2**stage for stage in range(stages)]

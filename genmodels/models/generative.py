@@ -1,4 +1,4 @@
-"""What every generative model can do, whatever it is made of: a prior for z, and images from z."""
+"""What every generative model can do: draw latents from a prior, and make images from latents."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from genmodels.errors import require
 from genmodels.models.priors import Prior, StandardNormal
 
 LABEL_UNITS = 32  # of a label's embedding
-NAMED = 12  # classes whose names a message lists
+MAX_NAMED_CLASSES = 12  # classes whose names a message lists
 
 
 def label_units(num_classes: int) -> int:
@@ -20,12 +20,18 @@ def label_units(num_classes: int) -> int:
 class GenerativeModel(nn.Module):
     """Images from latents z, which are drawn from `prior`.
 
-    `prior.sample` and `generate` are apart, so that the same z can be shown across temperatures,
+    `prior.sample` and `generate` are separate, so that the same z can be shown across temperatures,
     classes, epochs and runs; `sample` composes them.
 
-    A model of `num_classes` > 0 is conditional: labels (B,) int64 say what it makes; -1, or None
-    for all, is no label. That needs a `label_dropout` > 0, the share of labels that training hides.
-    Other models have 0 classes and ignore labels.
+    A model of `num_classes` > 0 is conditional: it takes labels (B,) int64, of which -1, or None
+    for all, is no label. That needs a `label_dropout` > 0. Other models ignore labels.
+
+    Arguments:
+    image_shape: (C, H, W).
+    latent_dim: D.
+    num_classes: 0 for a model without classes.
+    label_dropout: share of labels that training hides.
+    prior: p(z) over latents (B, D); None for N(0, I).
     """
 
     def __init__(
@@ -36,13 +42,6 @@ class GenerativeModel(nn.Module):
         label_dropout: float = 0.0,
         prior: Prior | None = None,
     ) -> None:
-        """Arguments:
-        image_shape: (C, H, W).
-        latent_dim: D.
-        num_classes: 0 for a model without classes.
-        label_dropout: share of labels that training hides.
-        prior: p(z) over latents (B, D); None for N(0, I).
-        """
         super().__init__()
         require(num_classes >= 0, "num_classes", num_classes, "an integer >= 0")
         require(0 <= label_dropout < 1, "label_dropout", label_dropout, "a number >= 0 and < 1")
@@ -57,10 +56,15 @@ class GenerativeModel(nn.Module):
         self.num_classes = num_classes
         self.label_dropout = label_dropout
         self.prior = StandardNormal(latent_dim) if prior is None else prior
+        require(
+            self.prior.latent_dim == latent_dim,
+            "prior.latent_dim",
+            self.prior.latent_dim,
+            f"{latent_dim}, the model's own",
+        )
         if num_classes:
-            self.label_embedding = nn.Embedding(
-                num_classes + 1, LABEL_UNITS
-            )  # the first row is that of no label
+            # the first row is that of no label
+            self.label_embedding = nn.Embedding(num_classes + 1, LABEL_UNITS)
             nn.init.normal_(self.label_embedding.weight, std=0.1)
 
     @property
@@ -73,10 +77,15 @@ class GenerativeModel(nn.Module):
         raise NotImplementedError
 
     def condition(self, labels: Tensor | None, n: int) -> tuple[Tensor, ...]:
-        """What networks take besides n inputs: the embedding (n, E) of labels (n,) or None; () without classes.
+        """The arguments of networks besides their n inputs: the labels' embedding (n, E), if any.
 
-        In evaluation mode, raises ValueError for a label that is none, and for a missing one where training hid none.
-        Training's labels are those of the data that the model was made for: an accelerator need not wait for a look.
+        Arguments:
+        labels: (n,) int64, -1 for no label; None: -1 for all. Ignored without classes.
+        n: number of inputs.
+
+        In evaluation mode, raises ValueError for a label that is no class, and for no label where
+        training hid none. Training does not check: an accelerator would have to wait for that, and
+        its labels are those of the data that the model was made for.
         """
         if not self.num_classes:
             return ()
@@ -87,45 +96,48 @@ class GenerativeModel(nn.Module):
         return (self.label_embedding(labels + 1),)
 
     def check_classes(self, labels: Sequence[int], names: Sequence[str] = ()) -> None:
-        """Raise ValueError, saying which there are, where one of the labels is no class; names: of all classes."""
+        """Raise ValueError, listing the classes, where one of the labels is no class.
+
+        Arguments:
+        labels: that a user asked for.
+        names: of all classes, for the message.
+        """
         require(
             self.num_classes > 0 or not labels,
             "labels",
             list(labels),
             "null: this model knows no classes",
         )
-        known = [
-            f"{label} {name}" for label, name in enumerate(names[:NAMED]) if name != str(label)
-        ]
-        known += ["..."] if len(names) > NAMED else []
-        require(
-            all(0 <= label < self.num_classes for label in labels),
-            "labels",
-            list(labels),
-            f"classes from 0 to {self.num_classes - 1}"
-            + (f" ({', '.join(known)})" if known else ""),
-        )
+        listed = []
+        for label, name in enumerate(names[:MAX_NAMED_CLASSES]):
+            if name != str(label):
+                listed.append(f"{label} {name}")
+        if len(names) > MAX_NAMED_CLASSES:
+            listed.append("...")
+        classes = f"classes from 0 to {self.num_classes - 1}"
+        if listed:
+            classes += f" ({', '.join(listed)})"
+        legal = all(0 <= label < self.num_classes for label in labels)
+        require(legal, "labels", list(labels), classes)
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """n images (n, C, H, W) in [0, 1] of z ~ prior.
+        """Images (n, C, H, W) in [0, 1] of z ~ prior.
 
-        labels: (n,) int64 for a conditional model. temperature: of the prior, a variance.
+        Arguments:
+        n: number of images.
+        labels: (n,) int64 for a conditional model.
+        temperature: of the prior, a factor of its variance.
+
+        Raises ValueError for a negative temperature.
         """
-        require(temperature >= 0, "temperature", temperature, "a number >= 0 (it is a variance)")
         return self.generate(self.prior.sample(n, temperature), labels)
 
     def _check_labels(self, labels: Tensor) -> None:
         lowest = -1 if self.label_dropout else 0
         illegal = labels[(labels < lowest) | (labels >= self.num_classes)].tolist()
-        require(
-            not illegal,
-            "labels",
-            illegal[:1],
-            f"integers from 0 to {self.num_classes - 1}"
-            + (
-                ", or -1 for no label"
-                if self.label_dropout
-                else ": this model was trained without label_dropout"
-            ),
-        )
+        hint = ": this model was trained without label_dropout"
+        if self.label_dropout:
+            hint = ", or -1 for no label"
+        legal = f"integers from 0 to {self.num_classes - 1}{hint}"
+        require(not illegal, "labels", illegal[:1], legal)

@@ -1,7 +1,8 @@
-"""What latents are drawn from: the prior that a model is trained with, or a density fitted to its latents afterwards.
+"""Priors: what latents are drawn from.
 
-A prior is a module, so that what it learns is in the state, the optimizer and the moving average
-of its model. To add one, write a subclass and a file in conf/prior.
+A model is trained with one; another may be fitted to its latents afterwards. A prior is a
+module, so its parameters are in the state, the optimizer and the moving average of its model. To
+add one, write a subclass and a file in conf/prior.
 """
 
 import math
@@ -11,10 +12,15 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from genmodels.distributions import DiagonalGaussian, kl_to_standard_normal
+from genmodels.errors import require
 
 
 class Prior(nn.Module):
-    """p(z) over latents z (B, D). The methods' random numbers are drawn on the CPU: the same on any device."""
+    """p(z) over latents z (B, D), on any device.
+
+    Arguments:
+    latent_dim: D.
+    """
 
     _device: Tensor  # empty; it is where the module is
 
@@ -31,7 +37,15 @@ class Prior(nn.Module):
     def sample(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """(n, D) float32 on the module's device. The temperature multiplies variances."""
+        """Draw latents (n, D), float32 on the module's device.
+
+        Arguments:
+        n: number of latents.
+        temperature: a factor of variances.
+        generator: on the CPU, so that draws are the same on any device; None: torch's own.
+
+        Raises ValueError for a negative temperature.
+        """
         raise NotImplementedError
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -39,41 +53,45 @@ class Prior(nn.Module):
         raise NotImplementedError
 
     def marginal(self, dimension: int) -> "Prior":
-        """p(z_d), the distribution of one dimension of z."""
+        """p(z_d), the distribution of one dimension d of z."""
         raise NotImplementedError
 
     def formula(self, temperature: float | str = 1.0) -> str:
-        """What z is drawn from, for titles, such as "N(0, I)"; the temperature may be a symbol."""
+        """The distribution's name in titles, such as "N(0, I)"; the temperature may be a symbol."""
         raise NotImplementedError
 
     def kl(self, posterior: DiagonalGaussian, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)) in nats: (B, D) where it is known per dimension, else (B, 1).
 
-        This estimate from the one draw z ~ q(z|x), (B, D), is unbiased for any prior, and
-        differentiable.
+        log q(z|x) - log p(z) at one draw of z is unbiased for any prior, and differentiable.
+
+        Arguments:
+        posterior: q(z|x).
+        z: (B, D), a draw from it.
         """
-        return (posterior.log_prob(z).sum(dim=1) - self.log_prob(z))[:, None]
+        log_posterior = posterior.log_prob(z).sum(dim=1)  # (B,)
+        return (log_posterior - self.log_prob(z).to(z))[:, None]
 
     def kl_per_dimension(self, posterior: DiagonalGaussian, z: Tensor) -> Tensor:
-        """KL(q(z_d|x) || p(z_d)) in nats of each dimension's marginal, (B, D), for diagnostics."""
-        log_prior = [
-            self.marginal(index).log_prob(z[:, [index]]).to(z) for index in range(self.latent_dim)
-        ]
-        return posterior.log_prob(z) - torch.stack(log_prior, dim=1)
+        """KL(q(z_d|x) || p(z_d)) in nats of each dimension's marginal, (B, D), for diagnostics.
+
+        Estimated as in `kl`, with the same arguments.
+        """
+        log_prior = torch.empty_like(z)
+        for dimension in range(self.latent_dim):
+            log_prior[:, dimension] = self.marginal(dimension).log_prob(z[:, [dimension]])
+        return posterior.log_prob(z) - log_prior
 
 
 class StandardNormal(Prior):
     """N(0, I), with the KL in closed form."""
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__(latent_dim)
 
     def sample(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
         """z ~ N(0, temperature I), (n, D)."""
         noise = torch.randn(n, self.latent_dim, generator=generator)
-        return (math.sqrt(temperature) * noise).to(self.device)
+        return (_stddev(temperature) * noise).to(self.device)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(B, D) -> (B,) nats."""
@@ -90,9 +108,8 @@ class StandardNormal(Prior):
 
     def kl(self, posterior: DiagonalGaussian, z: Tensor) -> Tensor:
         """KL(q(z_d|x) || N(0, 1)) in nats, (B, D)."""
-        return kl_to_standard_normal(
-            posterior.mean, posterior.log_variance.exp(), posterior.log_variance
-        )
+        variance = posterior.log_variance.exp()
+        return kl_to_standard_normal(posterior.mean, variance, posterior.log_variance)
 
     def kl_per_dimension(self, posterior: DiagonalGaussian, z: Tensor) -> Tensor:
         """The same as `kl`."""
@@ -100,10 +117,15 @@ class StandardNormal(Prior):
 
 
 class GaussianMixture(Prior):
-    """A mixture of K Gaussians with full covariances; float64.
+    """sum over k of weight_k N(mean_k, covariance_k), in float64.
 
     As a sampler for a trained autoencoder ("ex-post density estimation") it is fitted to latents of
     training images: Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4.
+
+    Arguments:
+    weights: (K,), of sum 1.
+    means: (K, D).
+    covariances: (K, D, D).
     """
 
     weights: Tensor  # (K,), sum 1
@@ -118,39 +140,39 @@ class GaussianMixture(Prior):
 
     @classmethod
     def fit(cls, z: Tensor, components: int, seed: int) -> "GaussianMixture":
-        """By expectation maximisation from a k-means start, to latents (N, D), N >= components."""
+        """Fit by expectation maximisation from a k-means start.
+
+        Arguments:
+        z: latents (N, D), N >= components.
+        components: K.
+        seed: of the start.
+        """
         from sklearn import mixture  # slow to import, and rarely needed
 
-        fitted = mixture.GaussianMixture(
-            components, covariance_type="full", max_iter=1000, random_state=seed
-        ).fit(z.double().numpy())
-        return cls(
-            torch.from_numpy(fitted.weights_),
-            torch.from_numpy(fitted.means_),
-            torch.from_numpy(fitted.covariances_),
-        )
+        fitted = mixture.GaussianMixture(components, max_iter=1000, random_state=seed)
+        fitted.fit(z.double().numpy())
+        parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
+        return cls(*(torch.from_numpy(values) for values in parameters))
 
     def sample(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """z ~ sum_k weight_k N(mean_k, temperature covariance_k), (n, D).
-
-        The temperature leaves weights and means as they are.
-        """
+        """z ~ sum over k of weight_k N(mean_k, temperature covariance_k), (n, D)."""
+        stddev = _stddev(temperature)
         noise = torch.randn(n, self.latent_dim, generator=generator, dtype=torch.float64)
         component = torch.multinomial(self.weights.cpu(), n, replacement=True, generator=generator)
-        means, roots = self.means.cpu(), torch.linalg.cholesky(self.covariances.cpu())
+        means = self.means.cpu()
+        roots = torch.linalg.cholesky(self.covariances.cpu())  # (K, D, D)
         z = torch.empty_like(noise)
         for index, root in enumerate(roots):
             rows = component == index
-            z[rows] = means[index] + math.sqrt(temperature) * noise[rows] @ root.T
+            z[rows] = means[index] + stddev * noise[rows] @ root.T
         return z.float().to(self.device)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(B, D) -> (B,) float64 nats."""
-        mixture = MixtureSameFamily(
-            Categorical(self.weights), MultivariateNormal(self.means, self.covariances)
-        )
+        components = MultivariateNormal(self.means, self.covariances)
+        mixture = MixtureSameFamily(Categorical(self.weights), components)
         return torch.cat([mixture.log_prob(rows) for rows in z.double().split(1000)])
 
     def marginal(self, dimension: int) -> "GaussianMixture":
@@ -162,10 +184,16 @@ class GaussianMixture(Prior):
         """How many Gaussians, and what they are fitted to."""
         count = len(self.weights)
         kind = f"mixture of {count} Gaussians" if count > 1 else "Gaussian"
-        scaled = (
-            "" if temperature == 1 else f", covariances times {_format_temperature(temperature)}"
-        )
-        return f"{kind} fitted to the training posteriors{scaled}"
+        text = f"{kind} fitted to the training posteriors"
+        if temperature != 1:
+            text += f", covariances times {_format_temperature(temperature)}"
+        return text
+
+
+def _stddev(temperature: float) -> float:
+    """The temperature's factor of standard deviations."""
+    require(temperature >= 0, "temperature", temperature, "a number >= 0 (it is a variance)")
+    return math.sqrt(temperature)
 
 
 def _format_temperature(temperature: float | str) -> str:

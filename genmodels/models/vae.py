@@ -1,11 +1,12 @@
-"""The variational autoencoder (Kingma & Welling 2014, "Auto-encoding variational Bayes"): what it is, and two networks.
+"""The variational autoencoder (Kingma & Welling 2014, "Auto-encoding variational Bayes").
 
-Given the number of classes, each is the conditional one (Sohn et al. 2015, "Learning structured output representation
-using deep conditional generative models"): its bound is one on log p(x|y), its prior N(0, I) whatever the label y.
+A vector z (B, D) is drawn from a prior, N(0, I) or another of genmodels.models.priors, and an image
+from the likelihood p(x|z) that the decoder gives. The encoder gives q(z|x), which approximates the
+posterior. Both return distributions; the loss is in genmodels.losses.vae.
 
-A vector z (B, D) is drawn from the prior N(0, I), and an image from the likelihood p(x|z) that the decoder gives; the
-encoder gives q(z|x), which approximates the posterior. Both return distributions: what to ask of them is the caller's
-business. The losses are in genmodels.losses.
+With classes it is the conditional VAE (Sohn et al. 2015, "Learning structured output representation
+using deep conditional generative models"): it bounds log p(x|y), and its prior is the same for
+every label y.
 """
 
 import math
@@ -18,12 +19,28 @@ from genmodels.errors import require
 from genmodels.image_distributions import ImageDistribution
 from genmodels.likelihoods import Likelihood
 from genmodels.models import blocks
+from genmodels.models.fixed_scale_batch_norm import FixedScaleBatchNorm
 from genmodels.models.generative import GenerativeModel, label_units
 from genmodels.models.priors import Prior
 
 
 class VAE(GenerativeModel):
-    """Any encoder network, any decoder network, and the likelihood that reads the decoder's output."""
+    """An encoder network, a decoder network, and the likelihood that reads the decoder's output.
+
+    Networks of a conditional model take the labels' embedding (B, E) as a second argument.
+
+    Arguments:
+    encoder: images (B, C, H, W) -> (B, 2 D), mean and log-variance.
+    decoder: latents (B, D) -> what the likelihood reads.
+    likelihood: of images, from the decoder's output.
+    image_shape: (C, H, W).
+    latent_dim: D.
+    num_classes: 0 for a model without classes.
+    label_dropout: share of labels that training hides.
+    mean_batch_norm: standard deviation over a batch at which each dimension of the posterior mean
+        is held, against collapse (see `FixedScaleBatchNorm`); None leaves it free.
+    prior: p(z); None for N(0, I).
+    """
 
     def __init__(
         self,
@@ -38,54 +55,58 @@ class VAE(GenerativeModel):
         mean_batch_norm: float | None = None,
         prior: Prior | None = None,
     ) -> None:
-        """encoder: (B, C, H, W) -> (B, 2 latent_dim); decoder: (B, latent_dim) -> what `likelihood` reads.
-
-        Those of a conditional model (num_classes > 0) take the labels' embedding (B, E) too. mean_batch_norm: the
-        standard deviation over a batch that each dimension of the posterior mean is held at, a cure for collapse (see
-        `FixedScaleBatchNorm`); None leaves it free.
-        """
         super().__init__(image_shape, latent_dim, num_classes, label_dropout, prior)
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        require(
-            mean_batch_norm is None or 0 < mean_batch_norm < math.inf,
-            "mean_batch_norm",
-            mean_batch_norm,
-            "a finite number > 0, or null",
-        )
-        self.mean_norm = (
-            nn.Identity()
-            if mean_batch_norm is None
-            else blocks.FixedScaleBatchNorm(latent_dim, mean_batch_norm)
-        )
+        self.mean_norm: nn.Module = nn.Identity()
+        if mean_batch_norm is not None:
+            require(
+                0 < mean_batch_norm < math.inf,
+                "mean_batch_norm",
+                mean_batch_norm,
+                "a finite number > 0, or null",
+            )
+            self.mean_norm = FixedScaleBatchNorm(latent_dim, mean_batch_norm)
 
     @property
     def binary(self) -> bool:
-        """Whether its images are black and white: gray data are binarised for a likelihood of those."""
+        """Whether its images are black and white, so that gray data are binarised."""
         return self.likelihood.binary and self.image_shape[0] == 1
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
-        """q(z|x), or q(z|x, y) given labels (B,), for images (B, C, H, W) in [0, 1]: mean and log-variance (B, D)."""
+        """q(z|x), or q(z|x, y) given labels (B,), over latents (B, D).
+
+        Arguments:
+        images: (B, C, H, W) in [0, 1].
+        labels: (B,) int64 for a conditional model, -1 for no label.
+        """
         output = self.encoder(images, *self.condition(labels, len(images)))
         mean, log_variance = output.chunk(2, dim=1)  # (B, D) each
         return DiagonalGaussian(self.mean_norm(mean), log_variance)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> ImageDistribution:
-        """p(x|z), or p(x|z, y) given labels (B,), for latents (B, D): a distribution over images (B, C, H, W)."""
+        """p(x|z), or p(x|z, y) given labels (B,), over images (B, C, H, W); z (B, D)."""
         return self.likelihood(self.decoder(z, *self.condition(labels, len(z))))
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean images of p(x|z) at the mean of q(z|x), for images (B, C, H, W): (B, C, H, W) in [0, 1]."""
+        """The mean of p(x|z) at the mean of q(z|x): (B, C, H, W) in [0, 1], as the images are."""
         return self.generate(self.encode(images, labels).mean, labels)
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean images of p(x|z) for latents (B, D): (B, C, H, W) in [0, 1]."""
+        """The mean of p(x|z) for latents (B, D): (B, C, H, W) in [0, 1]."""
         return self.decode(z, labels).mean
 
 
 class ConvVAE(VAE):
-    """Convolutions that halve the side, and ReLU; the decoder goes the same way back."""
+    """Convolutions that halve the side, ReLU; the decoder mirrors the encoder.
+
+    Arguments:
+    widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
+    hidden: units of the decoder's first layer.
+    norm: of all hidden layers, one of `blocks.NORMS`.
+    others: as `VAE`.
+    """
 
     def __init__(
         self,
@@ -101,24 +122,13 @@ class ConvVAE(VAE):
         mean_batch_norm: float | None = None,
         prior: Prior | None = None,
     ) -> None:
-        """widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
-
-        hidden: units of the decoder's first layer, from which it makes its smallest feature maps. norm: of all hidden
-        layers, one of `blocks.NORMS`.
-        """
-        _check(latent_dim, widths)
+        _check_sizes(latent_dim, widths)
         require(hidden >= 1, "hidden", hidden, "an integer >= 1")
         units = label_units(num_classes)
+        output = likelihood.output_shape(image_shape)
         super().__init__(
             blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm),
-            blocks.conv_decoder(
-                latent_dim,
-                hidden,
-                widths[::-1],
-                _decoder_shape(image_shape, likelihood),
-                units,
-                norm,
-            ),
+            blocks.conv_decoder(latent_dim, hidden, widths[::-1], output, units, norm),
             likelihood,
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -130,7 +140,13 @@ class ConvVAE(VAE):
 
 
 class MLPVAE(VAE):
-    """Fully connected layers and ReLU; the decoder mirrors the encoder."""
+    """Fully connected layers, ReLU; the decoder mirrors the encoder.
+
+    Arguments:
+    widths: units of the encoder's hidden layers.
+    norm: of all hidden layers, one of `blocks.NORMS`.
+    others: as `VAE`.
+    """
 
     def __init__(
         self,
@@ -145,14 +161,12 @@ class MLPVAE(VAE):
         mean_batch_norm: float | None = None,
         prior: Prior | None = None,
     ) -> None:
-        """widths: units of the encoder's hidden layers. norm: of all hidden layers, one of `blocks.NORMS`."""
-        _check(latent_dim, widths)
+        _check_sizes(latent_dim, widths)
         units = label_units(num_classes)
+        output = likelihood.output_shape(image_shape)
         super().__init__(
             blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm),
-            blocks.mlp_decoder(
-                latent_dim, widths[::-1], _decoder_shape(image_shape, likelihood), units, norm
-            ),
+            blocks.mlp_decoder(latent_dim, widths[::-1], output, units, norm),
             likelihood,
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -163,12 +177,7 @@ class MLPVAE(VAE):
         )
 
 
-def _decoder_shape(image_shape: Sequence[int], likelihood: Likelihood) -> tuple[int, int, int]:
-    channels, height, width = image_shape
-    return channels * likelihood.parameters_per_value, height, width
-
-
-def _check(latent_dim: int, widths: Sequence[int]) -> None:
+def _check_sizes(latent_dim: int, widths: Sequence[int]) -> None:
     require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
     require(
         bool(widths) and min(widths) >= 1,

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from genmodels.data.images import Batch, DiffAugment, ImageSet, drop_labels
+from genmodels.data.augmentation import DiffAugment
+from genmodels.data.images import Batch, ImageSet, drop_labels
 from genmodels.errors import require
 from genmodels.losses.adversarial import (
     AdversarialLoss,
