@@ -9,11 +9,10 @@ import pytest
 import torch
 from matplotlib.collections import LineCollection
 from matplotlib.contour import QuadContourSet
+from planted_models import PlantedPosteriors, noise_images
 from scipy import stats
 from torch import Tensor
 
-from genmodels.data.images import ImageSet
-from genmodels.distributions import DiagonalGaussian
 from genmodels.figures.aggregated_posterior import MAX_MARGINALS
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import FigureResult
@@ -21,41 +20,10 @@ from genmodels.figures.registry import FIGURES
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics import likelihood
 from genmodels.metrics.aggregated_posterior import posteriors
-from genmodels.models.priors import GaussianMixture, Prior
+from genmodels.models.priors import GaussianMixture
 from genmodels.models.vae import MLPVAE
 
 PLANTED_LABELS = torch.arange(60) % 7
-
-
-class PlantedVAE(MLPVAE):
-    """A VAE whose posteriors are known: one for each label, the first for no label."""
-
-    def __init__(
-        self, mean: Tensor, stddev: Tensor, channels: int = 1, prior: Prior | None = None
-    ) -> None:
-        torch.manual_seed(0)
-        super().__init__(
-            image_shape=(channels, 8, 8),
-            latent_dim=mean.shape[1],
-            widths=[16],
-            likelihood=BernoulliLikelihood(),
-            prior=prior,
-        )
-        self.planted_mean, self.planted_stddev = mean, stddev
-        self.eval().requires_grad_(False)
-
-    def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
-        """The planted posteriors of the labels."""
-        assert labels is not None
-        index = labels.clamp(min=0)
-        return DiagonalGaussian(self.planted_mean[index], 2 * self.planted_stddev[index].log())
-
-
-def split_of(labels: Tensor, channels: int = 1) -> ImageSet:
-    noise = torch.Generator().manual_seed(1)
-    shape = (len(labels), channels, 8, 8)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
-    return ImageSet(images, labels, torch.arange(len(labels)))
 
 
 def random_posteriors(kinds: int, latent_dim: int) -> tuple[Tensor, Tensor]:
@@ -90,8 +58,8 @@ def planted_kl(mean: Tensor, stddev: Tensor) -> np.ndarray:
 
 def test_the_table_of_dimensions_is_that_of_numpy() -> None:
     mean, stddev = random_posteriors(7, 5)
-    options = FigureOptions(test=split_of(PLANTED_LABELS))
-    result = FIGURES["kl_per_dimension"].call(PlantedVAE(mean, stddev), options)
+    options = FigureOptions(test=noise_images(PLANTED_LABELS))
+    result = FIGURES["kl_per_dimension"].call(PlantedPosteriors(mean, stddev), options)
     means = mean.double().numpy()[PLANTED_LABELS]
     variances = stddev.double().numpy()[PLANTED_LABELS] ** 2
     kl = planted_kl(mean, stddev).mean(axis=0)
@@ -109,8 +77,8 @@ def test_the_table_of_dimensions_is_that_of_numpy() -> None:
 
 def test_bars_of_active_and_inactive_dimensions() -> None:
     mean, stddev = random_posteriors(7, 5)
-    options = FigureOptions(test=split_of(PLANTED_LABELS))
-    result = FIGURES["kl_per_dimension"].call(PlantedVAE(mean, stddev), options)
+    options = FigureOptions(test=noise_images(PLANTED_LABELS))
+    result = FIGURES["kl_per_dimension"].call(PlantedPosteriors(mean, stddev), options)
     kl = planted_kl(mean, stddev).mean(axis=0)
     axes = result.figure.axes[0]
     bars = axes.containers[1].patches
@@ -127,7 +95,7 @@ def test_the_rate_is_the_kl_of_the_evaluation() -> None:
     model = MLPVAE(
         image_shape=(1, 8, 8), latent_dim=3, widths=[16], likelihood=BernoulliLikelihood()
     )
-    split = split_of(torch.arange(1100) % 2)
+    split = noise_images(torch.arange(1100) % 2)
     rate = posteriors(model, split).kl.sum(dim=1).mean().item()
     assert rate == pytest.approx(likelihood.evaluate(model, split)["kl"], rel=1e-5)
 
@@ -138,8 +106,8 @@ def test_holes_of_one_dimension() -> None:
     The variance of the smoothing is 0.01.
     """
     mean, stddev = torch.tensor([[0.0, 2.0]]), torch.full((1, 2), (1 - 0.1**2) ** 0.5)
-    options = FigureOptions(test=split_of(torch.zeros(30).long()))
-    result = FIGURES["aggregated_posterior"].call(PlantedVAE(mean, stddev), options)
+    options = FigureOptions(test=noise_images(torch.zeros(30).long()))
+    result = FIGURES["aggregated_posterior"].call(PlantedPosteriors(mean, stddev), options)
     shifted, central = result.table
     assert (shifted["dimension"], central["dimension"]) == (1, 0)
     assert central["share_in_holes"] == 0
@@ -161,10 +129,9 @@ def test_holes_of_one_dimension() -> None:
 
 @pytest.mark.parametrize(("latent_dim", "rows"), [(1, 1), (2, 1), (8, 2), (60, 3)])
 def test_any_number_of_dimensions(latent_dim: int, rows: int, tmp_path: Path) -> None:
-    channels = 3 if latent_dim == 8 else 1
     labels = torch.arange(40) % 3 if latent_dim != 2 else torch.full((40,), -1)
-    model = PlantedVAE(*random_posteriors(3, latent_dim), channels)
-    options = FigureOptions(test=split_of(labels, channels))
+    model = PlantedPosteriors(*random_posteriors(3, latent_dim))
+    options = FigureOptions(test=noise_images(labels))
     for name in ("kl_per_dimension", "aggregated_posterior"):
         result = FIGURES[name].call(model, options)
         assert len(result.table) == latent_dim
@@ -178,8 +145,8 @@ def test_any_number_of_dimensions(latent_dim: int, rows: int, tmp_path: Path) ->
 @pytest.mark.parametrize("latent_dim", [1, 8])
 def test_a_fitted_density_is_drawn_beside_the_prior(latent_dim: int) -> None:
     density = mixture(latent_dim)
-    model = PlantedVAE(*random_posteriors(3, latent_dim))
-    options = FigureOptions(test=split_of(torch.arange(40) % 3), density=density)
+    model = PlantedPosteriors(*random_posteriors(3, latent_dim))
+    options = FigureOptions(test=noise_images(torch.arange(40) % 3), density=density)
     result = FIGURES["aggregated_posterior"].call(model, options)
     _, p, fitted = result.figure.axes[0].lines
     assert fitted.get_label() == "mixture of 3 Gaussians fitted to the training posteriors"
@@ -192,8 +159,8 @@ def test_a_fitted_density_is_drawn_beside_the_prior(latent_dim: int) -> None:
 def test_another_prior_is_drawn_with_its_own_density() -> None:
     """And the variance, which is not 1 under that prior, has no line at 1."""
     prior = mixture(1)
-    model = PlantedVAE(*random_posteriors(3, 1), prior=prior)
-    options = FigureOptions(test=split_of(torch.arange(40) % 3))
+    model = PlantedPosteriors(*random_posteriors(3, 1), prior=prior)
+    options = FigureOptions(test=noise_images(torch.arange(40) % 3))
     result = FIGURES["aggregated_posterior"].call(model, options)
     marginal, variances = result.figure.axes
     _, p = (line.get_xydata() for line in marginal.lines)
@@ -204,7 +171,7 @@ def test_another_prior_is_drawn_with_its_own_density() -> None:
 
 
 def test_regions_do_not_depend_on_a_fitted_density() -> None:
-    model = PlantedVAE(*random_posteriors(3, 2))
+    model = PlantedPosteriors(*random_posteriors(3, 2))
     of_prior = FIGURES["region"].call(model, FigureOptions(n=5))
     of_density = FIGURES["region"].call(model, FigureOptions(n=5, density=mixture(2)))
     assert of_prior.table == of_density.table
