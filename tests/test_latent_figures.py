@@ -81,7 +81,7 @@ def test_bars_of_active_and_inactive_dimensions() -> None:
     result = FIGURES["kl_per_dimension"].call(PlantedPosteriors(mean, stddev), options)
     kl = planted_kl(mean, stddev).mean(axis=0)
     axes = result.figure.axes[0]
-    bars = axes.containers[1].patches
+    bars = axes.containers[0].patches
     np.testing.assert_allclose([bar.get_height() for bar in bars], np.sort(kl)[::-1], rtol=1e-5)
     assert axes.get_title(loc="left") == f"Rate {kl.sum():.2f} nats per image, 4 of 5 units active"
     colours = [bar.get_facecolor() for bar in bars]

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -16,6 +15,7 @@ from genmodels.figures.plotting import (
     HOLE_COLOUR,
     REFERENCE_LINE,
     FigureResult,
+    Row,
     stacked_axes,
     styled,
 )
@@ -82,7 +82,7 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     return FigureResult(figure, table)
 
 
-def _title(posterior: Posteriors, prior: Prior, table: Sequence[dict[str, Any]]) -> str:
+def _title(posterior: Posteriors, prior: Prior, table: Sequence[Row]) -> str:
     variances = [row["total_variance"] for row in table]
     smallest, largest = f"{min(variances):.2g}", f"{max(variances):.2g}"
     variance = smallest if smallest == largest else f"{smallest} to {largest}"
@@ -98,7 +98,7 @@ def _title(posterior: Posteriors, prior: Prior, table: Sequence[dict[str, Any]])
 
 
 def _draw_marginal(
-    axes: Axes, posterior: Posteriors, row: dict[str, Any], prior: Prior, fitted: Prior | None
+    axes: Axes, posterior: Posteriors, row: Row, prior: Prior, fitted: Prior | None
 ) -> None:
     """One dimension: both densities and the holes, and the fitted density if there is one."""
     dimension = row["dimension"]
@@ -113,15 +113,29 @@ def _draw_marginal(
         fitted_density = fitted.marginal(dimension).log_prob(axis[:, None]).exp()
         axes.plot(axis, fitted_density, color="C4", linewidth=1.4, label=fitted.formula())
     holes = ((q < HOLE * p) & (p > MIN_HOLE_DENSITY)).numpy()
-    style: dict[str, Any] = {"color": HOLE_COLOUR, "alpha": 0.35, "linewidth": 0}
-    axes.fill_between(axis, p, where=holes, label="hole: q < p / 10", **style)
+    axes.fill_between(
+        axis,
+        p,
+        where=holes,
+        color=HOLE_COLOUR,
+        alpha=0.35,
+        linewidth=0,
+        label="hole: q < p / 10",
+    )
     axes.set_title(f"z{dimension}: KL {row['kl_nats']:.2f} nats", fontsize=10, pad=4)
     text = (
         f"mean {round(row['mean'], 2) + 0.0:.2f}\nvariance {row['total_variance']:.3g}\n"
         f"{row['share_in_holes']:.0%} in holes"
     )
-    place: dict[str, Any] = {"transform": axes.transAxes, "va": "top"}
-    axes.text(0.01, 0.97, text, fontsize=8.5, color="#444444", **place)
+    axes.text(
+        0.01,
+        0.97,
+        text,
+        transform=axes.transAxes,
+        va="top",
+        fontsize=8.5,
+        color="#444444",
+    )
     axes.spines.left.set_visible(False)
     top = 1.08 * min(max(q.max().item(), p.max().item()), MAX_DENSITY)
     axes.set(xlim=(-reach, reach), ylim=(0, top), yticks=[])
@@ -142,7 +156,7 @@ def _draw_heading(figure: Figure, title: str, example: Axes) -> None:
     )
 
 
-def _draw_variances(axes: Axes, table: Sequence[dict[str, Any]], prior_is_standard: bool) -> None:
+def _draw_variances(axes: Axes, table: Sequence[Row], prior_is_standard: bool) -> None:
     """Every dimension's variance, stacked: of the posterior means, within the posteriors."""
     positions, width = range(len(table)), bar_width(len(table))
     of_means = [row["variance_of_means"] for row in table]

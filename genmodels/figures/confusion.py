@@ -63,8 +63,13 @@ def _draw_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> float:
     image = axes.imshow(mistakes, cmap="OrRd", vmin=0, vmax=full_colour)
     figure = axes.get_figure(root=True)
     assert figure is not None
-    label = "mistakes (% of the class)"
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label=label)
+    bar = figure.colorbar(
+        image,
+        ax=axes,
+        fraction=0.04,
+        pad=0.02,
+        label="mistakes (% of the class)",
+    )
     bar.outline.set_visible(False)  # type: ignore[operator]
     return full_colour
 

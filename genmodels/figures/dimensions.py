@@ -1,7 +1,6 @@
 """The KL of each latent dimension, and the bars and the table that figures by dimension share."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.plotting import FigureResult, axes_grid, styled
+from genmodels.figures.plotting import FigureResult, Row, axes_grid, styled
 from genmodels.metrics.aggregated_posterior import ACTIVE, Posteriors, posteriors
 from genmodels.models.vae import VAE
 
@@ -34,12 +33,8 @@ def kl_per_dimension(model: VAE, options: FigureOptions) -> FigureResult:
     active = np.array([row["active"] for row in table])
     positions = np.arange(len(table))
     figure, (axes,) = axes_grid(9, 3.8)
-    background: dict[str, Any] = {
-        "transform": axes.get_xaxis_transform(),
-        "color": "#f0f0f0",
-        "zorder": 0,
-    }
-    axes.bar(positions[~active], 1, 1, **background)
+    for position in positions[~active]:
+        axes.axvspan(position - 0.5, position + 0.5, color="#f0f0f0", linewidth=0, zorder=0)
     bars = axes.bar(positions, kl, bar_width(len(kl)), color=np.where(active, "C0", "C7"))
     if len(kl) <= MAX_BAR_VALUES:
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=9)
@@ -58,7 +53,7 @@ def kl_per_dimension(model: VAE, options: FigureOptions) -> FigureResult:
     return FigureResult(figure, table)
 
 
-def dimension_table(posterior: Posteriors) -> list[dict[str, Any]]:
+def dimension_table(posterior: Posteriors) -> list[Row]:
     """One row for each latent dimension, the largest KL first: KL and moments of q(z).
 
     The total variance, that of z, is the variance of the posterior means over images plus the mean
@@ -89,7 +84,7 @@ def bar_width(count: int) -> float:
     return 0.8 if count <= MAX_NAMED_BARS else 1.0
 
 
-def name_dimensions(axes: Axes, table: Sequence[dict[str, Any]]) -> None:
+def name_dimensions(axes: Axes, table: Sequence[Row]) -> None:
     """The x axis of bars, one for each row of a `dimension_table`; named where they are few."""
     count = len(table)
     if count <= MAX_NAMED_BARS:

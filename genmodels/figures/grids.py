@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genmodels.figures.labels import Labels, labels_in_turn, requested_classes
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.plotting import FigureResult, image_table, pad_images
+from genmodels.figures.plotting import FigureResult, Row, image_table, pad_images
 from genmodels.losses.vae import elbo_terms
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
@@ -150,7 +150,7 @@ def reconstructions(model: VAE, options: FigureOptions) -> FigureResult:
     return FigureResult(figure, table)
 
 
-def latent_table(z: Tensor, **columns: Sequence[Any]) -> list[dict[str, Any]]:
+def latent_table(z: Tensor, **columns: Sequence[Any]) -> list[Row]:
     """One row for each vector of z (N, D), after further columns of N values."""
     table = []
     for index, vector in enumerate(z.tolist()):

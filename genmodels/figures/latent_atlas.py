@@ -1,7 +1,6 @@
 """The latent atlas: decoded images, data, prior samples and holes on one map."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from genmodels.figures.plotting import (
     HOLE_COLOUR,
     REFERENCE_LINE,
     FigureResult,
+    Row,
     axes_grid,
     styled,
 )
@@ -98,12 +98,12 @@ def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
     return FigureResult(figure, _table(plane, grid))
 
 
-def _table(plane: LatentPlane, grid: DensityGrid) -> list[dict[str, Any]]:
+def _table(plane: LatentPlane, grid: DensityGrid) -> list[Row]:
     positions = grid.axis.tolist()
     holes = grid.holes
     table = []
     for index in np.ndindex(*grid.data.shape):
-        row: dict[str, Any] = {}
+        row: Row = {}
         for key, position in zip(plane.keys, index, strict=True):
             row[key] = positions[position]
         row["aggregated_posterior"] = grid.data[index].item()
@@ -125,14 +125,25 @@ def _draw_plane(
     _draw_images(axes, model, plane, options, grid.reach)
     draw_points(axes, posterior, plane, size=4)
     draw_contours(axes, grid.axis, grid.data, [0.9, 0.5], colors="black", linewidths=[0.8, 1.6])
-    hatched = (grid.holes & _within_prior(model, grid)).double()
-    style: dict[str, Any] = {"colors": "none", "hatches": ["////"]}
-    axes.contourf(grid.axis, grid.axis, hatched.T, levels=[0.5, 1.5], **style)
+    hatched = grid.holes & _within_prior(model, grid)
+    axes.contourf(
+        grid.axis,
+        grid.axis,
+        hatched.T.double(),
+        levels=[0.5, 1.5],
+        colors="none",
+        hatches=["////"],
+    )
     prior_entry = draw_prior(axes, model.prior, plane, sigmas=(1, 2, HATCHED_SIGMAS))
     sample_entries = _draw_samples(axes, model, plane, options, grid)
     limits = (-grid.reach, grid.reach)
-    axes.set(xlim=limits, ylim=limits, xlabel=plane.names[0], ylabel=plane.names[1])
-    axes.set_aspect("equal")
+    axes.set(
+        xlim=limits,
+        ylim=limits,
+        aspect="equal",
+        xlabel=plane.names[0],
+        ylabel=plane.names[1],
+    )
     axes.grid(False)
     contours = Line2D([], [], color="black", linewidth=1.2, label="50 % and 90 % of the data")
     classes = []
@@ -152,9 +163,13 @@ def _draw_images(
     points = torch.cartesian_prod(middles.flip(0), middles).flip(1)
     images = decode_plane(model, plane, points, options)
     on_white = images if images.mean() > 0.5 else 1 - images
-    sheet = as_rgb(tile(on_white, IMAGES_PER_SIDE, gap=0))
-    extent = (-reach, reach, -reach, reach)
-    axes.imshow(sheet, extent=extent, alpha=0.4, interpolation="nearest", zorder=0)
+    axes.imshow(
+        as_rgb(tile(on_white, IMAGES_PER_SIDE, gap=0)),
+        extent=(-reach, reach, -reach, reach),
+        alpha=0.4,
+        interpolation="nearest",
+        zorder=0,
+    )
 
 
 def _cell_middles(reach: float) -> Tensor:
@@ -180,16 +195,23 @@ def _draw_samples(
     step = grid.axis[1] - grid.axis[0]
     cells = ((points - grid.axis[0]) / step).round().long().clamp(0, len(grid.axis) - 1)
     in_hole = grid.holes[cells[:, 0], cells[:, 1]]
-    groups = [
-        ("black", points[~in_hole], "samples"),
-        (HOLE_COLOUR, points[in_hole], "samples in holes"),
+    return [
+        _draw_crosses(axes, points[~in_hole], "black", "samples"),
+        _draw_crosses(axes, points[in_hole], HOLE_COLOUR, "samples in holes"),
     ]
-    entries = []
-    for colour, group, name in groups:
-        axes.scatter(group[:, 0], group[:, 1], s=22, marker="+", color=colour, linewidths=1)
-        label = f"{name} ({len(group)})"
-        entries.append(Line2D([], [], marker="+", linestyle="", color=colour, label=label))
-    return entries
+
+
+def _draw_crosses(axes: Axes, points: Tensor, colour: str, name: str) -> Line2D:
+    label = f"{name} ({len(points)})"
+    axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=22,
+        marker="+",
+        color=colour,
+        linewidths=1,
+    )
+    return Line2D([], [], marker="+", linestyle="", color=colour, label=label)
 
 
 def _draw_line(model: VAE, plane: LatentPlane, options: FigureOptions, grid: DensityGrid) -> Figure:
@@ -197,17 +219,30 @@ def _draw_line(model: VAE, plane: LatentPlane, options: FigureOptions, grid: Den
     figure, (axes,) = axes_grid(9, 4)
     axes.plot(grid.axis, grid.prior, label="prior", **REFERENCE_LINE)
     axes.plot(grid.axis, grid.data, label="aggregated posterior", linewidth=2)
-    style: dict[str, Any] = {"hatch": "////", "facecolor": "none"}
-    axes.fill_between(grid.axis, grid.prior, where=grid.holes.numpy(), label="hole", **style)
-    middles = _cell_middles(grid.reach)
-    images = decode_plane(model, plane, middles[:, None], options)
-    sheet = as_rgb(tile(images, IMAGES_PER_SIDE, gap=0))
+    axes.fill_between(
+        grid.axis,
+        grid.prior,
+        where=grid.holes.numpy(),
+        label="hole",
+        hatch="////",
+        facecolor="none",
+    )
+    points = _cell_middles(grid.reach)[:, None]
+    images = decode_plane(model, plane, points, options)
     top = 1.1 * max(grid.data.max().item(), grid.prior.max().item())
     bottom = -0.12 * top
-    extent = (-grid.reach, grid.reach, bottom, 0)
-    axes.imshow(sheet, extent=extent, aspect="auto", interpolation="nearest")
-    limits = (-grid.reach, grid.reach)
-    axes.set(xlabel="z0", ylabel="density", xlim=limits, ylim=(bottom, top))
+    axes.imshow(
+        as_rgb(tile(images, IMAGES_PER_SIDE, gap=0)),
+        extent=(-grid.reach, grid.reach, bottom, 0),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.set(
+        xlim=(-grid.reach, grid.reach),
+        ylim=(bottom, top),
+        xlabel="z0",
+        ylabel="density",
+    )
     entries, _ = axes.get_legend_handles_labels()
     axes.legend(handles=[*entries, *_images_entry(model, options)])
     return figure

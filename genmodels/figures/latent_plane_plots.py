@@ -62,24 +62,25 @@ def draw_prior(
     if isinstance(prior, StandardNormal):
         for radius in sigmas:
             axes.add_patch(Circle((0, 0), radius, fill=False, zorder=2.5, **REFERENCE_LINE))
-        numbers = [str(radius) for radius in sigmas]
-        label = f"{_enumerate(numbers)} sigma of the prior"
+        names = [str(radius) for radius in sigmas]
+        unit = " sigma"
     else:
+        shares = [MASS_WITHIN[radius] for radius in sigmas]
         axis = grid_axis(prior_reach(prior, plane, max(sigmas)))
-        shares = [MASS_WITHIN[radius] for radius in sorted(sigmas, reverse=True)]
-        density = prior_density(prior, plane, [axis, axis])
-        draw_contours(axes, axis, density, shares, **_CONTOUR_STYLE)
-        percents = [f"{share:.0%}" for share in reversed(shares)]
-        label = f"{_enumerate(percents)} of the prior"
+        draw_contours(
+            axes,
+            axis,
+            prior_density(prior, plane, [axis, axis]),
+            shares[::-1],
+            colors=REFERENCE_LINE["color"],
+            linewidths=REFERENCE_LINE["linewidth"],
+            linestyles=[REFERENCE_LINE["linestyle"]],
+            zorder=2.5,
+        )
+        names = [f"{share:.0%}" for share in shares]
+        unit = ""
+    label = f"{', '.join(names[:-1])} and {names[-1]}{unit} of the prior"
     return Line2D([], [], label=label, **REFERENCE_LINE)
-
-
-_CONTOUR_STYLE: dict[str, Any] = {
-    "colors": REFERENCE_LINE["color"],
-    "linewidths": REFERENCE_LINE["linewidth"],
-    "linestyles": [REFERENCE_LINE["linestyle"]],
-    "zorder": 2.5,
-}
 
 
 def draw_contours(
@@ -128,7 +129,3 @@ def draw_legend(
         title=title,
         fontsize=9,
     )
-
-
-def _enumerate(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}"

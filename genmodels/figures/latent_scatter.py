@@ -1,7 +1,6 @@
 """Posterior means of the test images by class."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from matplotlib import patheffects
@@ -20,6 +19,7 @@ from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import (
     REFERENCE_LINE,
     FigureResult,
+    Row,
     axes_grid,
     class_colour,
     styled,
@@ -60,9 +60,7 @@ def latent_scatter(model: VAE, options: FigureOptions) -> FigureResult:
     return FigureResult(figure, table)
 
 
-def class_table(
-    posterior: Posteriors, plane: LatentPlane, classes: Sequence[str]
-) -> list[dict[str, Any]]:
+def class_table(posterior: Posteriors, plane: LatentPlane, classes: Sequence[str]) -> list[Row]:
     """One row for each class that has images, and one for all.
 
     Columns are the number of images, the mean of their posterior means and the mean of their
@@ -76,19 +74,18 @@ def class_table(
     groups.append((-1, "all", posterior))
     table = []
     for label, name, group in groups:
-        means = plane.project(group.mean).mean(dim=0).tolist()
-        stddevs = plane.project_stddev(group.stddev).mean(dim=0).tolist()
-        row: dict[str, Any] = {"class": name, "label": label, "images": len(group.labels)}
-        for key, mean in zip(plane.keys, means, strict=True):
-            row[f"mean_{key}"] = mean
-        for key, stddev in zip(plane.keys, stddevs, strict=True):
-            row[f"stddev_{key}"] = stddev
+        row: Row = {"class": name, "label": label, "images": len(group.labels)}
+        means = plane.project(group.mean).mean(dim=0)
+        stddevs = plane.project_stddev(group.stddev).mean(dim=0)
+        for statistic, values in (("mean", means), ("stddev", stddevs)):
+            for key, value in zip(plane.keys, values.tolist(), strict=True):
+                row[f"{statistic}_{key}"] = value
         table.append(row)
     return table
 
 
 def _draw_plane(
-    axes: Axes, posterior: Posteriors, plane: LatentPlane, table: list[dict[str, Any]], prior: Prior
+    axes: Axes, posterior: Posteriors, plane: LatentPlane, table: list[Row], prior: Prior
 ) -> None:
     draw_points(axes, posterior, plane, size=6)
     prior_entry = draw_prior(axes, prior, plane)
@@ -103,33 +100,48 @@ def _draw_plane(
         ylabel=plane.names[1],
     )
     _draw_classes(axes, table, plane)
-    marker: dict[str, Any] = {"color": "black", "linestyle": ""}
-    cross = Line2D([], [], marker="x", label="mean of the means", **marker)
+    cross = Line2D([], [], marker="x", linestyle="", color="black", label="mean of the means")
     ellipse = Line2D(
         [],
         [],
         marker="o",
+        linestyle="",
+        color="black",
         markersize=9,
         fillstyle="none",
         label="mean standard deviation",
-        **marker,
     )
     classes = [(row["class"], row["label"]) for row in table[:-1]]
     draw_legend(axes, classes, [prior_entry, cross, ellipse])
 
 
-def _draw_classes(axes: Axes, table: list[dict[str, Any]], plane: LatentPlane) -> None:
+def _draw_classes(axes: Axes, table: list[Row], plane: LatentPlane) -> None:
     """A cross at each class's mean, an ellipse with its mean standard deviation, and its name."""
     first, second = plane.keys
     rows = table[:-1] or table
     names = _NamePlacer(axes)
     for row in sorted(rows, key=lambda row: row[f"mean_{second}"], reverse=True):
         center = (row[f"mean_{first}"], row[f"mean_{second}"])
-        width, height = 2 * row[f"stddev_{first}"], 2 * row[f"stddev_{second}"]
-        style: dict[str, Any] = {"color": "black", "path_effects": OUTLINE}
-        ellipse = Ellipse(center, width, height, fill=False, linewidth=1.6, zorder=3, **style)
+        ellipse = Ellipse(
+            center,
+            2 * row[f"stddev_{first}"],
+            2 * row[f"stddev_{second}"],
+            fill=False,
+            linewidth=1.6,
+            color="black",
+            path_effects=OUTLINE,
+            zorder=3,
+        )
         axes.add_patch(ellipse)
-        axes.plot(*center, marker="x", markersize=5, markeredgewidth=1.6, zorder=4, **style)
+        axes.plot(
+            *center,
+            marker="x",
+            markersize=5,
+            markeredgewidth=1.6,
+            color="black",
+            path_effects=OUTLINE,
+            zorder=4,
+        )
         names.place(row["class"], center)
 
 
@@ -168,9 +180,7 @@ class _NamePlacer:
         return False
 
 
-def _draw_histograms(
-    axes: Axes, posterior: Posteriors, table: list[dict[str, Any]], prior: Prior
-) -> None:
+def _draw_histograms(axes: Axes, posterior: Posteriors, table: list[Row], prior: Prior) -> None:
     """One dimension: a histogram of the posterior means of each class, one above the other."""
     rows = list(reversed(table[:-1] or table))
     points = posterior.mean[:, 0]
@@ -189,9 +199,7 @@ def _draw_histograms(
     axes.set(xlim=(-reach, reach), xlabel=f"z0 ({label})")
 
 
-def _draw_histogram(
-    axes: Axes, points: Tensor, edges: Tensor, height: int, row: dict[str, Any]
-) -> None:
+def _draw_histogram(axes: Axes, points: Tensor, edges: Tensor, height: int, row: Row) -> None:
     counts = torch.histogram(points, edges).hist
     counts = counts / counts.max().clamp(min=1) * 0.85
     colour = class_colour(row["label"])

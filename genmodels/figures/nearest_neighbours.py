@@ -12,7 +12,7 @@ from torch import Tensor
 from genmodels.data.images import ImageSet
 from genmodels.figures.grids import sample_latents
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.plotting import FigureResult, axes_grid, pad_images, show_images, styled
+from genmodels.figures.plotting import FigureResult, Row, axes_grid, pad_images, show_images, styled
 from genmodels.metrics.neighbours import Neighbours, neighbours
 from genmodels.models.generative import GenerativeModel
 
@@ -47,9 +47,8 @@ def nearest_neighbours(model: GenerativeModel, options: FigureOptions) -> Figure
     z, labels = sample_latents(model, options)
     generated = model.generate(z, labels.values)[:MAX_COMPARED].cpu()
     real = options.test.batch(slice(0, len(generated))).images.cpu()
-    both = neighbours(torch.cat([generated, real]), options.train, NEIGHBOURS)
-    images = {"sample": generated, "test image": real}
-    nearest = {"sample": both[: len(generated)], "test image": both[len(generated) :]}
+    of_both = neighbours(torch.cat([generated, real]), options.train, NEIGHBOURS)
+    nearest = {"sample": of_both[: len(generated)], "test image": of_both[len(generated) :]}
 
     _, height, width = model.image_shape
     rows = 1 + min(len(RANKS), len(options.train))
@@ -57,18 +56,16 @@ def nearest_neighbours(model: GenerativeModel, options: FigureOptions) -> Figure
     figure, (left, middle, right) = axes_grid(
         WIDTH_INCHES, sheet_height + TEXT_INCHES, columns=3, widths=[1, 1, 0.75]
     )
-    titles = {
-        "sample": "Samples above the nearest training images",
-        "test image": "Test images above theirs",
-    }
-    for axes, kind in ((left, "sample"), (middle, "test image")):
-        _draw_neighbours(axes, kind, images[kind], nearest[kind], options.train, titles[kind])
+    _draw_neighbours(left, "sample", generated, nearest["sample"], options.train)
+    left.set_title("Samples above the nearest training images")
+    _draw_neighbours(middle, "test image", real, nearest["test image"], options.train)
+    middle.set_title("Test images above theirs")
     _draw_distances(right, nearest)
     return FigureResult(figure, _table(nearest))
 
 
 def _draw_neighbours(
-    axes: Axes, kind: str, images: Tensor, nearest: Neighbours, train: ImageSet, title: str
+    axes: Axes, kind: str, images: Tensor, nearest: Neighbours, train: ImageSet
 ) -> None:
     """Images in a row, below each its neighbours, and under them the distance of the nearest."""
     first = nearest[:COLUMNS]
@@ -80,7 +77,6 @@ def _draw_neighbours(
         axes,
         torch.cat(rows),
         COLUMNS,
-        title,
         row_labels=[kind, *RANKS[: len(rows) - 1]],
         x_label="squared distance of the nearest",
         column_labels=[f"{distance:.3g}" for distance in first.distance[:, 0].tolist()],
@@ -107,7 +103,7 @@ def _draw_distances(axes: Axes, nearest: Mapping[str, Neighbours]) -> None:
     axes.legend(loc="lower right", fontsize=9, handletextpad=0.2)
 
 
-def _table(nearest: Mapping[str, Neighbours]) -> list[dict[str, Any]]:
+def _table(nearest: Mapping[str, Neighbours]) -> list[Row]:
     table = []
     for kind, of_kind in nearest.items():
         for (image, rank), distance in np.ndenumerate(of_kind.distance.numpy()):

@@ -1,7 +1,7 @@
 """The style of all figures, their axes, and the result: a figure with the numbers behind it."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,15 @@ TEXT_LINE_INCHES = 0.2
 MAX_LEVEL_LETTERS = 9  # of a column's name; with a longer one all names of columns are slanted
 
 
+Row = dict[str, Any]  # of a figure's table
+
+
 @dataclass
 class FigureResult:
-    """A figure and the table of numbers behind it, one mapping a row."""
+    """A figure and the table of numbers behind it."""
 
     figure: Figure
-    table: Sequence[Mapping[str, Any]]
+    table: Sequence[Row]
 
     def save(self, folder: Path, name: str, caption: str) -> Path:
         """Write <name>.png, with the caption under the figure, and <name>.csv.
@@ -154,40 +157,21 @@ def stacked_axes(
 
 
 @styled
-def image_table(
-    images: Tensor,
-    columns: int,
-    title: str,
-    *,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    x_label: str = "",
-    y_label: str = "",
-    gap: int = GAP_PIXELS,
-    group: int = 0,
-) -> Figure:
+def image_table(images: Tensor, columns: int, title: str, **labels: Any) -> Figure:
     """A figure of images laid out row by row; the arguments are those of `show_images`."""
-    sheet_height, sheet_width = tile(images, columns, gap, group).shape[:2]
-    margin = 0.8 if row_labels else 0.2  # for names of rows
+    figure, (axes,) = axes_grid(1.0, 1.0)
+    show_images(axes, images, columns, title, **labels)
+    axes.set_anchor("W")  # a title over few images needs the room to their right
+    margin = 0.8 if labels.get("row_labels") else 0.2
     width = max(columns * CELL_INCHES + margin, MIN_TABLE_INCHES)
     title_lines = textwrap.wrap(title, int(TITLE_LETTERS_PER_INCH * (width - margin)))
-    text_lines = len(title_lines) + bool(column_labels) + bool(x_label)
+    axes.set_title("\n".join(title_lines))
+    column_labels = labels.get("column_labels", ())
+    text_lines = len(title_lines) + bool(column_labels) + bool(axes.get_xlabel())
     text_height = TEXT_LINE_INCHES * text_lines + (0.9 if _are_slanted(column_labels) else 0.6)
+    sheet_height, sheet_width = axes.images[0].get_size()
     height = sheet_height / sheet_width * columns * CELL_INCHES + text_height
-    figure, (axes,) = axes_grid(width, height)
-    show_images(
-        axes,
-        images,
-        columns,
-        "\n".join(title_lines),
-        row_labels=row_labels,
-        column_labels=column_labels,
-        x_label=x_label,
-        y_label=y_label,
-        gap=gap,
-        group=group,
-    )
-    axes.set_anchor("W")  # a title over few images needs the room to their right
+    figure.set_size_inches(width, height)
     return figure
 
 
@@ -195,7 +179,7 @@ def show_images(
     axes: Axes,
     images: Tensor,
     columns: int,
-    title: str,
+    title: str = "",
     *,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),

@@ -1,6 +1,6 @@
 """The path of a run through the plane of rate and distortion (Alemi et al. 2018)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from genmodels.errors import require
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.plotting import REFERENCE_LINE, FigureResult, axes_grid, styled
+from genmodels.figures.plotting import REFERENCE_LINE, FigureResult, Row, axes_grid, styled
 from genmodels.models.vae import VAE
 from genmodels.quantities import quantity
 from genmodels.run_files import read_rows
-
-Row = dict[str, Any]
 
 MIN_SPAN = 0.5  # nats that the axes span, also where nothing moves
 HIDDEN_SHARE = 0.05  # of the training rows: the first ones, far above all others
@@ -41,11 +39,11 @@ def rate_distortion(_: VAE, options: FigureOptions) -> FigureResult:
     """
     assert options.run is not None
     rows = read_rows(options.run)
-    table, batches = _evaluations(rows), _training_rows(rows)
+    table, batches = _terms(rows, "validation"), _terms(rows, "train")
     words = "drawn of a run with KL and distortion among its evaluations"
     require(bool(table), "figures", "rate_distortion", words)
-    _add_weights(table, batches)
-    colour_key = _colour_key(table, batches)
+    weight_changes = _add_weights(table, batches)
+    colour_key = "kl_weight" if weight_changes else "step"
 
     figure, (axes,) = axes_grid(8.6, 5.6)
     _set_limits(axes, _points(table), _points(batches))
@@ -55,52 +53,41 @@ def rate_distortion(_: VAE, options: FigureOptions) -> FigureResult:
     _draw_batches(axes, batches, colour_key, scale)
     dots = _draw_evaluations(axes, table, colour_key, scale)
     _name_steps(axes, table)
-    label = "step" if colour_key == "step" else quantity(colour_key).axis
+    label = quantity("kl_weight").axis if weight_changes else "step"
     figure.colorbar(dots, ax=axes, label=label, pad=0.02, aspect=30)
     axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="white")
     axes.set_title(_title(table))
     return FigureResult(figure, table)
 
 
-def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Step, rate, distortion and ELBO of each evaluation that has them."""
+def _terms(rows: Sequence[Row], kind: str) -> list[Row]:
+    """The terms of each row of this kind, "train" or "validation", that has KL and distortion."""
     table = []
     for row in rows:
-        validation = row.get("validation", {})
-        rate, distortion = validation.get("kl"), validation.get("distortion")
+        terms = row.get(kind, {})
+        rate, distortion = terms.get("kl"), terms.get("distortion")
         if rate is None or distortion is None:
             continue
         elbo = -rate - distortion
-        table.append({"step": row["step"], "rate": rate, "distortion": distortion, "elbo": elbo})
+        result = {"step": row["step"], "rate": rate, "distortion": distortion, "elbo": elbo}
+        if "kl_weight" in terms:
+            result["kl_weight"] = terms["kl_weight"]
+        table.append(result)
     return table
 
 
-def _training_rows(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Step and terms of each training row that has KL and distortion."""
-    batches = []
-    for row in rows:
-        terms = row.get("train", {})
-        if terms.get("kl") is not None and terms.get("distortion") is not None:
-            batches.append({"step": row["step"], "rate": terms["kl"], **terms})
-    return batches
+def _add_weights(table: Sequence[Row], batches: Sequence[Row]) -> bool:
+    """Add the KL weight of training at its step to each evaluation, if training rows have it.
 
-
-def _add_weights(table: Sequence[Row], batches: Sequence[Row]) -> None:
-    """To each evaluation the KL weight of training at its step, where all training rows have it."""
+    Returns whether it changes.
+    """
     if not batches or not all("kl_weight" in row for row in batches):
-        return
+        return False
     steps = [row["step"] for row in batches]
     weights = [row["kl_weight"] for row in batches]
     for row in table:
         row["kl_weight"] = float(np.interp(row["step"], steps, weights))
-
-
-def _colour_key(table: Sequence[Row], batches: Sequence[Row]) -> str:
-    """What the colours stand for: "kl_weight" where it changes, else "step"."""
-    if "kl_weight" not in table[0]:
-        return "step"
-    weights = {row["kl_weight"] for row in batches}
-    return "kl_weight" if len(weights) > 1 else "step"
+    return max(weights) > min(weights)
 
 
 def _points(rows: Sequence[Row]) -> np.ndarray:
@@ -112,9 +99,15 @@ def _draw_batches(
     axes: Axes, batches: Sequence[Row], colour_key: str, scale: dict[str, Any]
 ) -> None:
     points = _points(batches)
-    segments = list(np.stack([points[:-1], points[1:]], axis=1))
-    colours = [row[colour_key] for row in batches[1:]]
-    axes.add_collection(LineCollection(segments, linewidth=1.5, alpha=0.7, array=colours, **scale))
+    segments = np.stack([points[:-1], points[1:]], axis=1)
+    path = LineCollection(
+        list(segments),
+        array=[row[colour_key] for row in batches[1:]],
+        linewidth=1.5,
+        alpha=0.7,
+        **scale,
+    )
+    axes.add_collection(path)
     axes.plot([], [], color="#555555", linewidth=1.5, label="training batches")
 
 
@@ -123,14 +116,28 @@ def _draw_evaluations(
 ) -> PathCollection:
     """A dot for each evaluation, which are returned, and a star for the last."""
     rates, distortions = _points(table).T
-    colours = [row[colour_key] for row in table]
-    edge: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.8}
     dots = axes.scatter(
-        rates, distortions, c=colours, s=52, zorder=3, label="validation", **edge, **scale
+        rates,
+        distortions,
+        c=[row[colour_key] for row in table],
+        s=52,
+        edgecolor="black",
+        linewidth=0.8,
+        label="validation",
+        zorder=3,
+        **scale,
     )
-    label = f"the end, step {table[-1]['step']}"
-    star: dict[str, Any] = {"marker": "*", "s": 330, "color": "C1", "label": label}
-    axes.scatter(rates[-1:], distortions[-1:], zorder=4, **star, **edge)
+    axes.scatter(
+        rates[-1:],
+        distortions[-1:],
+        marker="*",
+        s=330,
+        color="C1",
+        edgecolor="black",
+        linewidth=0.8,
+        label=f"the end, step {table[-1]['step']}",
+        zorder=4,
+    )
     return dots
 
 
@@ -151,9 +158,11 @@ def _set_limits(axes: Axes, points: np.ndarray, batch_points: np.ndarray) -> Non
     low, high = shown.min(axis=0), shown.max(axis=0)
     span = high - low
     margin = np.maximum(0.08 * span, (MIN_SPAN - span) / 2)
+    left, bottom = low - margin
+    right, top = high + margin
     axes.set(
-        xlim=(max(low[0] - margin[0], -0.02), high[0] + margin[0]),
-        ylim=(low[1] - margin[1], high[1] + margin[1]),
+        xlim=(max(left, -0.02), right),
+        ylim=(bottom, top),
         xlabel="rate (nats per image)",
         ylabel=quantity("distortion").axis,
     )
@@ -166,9 +175,16 @@ def _draw_elbo_lines(axes: Axes) -> None:
     rate, distortion = np.meshgrid(rates, distortions)
     elbo = -(rate + distortion)
     levels = MaxNLocator(9).tick_values(elbo.min(), elbo.max())[1:-1]
-    style: dict[str, Any] = {"linewidths": 0.8, "linestyles": "dashed", "zorder": 1}
-    colour = REFERENCE_LINE["color"]
-    lines = axes.contour(rate, distortion, elbo, levels=levels, colors=colour, **style)
+    lines = axes.contour(
+        rate,
+        distortion,
+        elbo,
+        levels=levels,
+        colors=REFERENCE_LINE["color"],
+        linewidths=0.8,
+        linestyles="dashed",
+        zorder=1,
+    )
     axes.clabel(lines, fmt="ELBO %g", fontsize=8)
 
 

@@ -83,7 +83,12 @@ def _draw_map(axes: Axes, prior: Prior, z: Tensor, center: Sequence[float], stdd
     axes.scatter(points[:, 0], points[:, 1], s=8, color="C1", zorder=3)
     axes.add_patch(Circle((x, y), stddev, fill=False, color="C1"))
     reach = max(MIN_REACH, 1.2 * points.abs().max().item())
-    limits = (-reach, reach)
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="z0", title="where")
+    axes.set(
+        title="where",
+        xlim=(-reach, reach),
+        ylim=(-reach, reach),
+        aspect="equal",
+        xlabel="z0",
+    )
     if dimensions == 2:
         axes.set_ylabel("z1")

@@ -27,6 +27,10 @@ def draw_plan(plan: Callable[[int, int], Mapping[str, float]], total: int) -> Fi
     figure, all_axes = axes_grid(4.5 * len(names), 3.2, columns=len(names))
     for axes, name in zip(all_axes, names, strict=True):
         axes.plot(steps, [row[name] for row in table], linewidth=2)
-        axes.set(title=quantity(name).axis, xlabel=f"step (of {total:,})", ylim=(0, None))
+        axes.set(
+            title=quantity(name).axis,
+            xlabel=f"step (of {total:,})",
+            ylim=(0, None),
+        )
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return FigureResult(figure, table)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from genmodels.data.images import to_float
 from genmodels.figures.image_sheet import as_rgb, tile
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.plotting import FigureResult, styled
+from genmodels.figures.plotting import FigureResult, Row, styled
 from genmodels.models.generative import GenerativeModel
 from genmodels.quantities import quantity
 from genmodels.run_files import FIGURES, read_rows
@@ -55,24 +54,31 @@ def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResul
     strips = _stored_strips(options.run, steps)
     rows = [row for row in read_rows(options.run) if "train" in row]
     logged_steps = [row["step"] for row in rows]
-    epochs = np.interp(steps, logged_steps, [row["epoch"] for row in rows])
-    epoch_names = [f"{epoch:.3g}" for epoch in epochs]
     curves = _curves(rows)
+    epochs = np.interp(steps, logged_steps, [row["epoch"] for row in rows])
+    table: list[Row] = []
+    for step, epoch in zip(steps, epochs, strict=True):
+        table.append({"step": step, "epoch": f"{epoch:.3g}"})
 
-    figure, strip_axes, curve_axes = _empty_figure(strips, len(steps), len(curves))
-    for axes, (name, strip) in zip(strip_axes, strips.items(), strict=True):
+    figure, all_axes = _empty_figure(list(strips.values()), len(steps), len(curves))
+    for axes, (name, strip) in zip(all_axes, strips.items(), strict=False):
         _draw_strip(axes, strip, TITLES[name])
-    for axes, (name, values) in zip(curve_axes, curves.items(), strict=True):
-        _draw_curve(axes, steps, logged_steps, values)
+    for axes, (name, values) in zip(all_axes[len(strips) :], curves.items(), strict=True):
+        at_steps = np.interp(steps, logged_steps, values)
+        for row, value in zip(table, at_steps, strict=True):
+            row[name] = float(value)
+        # all logged values, and dots under the columns of images
+        positions = np.interp(logged_steps, [0, *steps], range(-1, len(steps)))
+        axes.plot(positions, values, linewidth=1.8)
+        axes.scatter(range(len(steps)), at_steps, s=16)
         axes.set_title(quantity(name).axis)
-    last = figure.axes[-1]
-    last.set(xticks=range(len(steps)), xticklabels=epoch_names, xlabel="epoch")
-    table = []
-    for step, epoch in zip(steps, epoch_names, strict=True):
-        row: dict[str, Any] = {"step": step, "epoch": epoch}
-        for name, values in curves.items():
-            row[name] = float(np.interp(step, logged_steps, values))
-        table.append(row)
+        axes.set(xlim=(-1, len(steps) - 0.5), xticks=range(len(steps)), xticklabels=[])
+        axes.margins(y=0.15)
+    all_axes[-1].set(
+        xticks=range(len(steps)),
+        xticklabels=[row["epoch"] for row in table],
+        xlabel="epoch",
+    )
     return FigureResult(figure, table)
 
 
@@ -104,7 +110,7 @@ def _read_images(path: Path) -> Tensor:
         return to_float(torch.from_numpy(file["images"]))
 
 
-def _curves(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+def _curves(rows: Sequence[Row]) -> dict[str, list[float]]:
     """The values of each of CURVES that all training rows have."""
     curves = {}
     for name in CURVES:
@@ -113,49 +119,35 @@ def _curves(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     return curves
 
 
-def _empty_figure(
-    strips: dict[str, Tensor], steps: int, curves: int
-) -> tuple[Figure, list[Axes], list[Axes]]:
-    """Axes for the strips of images, and below them for the curves, with a common right edge.
+def _empty_figure(strips: Sequence[Tensor], steps: int, curves: int) -> tuple[Figure, list[Axes]]:
+    """Axes below each other for strips of images and for curves, with a common right edge.
 
-    Columns of images stand exactly over the points of the curves.
+    Columns of images stand exactly over the points of the curves, which begin half a column to the
+    left of the images.
     """
-    strip_heights = [CELL_INCHES * len(strip) for strip in strips.values()]
-    heights = strip_heights + [CURVE_INCHES] * curves
+    heights = [CELL_INCHES * len(strip) for strip in strips] + [CURVE_INCHES] * curves
+    columns = [steps] * len(strips) + [steps + 0.5] * curves
     right = LEFT_INCHES + CELL_INCHES * steps
     width = max(right + RIGHT_INCHES, MIN_WIDTH_INCHES)
     height = sum(heights) + TITLE_INCHES * len(heights) + BOTTOM_INCHES
     figure = Figure(figsize=(width, height))
     bottom = height
-    all_axes = []
-    for index, axes_height in enumerate(heights):
+    for count, axes_height in zip(columns, heights, strict=True):
         bottom -= TITLE_INCHES + axes_height
-        # a curve begins half a column to the left of the images
-        columns = steps if index < len(strips) else steps + 0.5
-        axes_width = CELL_INCHES * columns
+        axes_width = CELL_INCHES * count
         left = right - axes_width
-        rectangle = (left / width, bottom / height, axes_width / width, axes_height / height)
-        all_axes.append(figure.add_axes(rectangle))
-    return figure, all_axes[: len(strips)], all_axes[len(strips) :]
+        figure.add_axes((left / width, bottom / height, axes_width / width, axes_height / height))
+    return figure, figure.axes
 
 
 def _draw_strip(axes: Axes, strip: Tensor, title: str) -> None:
     """One row for each image (n, S, C, H, W), one column for each step."""
     images, steps = strip.shape[:2]
-    sheet = as_rgb(tile(strip.flatten(0, 1), steps))
-    extent = (-0.5, steps - 0.5, images, 0)
-    axes.imshow(sheet, interpolation="nearest", aspect="auto", extent=extent)
+    axes.imshow(
+        as_rgb(tile(strip.flatten(0, 1), steps)),
+        interpolation="nearest",
+        aspect="auto",
+        extent=(-0.5, steps - 0.5, images, 0),
+    )
     axes.set_title(title)
     axes.set_axis_off()
-
-
-def _draw_curve(
-    axes: Axes, steps: Sequence[int], logged_steps: Sequence[int], values: Sequence[float]
-) -> None:
-    """All logged values as a line, those at the stored steps as dots under their columns."""
-    columns = range(len(steps))
-    positions = np.interp(logged_steps, [0, *steps], range(-1, len(steps)))
-    axes.plot(positions, values, linewidth=1.8)
-    axes.scatter(columns, np.interp(steps, logged_steps, values), s=16)
-    axes.set(xlim=(-1, len(steps) - 0.5), xticks=columns, xticklabels=[])
-    axes.margins(y=0.15)
