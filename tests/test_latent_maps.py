@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +81,8 @@ def test_quantiles_cut_the_prior_into_equal_shares(count: int) -> None:
 def test_each_image_of_the_grid_is_decoded_from_its_row_of_the_table(latent_dim: int) -> None:
     model = vae(latent_dim)
     result = latent_grid.latent_grid(model, FigureOptions())
-    names = [f"z{index}" for index in range(latent_dim)]
-    z = torch.tensor([[row[name] for name in names] for row in result.table])
+    get_z = itemgetter(*(f"z{index}" for index in range(latent_dim)))
+    z = torch.tensor([get_z(row) for row in result.table]).view(-1, latent_dim)
     sheet = result.figure.axes[0].images[0].get_array()[..., 0]
     columns = sheet.shape[1] // 8
     images = to_uint8(model.generate(z))[:, 0].numpy()

@@ -36,9 +36,11 @@ def samples(model: GenerativeModel, options: FigureOptions) -> FigureResult:
 
 def sample_latents(model: GenerativeModel, options: FigureOptions) -> tuple[Tensor, Labels]:
     """z (n, D) and the labels of the images that `samples` shows."""
+    prior = options.prior_of(model)
     noise = generator(options.seed, "samples")
-    z = options.prior_of(model).sample(options.n, options.temperature, noise)
-    return z, labels_in_turn(model, options, options.n)
+    z = prior.sample(options.n, options.temperature, noise)
+    labels = labels_in_turn(model, options, options.n)
+    return z, labels
 
 
 @torch.no_grad()

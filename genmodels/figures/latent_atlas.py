@@ -136,10 +136,9 @@ def _draw_plane(
     )
     prior_entry = draw_prior(axes, model.prior, plane, sigmas=(1, 2, HATCHED_SIGMAS))
     sample_entries = _draw_samples(axes, model, plane, options, grid)
-    limits = (-grid.reach, grid.reach)
     axes.set(
-        xlim=limits,
-        ylim=limits,
+        xlim=(-grid.reach, grid.reach),
+        ylim=(-grid.reach, grid.reach),
         aspect="equal",
         xlabel=plane.names[0],
         ylabel=plane.names[1],
@@ -203,14 +202,7 @@ def _draw_samples(
 
 def _draw_crosses(axes: Axes, points: Tensor, colour: str, name: str) -> Line2D:
     label = f"{name} ({len(points)})"
-    axes.scatter(
-        points[:, 0],
-        points[:, 1],
-        s=22,
-        marker="+",
-        color=colour,
-        linewidths=1,
-    )
+    axes.scatter(points[:, 0], points[:, 1], s=22, marker="+", color=colour, linewidths=1)
     return Line2D([], [], marker="+", linestyle="", color=colour, label=label)
 
 

@@ -42,8 +42,10 @@ def prior_reach(prior: Prior, plane: LatentPlane, sigmas: float) -> float:
     """
     if isinstance(prior, StandardNormal):
         return sigmas
-    draws = prior.sample(REACH_DRAWS, generator=generator(CONSTANT_SEED, "prior reach"))
-    return plane.project(draws.cpu().double()).abs().max().item()
+    noise = generator(CONSTANT_SEED, "prior reach")
+    draws = prior.sample(REACH_DRAWS, generator=noise)
+    coordinates = plane.project(draws.cpu().double())
+    return coordinates.abs().max().item()
 
 
 def grid_axis(reach: float) -> Tensor:

@@ -107,7 +107,8 @@ def _stored_strips(run: Path, steps: Sequence[int]) -> dict[str, Tensor]:
 def _read_images(path: Path) -> Tensor:
     """(n, C, H, W) in [0, 1]."""
     with np.load(path) as file:
-        return to_float(torch.from_numpy(file["images"]))
+        images = torch.from_numpy(file["images"])
+    return to_float(images)
 
 
 def _curves(rows: Sequence[Row]) -> dict[str, list[float]]:
