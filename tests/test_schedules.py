@@ -1,6 +1,7 @@
 """Schedules at points known on paper, and the learning rate."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -27,7 +28,7 @@ from genmodels.schedules import (
             Cyclical(cycles=4, ramp=0.5),
             {0: 0, 0.0625: 0.5, 0.125: 1, 0.249: 1, 0.25: 0, 0.3125: 0.5, 0.75: 0, 1: 1},
         ),
-        (lambda progress: cosine_decay(progress, 0.2), {0: 1, 0.5: 0.6, 1: 0.2}),
+        pytest.param(partial(cosine_decay, end=0.2), {0: 1, 0.5: 0.6, 1: 0.2}, id="cosine_decay"),
     ],
     ids=str,
 )
