@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, write_pictures
-from omegaconf import OmegaConf
 from torch import Tensor
 
 import genmodels
@@ -20,6 +19,7 @@ from genmodels.figures.registry import FIGURES
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.models.vae import MLPVAE
 from genmodels.registry import select
+from genmodels.settings import read_settings
 from genmodels.validation import UserError
 
 CLASSES = 4
@@ -130,8 +130,8 @@ def labels_in(name: str) -> str:
 def test_from_training_to_figures(train_here: Callable, infer_here: Callable) -> None:
     """The number of classes comes from the data, and survives saving and loading."""
     run = train_here("model=cvae_mlp", *SMALL[1:], "max_steps=3")
-    config = OmegaConf.load(run / "config.yaml")
-    assert config.model.num_classes == 10 and config.model.label_dropout == 0.1
+    config = read_settings(run)["model"]
+    assert config["num_classes"] == 10 and config["label_dropout"] == 0.1
     model = genmodels.load(run)
     assert {"class_grid", "style_grid"} <= select("figures", None, FIGURES, model).keys()
     assert model.num_classes == 10
