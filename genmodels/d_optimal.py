@@ -1,52 +1,61 @@
-"""Which settings to try, where all combinations of them are too many: fractions of a grid."""
+"""D-optimal designs: which settings to try where all combinations of them are too many."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-STARTS = 8  # of the search, the best of which is kept
-EXCHANGES = 1500  # that each of them tries
+STARTS = 8  # searches, the best of which is kept
+EXCHANGES = 1500  # that each search tries
 
 
-def fraction(levels: Sequence[int], points: int) -> np.ndarray:
-    """Some points (points, F) of the grid of F settings with so many levels each, chosen for their main effects.
+def fractional_design(levels: Sequence[int], points: int) -> np.ndarray:
+    """Some points of a grid of factors, chosen so that main effects are estimated well.
 
-    Each level of a setting comes equally often, give or take one. Random exchanges within a column are kept where they
-    raise the determinant of the main effects' information matrix (D-optimality: Meyer & Nachtsheim 1995, "The
-    coordinate-exchange algorithm"). Equal arguments give equal points.
+    Each level of a factor comes equally often, give or take one. Random exchanges within a column
+    are kept where they raise the determinant of the main effects' information matrix
+    (D-optimality: Meyer & Nachtsheim 1995, "The coordinate-exchange algorithm"). Equal arguments
+    give equal points.
+
+    Arguments:
+    levels: how many each of the F factors has.
+    points: how many to choose.
+
+    Returns (points, F): levels from 0.
     """
     random = np.random.default_rng(0)
-    found = [
-        _exchanged(
-            np.stack([random.permutation(np.arange(points) % count) for count in levels], axis=1),
-            random,
-        )
-        for _ in range(STARTS)
-    ]
-    return max(found, key=_information)
+    designs = []
+    for _ in range(STARTS):
+        columns = [random.permutation(np.arange(points) % count) for count in levels]
+        designs.append(_exchange(np.stack(columns, axis=1), random))
+    return max(designs, key=_log_information)
 
 
 def contrasts(column: np.ndarray) -> np.ndarray:
-    """Columns (N, L - 1) that tell the L levels in (N,) apart, centred."""
+    """Centred indicators (N, L - 1) of the levels 1 to L - 1 in a column (N,) of L levels."""
     indicators = (column[:, None] == np.arange(1, column.max() + 1)).astype(float)
     return indicators - indicators.mean(axis=0)
 
 
-def _exchanged(points: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    best, varied = _information(points), np.flatnonzero(points.max(axis=0))
+def _exchange(points: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Improve a design by exchanging levels of two points."""
+    best = _log_information(points)
+    varied = np.flatnonzero(points.max(axis=0))
     for _ in range(EXCHANGES):
-        column, (a, b) = random.choice(varied), random.choice(len(points), 2, replace=False)
-        if points[a, column] != points[b, column]:
-            points[[a, b], column] = points[[b, a], column]
-            if (now := _information(points)) > best:
-                best = now
-            else:
-                points[[a, b], column] = points[[b, a], column]
+        column = random.choice(varied)
+        pair = random.choice(len(points), 2, replace=False)
+        if np.ptp(points[pair, column]) == 0:
+            continue
+        points[pair, column] = points[pair[::-1], column]
+        information = _log_information(points)
+        if information > best:
+            best = information
+        else:
+            points[pair, column] = points[pair[::-1], column]
     return points
 
 
-def _information(points: np.ndarray) -> float:
-    """The logarithm of the determinant, -inf where some effects cannot be told apart."""
+def _log_information(points: np.ndarray) -> float:
+    """The logarithm of the information matrix's determinant, -inf where effects are confounded."""
     effects = np.concatenate([contrasts(column) for column in points.T], axis=1)
     sign, logarithm = np.linalg.slogdet(effects.T @ effects)
     return float(logarithm) if sign > 0 else -np.inf

@@ -84,7 +84,7 @@ class FractionSweeper(Sweeper):
         return [result.return_value for result in results]
 
     def _points(self, values: list[list[str]]) -> Iterable[Sequence[str]]:
-        from genmodels.d_optimal import fraction  # numpy
+        from genmodels.d_optimal import fractional_design  # numpy
 
         effects = 1 + sum(len(levels) - 1 for levels in values)
         is_integer = isinstance(self.points, int) and not isinstance(self.points, bool)
@@ -97,7 +97,7 @@ class FractionSweeper(Sweeper):
         if math.prod(counts) <= self.points:
             return itertools.product(*values)
         points = []
-        for levels in fraction(counts, self.points):
+        for levels in fractional_design(counts, self.points):
             points.append([names[level] for names, level in zip(values, levels, strict=True)])
         return points
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import SMALL
 from planted_models import PlantedPosteriors, data_of, noise_images
-from scipy import stats
 from torch import Tensor
 
 import genmodels
@@ -21,7 +20,7 @@ from genmodels.figures.registry import FIGURES
 from genmodels.metrics import ex_post_density
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.generative import GenerativeModel
-from genmodels.models.priors import GaussianMixture, StandardNormal
+from genmodels.models.priors import GaussianMixture
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 from genmodels.validation import UserError
@@ -42,40 +41,6 @@ def assert_same_mixture(fitted: GaussianMixture, planted: GaussianMixture, atol:
     torch.testing.assert_close(fitted.weights[order], planted.weights, atol=0.02, rtol=0)
     torch.testing.assert_close(fitted.means[order], planted.means, atol=atol, rtol=0)
     torch.testing.assert_close(fitted.covariances[order], planted.covariances, atol=0.05, rtol=0.1)
-
-
-def test_a_fit_recovers_a_planted_mixture_and_samples_it() -> None:
-    z = mixture(2).sample(20_000, generator=generator(0, "planted"))
-    fitted = GaussianMixture.fit(z, 3, seed=0)
-    assert_same_mixture(fitted, mixture(2), atol=0.05)
-    assert fitted.formula() == "mixture of 3 Gaussians fitted to the training posteriors"
-    assert fitted.formula(0.5).endswith(", covariances times 0.5")
-
-
-def test_log_densities_are_those_of_scipy() -> None:
-    planted, z = mixture(3), torch.randn(1500, 3, dtype=torch.float64) * 4
-    expected = np.zeros(len(z))
-    components = zip(planted.weights, planted.means, planted.covariances, strict=True)
-    for weight, mean, covariance in components:
-        gaussian = stats.multivariate_normal(mean.numpy(), covariance.numpy())
-        expected += float(weight) * gaussian.pdf(z.numpy())
-    np.testing.assert_allclose(planted.log_prob(z).exp(), expected, rtol=1e-9, atol=1e-300)
-    standard = stats.norm.logpdf(z.numpy()).sum(axis=1)
-    np.testing.assert_allclose(StandardNormal(3).log_prob(z), standard)
-
-
-def test_temperature_and_determinism_of_a_mixture() -> None:
-    """The same noise at another temperature has the same component; distances scale by its root."""
-    planted = mixture(2)
-    means, draws, far = (
-        planted.sample(5000, temperature, generator(3, "z")).double() for temperature in (0, 1, 4)
-    )
-    assert set(means[:, 0].tolist()) == {-6.0, 0.0, 6.0} and draws.shape == (5000, 2)
-    torch.testing.assert_close(far - means, 2 * (draws - means), atol=1e-5, rtol=1e-5)
-    middle = draws[means[:, 0] == 0]
-    torch.testing.assert_close(middle.T.cov(), planted.covariances[1], atol=0.05, rtol=0.1)
-    assert (planted.sample(5000, 1, generator(3, "z")) == draws).all()
-    assert (planted.sample(5000, 1, generator(4, "z")) != draws).any()
 
 
 def test_latents_are_fitted_as_they_are_drawn() -> None:

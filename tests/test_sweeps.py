@@ -12,13 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from conftest import ROOT, SMALL
 
 from genmodels.composition import compose_config
-from genmodels.d_optimal import contrasts, fraction
-from genmodels.report.anova import influence
 from genmodels.sweeps import FractionSweeper, SweepFolder
 from genmodels.validation import UserError
 
@@ -44,37 +41,6 @@ def table(folder: Path) -> list[dict[str, str]]:
             {key: value for key, value in row.items() if key != "seconds"}
             for row in csv.DictReader(file)
         ]
-
-
-@pytest.mark.parametrize(
-    ("levels", "points"), [([2] * 6, 12), ([2] * 7, 12), ([2, 3, 4], 12), ([2, 1, 3], 5)]
-)
-def test_a_fraction_is_balanced_and_tells_effects_apart(levels: list[int], points: int) -> None:
-    found = fraction(levels, points)
-    assert found.shape == (points, len(levels)) and (found == fraction(levels, points)).all()
-    for column, count in zip(found.T, levels, strict=True):
-        assert np.ptp(np.bincount(column, minlength=count)) <= 1
-    effects = np.concatenate([contrasts(column) for column in found.T], axis=1)
-    assert np.linalg.matrix_rank(effects) == sum(levels) - len(levels)
-    if points % 4 == 0 and set(levels) == {2}:  # nearly orthogonal
-        assert np.abs(np.corrcoef(found.T) - np.eye(len(levels))).max() <= 1 / 3 + 1e-9
-
-
-def test_influence_is_right_on_a_fraction() -> None:
-    """12 of 128 points, two seeds: effects of 3, 1 and 0 in standard deviations' ratio 9 : 1 : 0 of the variance."""
-    points = np.repeat(fraction([2] * 7, 12), 2, axis=0)
-    noise = np.random.default_rng(0).normal(0, 0.05, len(points))
-    found = influence(
-        {f"knob{index}": column.tolist() for index, column in enumerate(points.T)},
-        (3 * points[:, 0] + points[:, 1] + noise).tolist(),
-    )
-    assert found is not None
-    assert len(found.warnings) == 1 and found.warnings[0].startswith(
-        "12 of 128 combinations were tried"
-    )
-    shares = [share.value for share in found.knobs.values()]
-    assert shares[0] == pytest.approx(0.9, abs=0.08) and shares[1] == pytest.approx(0.1, abs=0.05)
-    assert max(shares[2:]) < 0.01
 
 
 def jobs(arguments: Sequence[str], **options: object) -> list[list[str]]:

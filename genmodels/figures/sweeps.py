@@ -1,4 +1,4 @@
-"""The pictures of a sweep: what its runs trade, how they went, and what they make now."""
+"""The figure of a sweep: what the KL weight trades, learning curves, and samples."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -9,174 +9,163 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from genmodels.figures.plotting import stacked_axes, styled
+from genmodels.quantities import quantity
 
 WIDTH = 13  # inches
-HEIGHT = 3.9  # of a row of axes
-UNITS = {
-    "accuracy": "share of the images",
-    "active_units": "latent dimensions",
-    "spread": "times that of real images",
-    "twins": "share of the samples",
-    "real_above_fake": "share of the pairs",
-    "fd": "squared units of the features",
-    "kid": "in units of the features",
-}  # where not in nats per image
+ROW_HEIGHT = 3.9  # inches
+TITLE_LETTERS = 150  # of all sheets side by side
+LEGEND_LETTERS = 190  # in a line
 
 Curve = tuple[Sequence[int], Sequence[float]]  # steps, values
 
 
 @dataclass(frozen=True)
-class Point:
-    """The runs of one setting: a KL weight, and what it came to, over the seeds."""
+class RateDistortionCurve:
+    """One line with a point for each of N rising KL weights.
 
-    weight: float
-    rate: tuple[float, float]  # mean and standard deviation, nats per image
-    distortion: tuple[float, float]
-    active: tuple[float, float]  # latent dimensions in use
+    weights: (N,).
+    kl, distortion, active_units: means and standard deviations over the seeds, (2, N); KL and
+        distortion in nats per image.
+    """
+
+    weights: np.ndarray
+    kl: np.ndarray
+    distortion: np.ndarray
+    active_units: np.ndarray
 
 
 @styled
 def overview(
-    trades: Mapping[str, Sequence[Point]],
+    lines: Mapping[str, RateDistortionCurve],
     curves: Mapping[str, Mapping[str, Sequence[Curve]]],
     sheets: Sequence[tuple[str, np.ndarray]],
     *,
     ordered: bool = False,
 ) -> Figure:
-    """Rows of axes: what the KL weight trades, if there is such; the curves of each metric, with a colour for each
-    setting and a line for each of its runs; sheets of samples.
+    """Draw rows of axes: rate-distortion curves, learning curves, samples.
 
-    trades: line -> its points, by rising weight. curves: metric -> setting -> one curve a run. sheets: titles, and
-    images (H, W, 3 or 4). ordered: the settings are by rising value of one number, and so are their colours.
+    Arguments:
+    lines: name -> a rate-distortion curve; the row is left out where there are none.
+    curves: metric -> setting -> one learning curve for each run.
+    sheets: titles and images (H, W, 3 or 4).
+    ordered: whether the settings are rising values of one number; their colours rise with them.
     """
-    heights = [WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5 for _, sheet in sheets]
+    heights = [0.01]
+    for _, sheet in sheets:
+        heights.append(WIDTH / len(sheets) * sheet.shape[0] / sheet.shape[1] + 0.5)
     figure, (first, second, third) = stacked_axes(
         WIDTH,
-        [HEIGHT if trades else 0.01, HEIGHT, max(heights, default=0.01)],
-        [3 if trades else 0, len(curves), len(sheets)],
+        [ROW_HEIGHT if lines else 0.01, ROW_HEIGHT, max(heights)],
+        [3 if lines else 0, len(curves), len(sheets)],
     )
-    if trades:
-        _draw_trades(first, trades)
+    if lines:
+        _draw_rate_distortion(first, lines)
     _draw_curves(second, curves, ordered)
     for axes, (title, sheet) in zip(third, sheets, strict=True):
         axes.imshow(sheet, interpolation="nearest")
-        axes.set_title(textwrap.fill(title or "samples", 150 // len(sheets)), fontsize=9)
+        axes.set_title(textwrap.fill(title or "samples", TITLE_LETTERS // len(sheets)), fontsize=9)
         axes.set_axis_off()
     return figure
 
 
-def _draw_trades(axes: Sequence[Axes], trades: Mapping[str, Sequence[Point]]) -> None:
-    """The rate-distortion curve with the weights along it; rate, and dimensions in use, over the weight."""
-    plane, rates, units = axes
-    for index, (line, points) in enumerate(trades.items()):
-        style: dict[str, Any] = {
-            "color": f"C{index % 8}",
-            "marker": "o",
-            "markersize": 4,
-            "capsize": 2,
-        }
-        weights = [point.weight for point in points]
-        columns = {
-            name: np.array([getattr(point, name) for point in points]).T
-            for name in ("rate", "distortion", "active")
-        }  # means and deviations, (2, N) each
-        (rate, rate_spread), (distortion, distortion_spread) = (
-            columns["rate"],
-            columns["distortion"],
+def _draw_rate_distortion(row: Sequence[Axes], lines: Mapping[str, RateDistortionCurve]) -> None:
+    """The rate-distortion curves; KL and active units over the KL weight."""
+    plane, kl_axes, units_axes = row
+    for index, (label, line) in enumerate(lines.items()):
+        style: dict[str, Any] = {"color": f"C{index % 8}", "marker": "o", "markersize": 4}
+        style |= {"label": label, "capsize": 2}
+        (kl, kl_error), (distortion, distortion_error) = line.kl, line.distortion
+        plane.errorbar(kl, distortion, distortion_error, kl_error, **style)
+        kl_axes.errorbar(line.weights, kl, kl_error, **style)
+        units_axes.errorbar(line.weights, *line.active_units, **style)
+    first = next(iter(lines.values()))
+    for weight, kl, distortion in zip(first.weights, first.kl[0], first.distortion[0], strict=True):
+        plane.annotate(
+            f"{weight:g}",
+            (kl, distortion),
+            xytext=(5, 5),
+            textcoords="offset points",
+            fontsize=8,
         )
-        plane.errorbar(
-            rate, distortion, distortion_spread, rate_spread, label=line or None, **style
-        )
-        if index == 0:
-            for point in points:
-                plane.annotate(
-                    f"{point.weight:g}",
-                    (point.rate[0], point.distortion[0]),
-                    xytext=(5, 5),
-                    textcoords="offset points",
-                    fontsize=8,
-                )
-        rates.errorbar(weights, rate, rate_spread, **style)
-        units.errorbar(weights, *columns["active"], **style)
+    _draw_slopes(plane, list(lines.values()))
     plane.set(
         title="gray: slope of minus the KL weight",
-        xlabel="rate (nats per image)",
-        ylabel="distortion (nats per image)",
+        xlabel=quantity("kl").axis,
+        ylabel=quantity("distortion").axis,
     )
-    tried = sorted({point.weight for points in trades.values() for point in points})
-    smallest = next(filter(None, tried), 1.0)
-    _draw_slopes(plane, [point for points in trades.values() for point in points])
-    for panel, title, unit in (
-        (rates, "rate", "nats per image"),
-        (units, "active units", "latent dimensions"),
-    ):
-        panel.set(title=title, xlabel="KL weight", ylabel=unit)
-        panel.set_xscale("symlog", linthresh=smallest)  # 0 has its place, at the left
-        panel.set_xticks(tried, [f"{weight:g}" for weight in tried])
-        panel.minorticks_off()
-    rates.set_yscale("symlog", linthresh=1)
-    rates.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    rates.set_ylim(0, None)
-    units.set_ylim(0, None)
-    if len(trades) > 1:
+    weights = np.unique(np.concatenate([line.weights for line in lines.values()]))
+    for axes, name in ((kl_axes, "kl"), (units_axes, "active_units")):
+        axes.set(title=quantity(name).label, ylabel=quantity(name).unit)
+        _set_weight_scale(axes, weights)
+    if kl_axes.get_ylim()[1] > 1:
+        kl_axes.set_yscale("symlog", linthresh=1)
+        kl_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    kl_axes.set_ylim(0, None)
+    units_axes.set_ylim(0, None)
+    if len(lines) > 1:
         plane.legend(fontsize=8)
 
 
-def _draw_slopes(plane: Axes, points: Sequence[Point]) -> None:
-    """At each point a line of the slope that it has at the optimum. Weight 0 puts no price on the rate, which may then
-    be anything: where it is far to the right, it is said instead of drawn."""
-    priced = [point for point in points if point.weight > 0]
-    if not priced:
+def _set_weight_scale(axes: Axes, weights: np.ndarray) -> None:
+    """A logarithmic axis of rising KL weights, on which 0 has its place at the left."""
+    smallest = weights[weights > 0].min(initial=1)
+    axes.set_xscale("symlog", linthresh=smallest)
+    axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
+    axes.minorticks_off()
+    axes.set_xlabel(quantity("kl_weight").label)
+
+
+def _draw_slopes(plane: Axes, lines: Sequence[RateDistortionCurve]) -> None:
+    """At each point a line with the slope that the curve has there at the optimum.
+
+    Weight 0 leaves the KL free, so that it may be very large; such a point is written down instead
+    of drawn.
+    """
+    weights = np.concatenate([line.weights for line in lines])
+    kl, kl_error = np.concatenate([line.kl for line in lines], axis=1)
+    distortion = np.concatenate([line.distortion[0] for line in lines])
+    weighted = weights > 0
+    if not weighted.any():
         return
-    width = max(1.1 * max(point.rate[0] + point.rate[1] for point in priced), 1e-9)
-    height = max(float(np.ptp([point.distortion[0] for point in points])), 1e-9)
-    for point in priced:
-        along = 0.12 / np.hypot(1 / width, point.weight / height)  # an eighth of the axes
-        shift = np.array([-along, along])
-        plane.plot(
-            point.rate[0] + shift,
-            point.distortion[0] - point.weight * shift,
-            color="0.6",
-            lw=1,
-            zorder=0,
-        )
-    free = [point for point in points if point.weight == 0 and point.rate[0] > width]
-    plane.text(
-        0.98,
-        0.97,
-        "\n".join(
-            f"KL weight 0: rate {point.rate[0]:.0f}, distortion {point.distortion[0]:.0f}"
-            for point in free
-        ),
-        transform=plane.transAxes,
-        ha="right",
-        va="top",
-        fontsize=8,
-    )
-    plane.set_xlim(0, width if free else None)
+    width = max(1.1 * (kl + np.nan_to_num(kl_error))[weighted].max(), 1e-9)
+    height = max(np.ptp(distortion), 1e-9)
+    half = 0.12 / np.hypot(1 / width, weights / height)  # an eighth of the axes
+    ends_x = np.stack([kl - half, kl + half])
+    ends_y = np.stack([distortion + weights * half, distortion - weights * half])
+    plane.plot(ends_x[:, weighted], ends_y[:, weighted], color="0.6", lw=1, zorder=0)
+    outside = ~weighted & (kl > width)
+    notes = []
+    for free_kl, free_distortion in zip(kl[outside], distortion[outside], strict=True):
+        notes.append(f"KL weight 0: KL {free_kl:.0f}, distortion {free_distortion:.0f}")
+    corner = plane.transAxes
+    plane.text(0.98, 0.97, "\n".join(notes), transform=corner, ha="right", va="top", fontsize=8)
+    plane.set_xlim(0, width if notes else None)
 
 
 def _draw_curves(
     row: Sequence[Axes], curves: Mapping[str, Mapping[str, Sequence[Curve]]], ordered: bool
 ) -> None:
+    """One panel for each metric, a colour for each setting, a line for each run."""
+    names = list(next(iter(curves.values()), {}))
+    colours: list[Any] = [f"C{index % 8}" for index in range(len(names))]
+    if ordered:
+        colours = list(colormaps["viridis"](np.linspace(0, 0.92, len(names))))
     for axes, (metric, settings) in zip(row, curves.items(), strict=True):
-        shades = colormaps["viridis"](np.linspace(0, 0.92, len(settings)))
-        for index, (setting, runs) in enumerate(settings.items()):
-            for number, (steps, values) in enumerate(runs):
-                axes.plot(
-                    steps,
-                    values,
-                    color=shades[index] if ordered else f"C{index % 8}",
-                    marker=".",
-                    label=setting if number == 0 else None,
-                )
-        axes.set(
-            title=f"validation {metric}", xlabel="step", ylabel=UNITS.get(metric, "nats per image")
-        )
-    if row and len(next(iter(curves.values()))) > 1:
-        handles, names = row[0].get_legend_handles_labels()
+        for colour, runs in zip(colours, settings.values(), strict=True):
+            for steps, values in runs:
+                axes.plot(steps, values, color=colour, marker=".")
+        known = quantity(metric)
+        axes.set(title=f"validation {known.label}", xlabel="step", ylabel=known.unit)
+    if len(names) > 1:
+        handles = [Line2D([], [], color=colour, marker=".") for colour in colours]
         row[0].figure.legend(
-            handles, names, loc="outside upper left", ncols=8, fontsize=8, frameon=False
+            handles,
+            names,
+            loc="outside upper left",
+            ncols=max(LEGEND_LETTERS // (5 + max(map(len, names))), 1),
+            fontsize=8,
+            frameon=False,
         )

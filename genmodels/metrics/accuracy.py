@@ -7,4 +7,5 @@ from genmodels.models.classifier import Classifier
 
 def accuracy(model: Classifier, evaluation: Evaluation) -> dict[str, float]:
     """`accuracy`, its standard error, `nll` and `n` on the evaluation's images."""
-    return predict(model, evaluation.split).numbers()
+    predictions = predict(model, evaluation.split)
+    return predictions.numbers()

@@ -16,8 +16,8 @@ from genmodels.randomness import CONSTANT_SEED, generator, reseed
 ACTIVE = 0.01  # variance of a dimension's posterior mean over images, above which it is in use
 HOLE = 0.1  # of the prior's density: where q(z) is less, samples land and data do not
 RESOLUTION = 0.1  # distance in z: between two images that are closer there is no hole
-REACH = 5.0  # how far from 0, in standard deviations of N(0, I), holes are looked for
-PRIOR_DRAWS = 20_000  # from which the density of a prior is estimated where it has no closed form
+REACH = 5.0  # how far from 0 holes of N(0, I) are looked for, in standard deviations
+PRIOR_DRAWS = 20_000  # from which a prior's density is estimated where it has no closed form
 GRID_CHUNK = 2000  # Gaussians that are added to a grid at once
 
 
@@ -33,7 +33,12 @@ class Posteriors:
     def of_class(self, label: int) -> "Posteriors":
         """Those of one class."""
         rows = self.labels == label
-        return Posteriors(self.mean[rows], self.stddev[rows], self.kl[rows], self.labels[rows])
+        return Posteriors(
+            mean=self.mean[rows],
+            stddev=self.stddev[rows],
+            kl=self.kl[rows],
+            labels=self.labels[rows],
+        )
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One z ~ q(z|x) for each image, (N, D)."""
@@ -110,11 +115,13 @@ class LatentPlane:
 
     def project_stddev(self, stddev: Tensor) -> Tensor:
         """Standard deviations of independent dimensions (N, D) -> along the directions (N, P)."""
-        return (stddev.square() @ self.directions.T.square()).sqrt()
+        variance = stddev.square() @ self.directions.T.square()
+        return variance.sqrt()
 
     def embed(self, coordinates: Tensor) -> Tensor:
         """Coordinates (N, P) -> points of the plane (N, D)."""
-        return self.through + (coordinates - self.project(self.through[None])) @ self.directions
+        origin = self.project(self.through[None])
+        return self.through + (coordinates - origin) @ self.directions
 
 
 def density(posteriors: Posteriors, plane: LatentPlane, axes: Sequence[Tensor]) -> Tensor:
@@ -131,7 +138,9 @@ def density(posteriors: Posteriors, plane: LatentPlane, axes: Sequence[Tensor]) 
 
     Returns (G0, G1), or (G0,) on a line.
     """
-    return _smoothed(plane.project(posteriors.mean), plane.project_stddev(posteriors.stddev), axes)
+    means = plane.project(posteriors.mean)
+    stddevs = plane.project_stddev(posteriors.stddev)
+    return _smoothed(means, stddevs, axes)
 
 
 @torch.no_grad()
@@ -153,6 +162,16 @@ def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> T
     return _smoothed(coordinates, torch.zeros_like(coordinates), axes)
 
 
+def prior_reach(prior: Prior, plane: LatentPlane, sigmas: float) -> float:
+    """How far from 0 the prior reaches in the coordinates of a plane.
+
+    It is `sigmas` for N(0, I), else the largest coordinate of PRIOR_DRAWS draws.
+    """
+    if isinstance(prior, StandardNormal):
+        return sigmas
+    return plane.project(_draws(prior)).abs().max().item()
+
+
 def share_in_holes(
     posteriors: Posteriors, prior: Prior, plane: LatentPlane, points: int = 201
 ) -> float:
@@ -164,25 +183,17 @@ def share_in_holes(
     plane: on which q(z) and p(z) are compared.
     points: of the grid along each coordinate.
     """
-    low, high = _range(prior, plane)
-    axes = []
-    for start, end in zip(low, high, strict=True):
-        axes.append(torch.linspace(start, end, points, dtype=torch.float64))
+    reach = prior_reach(prior, plane, REACH)
+    axis = torch.linspace(-reach, reach, points, dtype=torch.float64)
+    axes = [axis] * len(plane.keys)
     p = prior_density(prior, plane, axes)
     holes = density(posteriors, plane, axes) < HOLE * p
     return float((p * holes).sum() / p.sum())
 
 
-def _range(prior: Prior, plane: LatentPlane) -> tuple[list[float], list[float]]:
-    """Between which coordinates nearly all of the prior's draws lie."""
-    if isinstance(prior, StandardNormal):
-        return [-REACH] * len(plane.keys), [REACH] * len(plane.keys)
-    coordinates = plane.project(_draws(prior))
-    return coordinates.amin(dim=0).tolist(), coordinates.amax(dim=0).tolist()
-
-
 def _draws(prior: Prior) -> Tensor:
-    z = prior.sample(PRIOR_DRAWS, generator=generator(CONSTANT_SEED, "prior density"))
+    noise = generator(CONSTANT_SEED, "prior density")
+    z = prior.sample(PRIOR_DRAWS, generator=noise)
     return z.cpu().double()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from genmodels.data.images import ImageSet
 from genmodels.distributions import kl_to_standard_normal
 from genmodels.metrics.aggregated_posterior import ACTIVE
-from genmodels.metrics.collapse_threshold import is_known_for, unexplained, whitened_spectrum
+from genmodels.metrics.collapse_threshold import has_kl_threshold, unexplained, whitened_spectrum
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.likelihood import elbo_metrics, observe
 from genmodels.models.priors import StandardNormal
@@ -98,7 +98,8 @@ def latent_usage(
 
 def quick_metrics(model: VAE, split: ImageSet) -> dict[str, Any]:
     """`LatentUsage.numbers` for little more than the cost of the ELBO: what training logs."""
-    return latent_usage(model, split, pairs=2000, swap=500).numbers()
+    usage = latent_usage(model, split, pairs=2000, swap=500)
+    return usage.numbers()
 
 
 def collapse(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def collapse(model: VAE, evaluation: Evaluation) -> dict[str, Any]:
     if spectrum is None:
         return metrics
     metrics["mean_image_distortion"] = spectrum.distortion(model, split)
-    if is_known_for(model):
+    if has_kl_threshold(model):
         metrics["largest_useful_kl_weight"] = spectrum.eigenvalues[0].item()
         metrics["eigenvalues"] = spectrum.eigenvalues[:EIGENVALUES].tolist()
         metrics["unexplained_eigenvalue"] = unexplained(model, train)
@@ -141,9 +142,11 @@ def mutual_information(mean: Tensor, stddev: Tensor, z: Tensor, chunk: int = 500
     precision = stddev.square().reciprocal()  # (M, D)
     log_scale = stddev.log().sum(dim=1)  # (M,)
     constant = -0.5 * (mean.square() * precision).sum(dim=1) - log_scale
-    own = -0.5 * ((z - mean) / stddev).square().sum(dim=1) - log_scale  # log q(z|x) + D/2 log 2 pi
+    scaled = (z - mean) / stddev
+    own = -0.5 * scaled.square().sum(dim=1) - log_scale  # log q(z|x) + D/2 log 2 pi
     mixture = []
     for rows in z.split(chunk):
-        log_prob = rows @ (mean * precision).T - 0.5 * rows.square() @ precision.T + constant
+        linear = rows @ (mean * precision).T
+        log_prob = linear - 0.5 * rows.square() @ precision.T + constant  # (chunk, M)
         mixture.append(log_prob.logsumexp(dim=1))
     return (own - torch.cat(mixture)).mean().item() + math.log(len(z))

@@ -62,7 +62,8 @@ class WhitenedSpectrum:
 
         The sum of log(eigenvalue / weight) / 2 over the directions that pay.
         """
-        return 0.5 * (self.eigenvalues[self.eigenvalues > weight] / weight).log().sum().item()
+        above = self.eigenvalues[self.eigenvalues > weight]
+        return 0.5 * (above / weight).log().sum().item()
 
     @torch.no_grad()
     def distortion(self, model: VAE, split: ImageSet) -> float | None:
@@ -82,7 +83,7 @@ class WhitenedSpectrum:
         return total / len(split)
 
 
-def is_known_for(model: VAE) -> bool:
+def has_kl_threshold(model: VAE) -> bool:
     """Whether these eigenvalues are thresholds of the model's KL weight: its prior is N(0, I)."""
     return isinstance(model.prior, StandardNormal)
 
@@ -124,7 +125,8 @@ def unexplained(model: VAE, train: ImageSet) -> float | None:
     measured on the other, so that chance directions do not count. Reseeds torch's global
     generators. None where the likelihood has no variance.
     """
-    split = _subset(train, min(UNEXPLAINED_IMAGES, MAX_VALUES // math.prod(model.image_shape)))
+    fitting = MAX_VALUES // math.prod(model.image_shape)
+    split = _subset(train, min(UNEXPLAINED_IMAGES, fitting))
     reseed(CONSTANT_SEED, "spectrum")
     residuals, variances = [], []
     for images, labels in split.batches(EVALUATION_BATCH):
@@ -133,9 +135,10 @@ def unexplained(model: VAE, train: ImageSet) -> float | None:
         if not isinstance(likelihood, HasVariance):
             return None
         residuals.append((images - likelihood.mean).flatten(1).cpu())
-        variances.append(_flat_variance(likelihood, images).cpu().double().mean(dim=0))
-    scale = _whitening(torch.stack(variances).mean(dim=0)).float()
-    whitened = torch.cat(residuals) * scale
+        variance = _flat_variance(likelihood, images)
+        variances.append(variance.cpu().double().mean(dim=0))
+    variance = torch.stack(variances).mean(dim=0)  # (C H W,)
+    whitened = torch.cat(residuals) * _whitening(variance).float()
     whitened -= whitened.mean(dim=0)
     even, odd = whitened[0::2], whitened[1::2]
     return _variance_along_first(even, odd) / 2 + _variance_along_first(odd, even) / 2
@@ -192,7 +195,8 @@ def _flat_variance(likelihood: HasVariance, images: Tensor) -> Tensor:
 
 def _whitening(variance: Tensor) -> Tensor:
     """What to multiply pixels by, so that their noise has variance 1."""
-    return variance.clamp(min=MIN_VARIANCE * variance.max().item()).rsqrt()
+    smallest = MIN_VARIANCE * variance.max().item()
+    return variance.clamp(min=smallest).rsqrt()
 
 
 def _eigenvalues(centered: Sequence[Tensor], extra: Tensor) -> Tensor:
@@ -208,11 +212,13 @@ def _leading_eigenvalues(centered: Sequence[Tensor], extra: Tensor) -> Tensor:
     """The first LEADING of them, for images of many values."""
     rows = torch.cat(list(centered))
     reseed(CONSTANT_SEED, "spectrum")
-    _, values, _ = torch.svd_lowrank(rows, q=min(LEADING, len(rows)), niter=4)
+    count = min(LEADING, len(rows))
+    _, values, _ = torch.svd_lowrank(rows, q=count, niter=4)
     return values.double().square() / len(rows) + extra.mean()
 
 
 def _variance_along_first(half: Tensor, other: Tensor) -> float:
     """The variance of one half of the images along the first singular vector of the other."""
     _, _, directions = torch.svd_lowrank(half, q=8, niter=8)
-    return (other @ directions[:, 0]).square().mean().item()
+    coordinates = other @ directions[:, 0]
+    return coordinates.square().mean().item()

@@ -23,7 +23,8 @@ def leakage(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     samples combine them freely.
     """
     train = evaluation.data.train.subset(PROBE_IMAGES, generator(CONSTANT_SEED, "drawn"))
-    return probe(posteriors(model, train), posteriors(model, evaluation.split))
+    learnt_from = posteriors(model, train)
+    return probe(learnt_from, posteriors(model, evaluation.split))
 
 
 def probe(train: Posteriors, test: Posteriors) -> dict[str, float]:
@@ -78,5 +79,6 @@ def class_elbos(model: VAE, images: Tensor, step: int = 0) -> Tensor:
     for label in range(model.num_classes):
         reseed(CONSTANT_SEED, "class elbos", step)
         labels = torch.full((len(images),), label, device=images.device)
-        elbos.append(elbo_terms(model, binarise_for(model, images), labels).elbo)
+        terms = elbo_terms(model, binarise_for(model, images), labels)
+        elbos.append(terms.elbo)
     return torch.stack(elbos, dim=1)

@@ -14,12 +14,14 @@ from genmodels.models.vae import VAE
 @singledispatch
 def diagnose(model: GenerativeModel, evaluation: Evaluation) -> Verdict:
     """The verdict by a model's samples alone, for families that have no diagnosis of their own."""
-    return gan_diagnosis.verdict_on(gan_diagnosis.diagnose(model, evaluation))
+    diagnosis = gan_diagnosis.diagnose(model, evaluation)
+    return gan_diagnosis.verdict_on(diagnosis)
 
 
 @diagnose.register
 def _(model: VAE, evaluation: Evaluation) -> Verdict:
-    return vae_diagnosis.verdict_on(vae_diagnosis.diagnose(model, evaluation))
+    diagnosis = vae_diagnosis.diagnose(model, evaluation)
+    return vae_diagnosis.verdict_on(diagnosis)
 
 
 def verdict(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:

@@ -62,12 +62,16 @@ def squared_discrepancy(a: Tensor, b: Tensor) -> float:
 
     From means over pairs of different members.
     """
-    m, units = a.shape
-    aa = (a @ a.T / units + 1) ** 3  # (m, m)
-    bb = (b @ b.T / units + 1) ** 3
-    ab = (a @ b.T / units + 1) ** 3
-    within = (aa.sum() - aa.trace() + bb.sum() - bb.trace()) / (m * (m - 1))
+    m = len(a)
+    aa, bb, ab = _kernel(a, a), _kernel(b, b), _kernel(a, b)  # (m, m)
+    pairs = m * (m - 1)
+    within = (aa.sum() - aa.trace() + bb.sum() - bb.trace()) / pairs
     return (within - 2 * ab.mean()).item()
+
+
+def _kernel(a: Tensor, b: Tensor) -> Tensor:
+    units = a.shape[1]
+    return (a @ b.T / units + 1) ** 3
 
 
 def coverage_scores(
@@ -132,5 +136,7 @@ def _distances(a: Tensor, b: Tensor, held: int) -> Iterator[tuple[slice, Tensor]
     chunk = max(held // len(b), 1)
     for start in range(0, len(a), chunk):
         rows = slice(start, start + chunk)
-        distance = a[rows].square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a[rows] @ b.T
+        chunk_a = a[rows]
+        squares = chunk_a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
+        distance = squares - 2 * chunk_a @ b.T
         yield rows, distance.clamp(min=0)

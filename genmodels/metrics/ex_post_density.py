@@ -68,12 +68,14 @@ def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
 def latents(model: VAE, split: ImageSet, count: int) -> Tensor:
     """z ~ q(z|x) of `count` images of a split, drawn with a constant seed, (count, D) float64."""
     noise = generator(CONSTANT_SEED, "codes")
-    return posteriors(model, split.subset(count, noise)).sample(noise)
+    q = posteriors(model, split.subset(count, noise))
+    return q.sample(noise)
 
 
 @torch.no_grad()
 def _mean_log_prob(density: Prior, z: Tensor) -> float:
-    return density.log_prob(z.to(density.device)).mean().item()
+    log_prob = density.log_prob(z.to(density.device))
+    return log_prob.mean().item()
 
 
 DENSITIES = {

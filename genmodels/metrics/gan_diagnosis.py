@@ -147,7 +147,7 @@ def _verdict_on_discriminator(unseen: float | None, trained: float | None, varie
     if unseen > MAX_REAL_ABOVE_FAKE:
         problem = f"{pairs} It is hardly ever wrong, and G learns little from that."
         remedies = (
-            f"a smaller trainer.discriminator_lr, {PENALTIES}, a larger model.generator_width, "
+            f"a smaller trainer.discriminator.lr, {PENALTIES}, a larger model.generator_width, "
             "more steps"
         )
         return Verdict(WINS, [problem, variety, f"Try {remedies}."])
@@ -191,8 +191,9 @@ def near_duplicates(fake: Tensor, real: Tensor) -> float:
 
     In units of the distance of a real image to its nearest, in the median.
     """
-    limit = NEAR_DUPLICATE * distance_to_nearest(real).median()
-    return (distance_to_nearest(fake) < limit).double().mean().item()
+    usual = distance_to_nearest(real).median()
+    near = distance_to_nearest(fake) < NEAR_DUPLICATE * usual
+    return near.double().mean().item()
 
 
 def distance_to_nearest(images: Tensor) -> Tensor:
@@ -222,10 +223,13 @@ def real_above_fake(
     """
     real_logits = _logits(discriminator, real, labels)[:, None]
     fake_logits = _logits(discriminator, fake, labels)
+    above = (real_logits > fake_logits).double()
     ties = (real_logits == fake_logits).double()
-    return ((real_logits > fake_logits).double() + 0.5 * ties).mean().item()
+    return (above + 0.5 * ties).mean().item()
 
 
 def _logits(discriminator: Discriminator, images: Tensor, labels: Tensor) -> Tensor:
-    batches = zip(images.split(BATCH), labels.split(BATCH), strict=True)
-    return torch.cat([discriminator(*batch) for batch in batches])
+    logits = []
+    for batch in zip(images.split(BATCH), labels.split(BATCH), strict=True):
+        logits.append(discriminator(*batch))
+    return torch.cat(logits)

@@ -105,7 +105,8 @@ def elbo_metrics(model: VAE, observations: Observations) -> dict[str, float]:
 
 def evaluate(model: VAE, split: ImageSet) -> dict[str, float]:
     """The `elbo_metrics` on a split, with one sample of z for each image."""
-    return elbo_metrics(model, observe(model, split))
+    observations = observe(model, split)
+    return elbo_metrics(model, observations)
 
 
 def elbo(model: VAE, evaluation: Evaluation) -> dict[str, float]:
@@ -122,10 +123,12 @@ def reconstruction(model: VAE, evaluation: Evaluation) -> dict[str, float]:
     """
     errors = []
     for images, labels in evaluation.split.batches(EVALUATION_BATCH):
-        error = (model.reconstruct(images, labels) - images).double().square()
-        errors.append(error.mean(dim=(1, 2, 3)).cpu())
-    mse = torch.cat(errors).mean().item()
-    return {"mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12)), "n": len(evaluation.split)}
+        residuals = (model.reconstruct(images, labels) - images).double()
+        errors.append(residuals.square().mean(dim=(1, 2, 3)).cpu())
+    error = torch.cat(errors)  # (N,)
+    mse = error.mean().item()
+    psnr = -10 * math.log10(max(mse, 1e-12))
+    return {"mse": mse, "psnr": psnr, "n": len(error)}
 
 
 @torch.no_grad()

@@ -43,10 +43,11 @@ def neighbours(images: Tensor, split: ImageSet, count: int) -> Neighbours:
     a = images.flatten(1).cpu().double()  # (N, P)
     nearest = Neighbours(a.new_empty(len(a), 0), torch.empty(len(a), 0, dtype=torch.int64))
     start = 0
-    for batch in split.batches(max(HELD_VALUES // max(a.shape), 1)):
+    batch_size = max(HELD_VALUES // max(a.shape), 1)
+    for batch in split.batches(batch_size):
         b = batch.images.flatten(1).cpu().double()  # (B, P)
-        distance = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T  # (N, B)
-        distance = distance.clamp(min=0)
+        squares = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
+        distance = (squares - 2 * a @ b.T).clamp(min=0)  # (N, B)
         distance = distance.round(decimals=6)  # a copy's is 0; one level of one pixel is 1.5e-5
         kept, places = distance.topk(min(count, len(b)), largest=False)
         nearest = nearest.merge(Neighbours(kept, start + places), count)

@@ -186,11 +186,13 @@ def gan_train(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
 
 def _accuracy_after_training_on(images: ImageSet, evaluation: Evaluation) -> float:
     classifier = evaluation.train_classifier(images)
-    return predict(classifier, evaluation.split).numbers()["accuracy"]
+    predictions = predict(classifier, evaluation.split)
+    return predictions.numbers()["accuracy"]
 
 
 def _kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
-    return kernel_distance(fake, real, generator(CONSTANT_SEED, "subsets"))
+    subsets = generator(CONSTANT_SEED, "subsets")
+    return kernel_distance(fake, real, subsets)
 
 
 def _entropy(shares: Tensor) -> float:

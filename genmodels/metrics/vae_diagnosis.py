@@ -6,7 +6,7 @@ from genmodels.metrics import vae_diagnosis_sentences as sentences
 from genmodels.metrics.collapse import LatentUsage, latent_usage
 from genmodels.metrics.collapse_threshold import (
     WhitenedSpectrum,
-    is_known_for,
+    has_kl_threshold,
     unexplained,
     whitened_spectrum,
 )
@@ -47,7 +47,9 @@ class VAEDiagnosis:
     @property
     def above_mean_image(self) -> float | None:
         """By what share the distortion is above that of the mean image."""
-        return self.mean_image and self.usage.bound["distortion"] / self.mean_image - 1
+        if self.mean_image is None:
+            return None
+        return self.usage.bound["distortion"] / self.mean_image - 1
 
     @property
     def more_would_pay(self) -> bool:
@@ -61,13 +63,13 @@ def diagnose(model: VAE, evaluation: Evaluation) -> VAEDiagnosis:
     """Diagnose a model on the evaluation's images, and ask what the training images can pay for."""
     train, split = evaluation.data.train, evaluation.split
     spectrum = whitened_spectrum(model, train)
-    has_threshold = is_known_for(model)
+    threshold = has_kl_threshold(model)
     return VAEDiagnosis(
         usage=latent_usage(model, split),
         kl_weight=evaluation.kl_weight,
-        spectrum=spectrum if has_threshold else None,
+        spectrum=spectrum if threshold else None,
         mean_image=None if spectrum is None else spectrum.distortion(model, split),
-        saving=unexplained(model, train) if has_threshold else None,
+        saving=unexplained(model, train) if threshold else None,
         conditional=model.num_classes > 0,
     )
 
@@ -133,4 +135,6 @@ def _beside_mean_image(diagnosis: VAEDiagnosis) -> str:
 
 def _is_far_from_prior(usage: LatentUsage) -> bool:
     gap = usage.prior_gap
-    return gap is not None and bool(gap.max() > MAX_GAP_OF_ONE or gap.sum() > MAX_GAP)
+    if gap is None:
+        return False
+    return bool(gap.max() > MAX_GAP_OF_ONE or gap.sum() > MAX_GAP)

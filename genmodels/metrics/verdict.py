@@ -1,4 +1,4 @@
-"""What has become of a model, in words."""
+"""The verdict on a model."""
 
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from genmodels import report
+from genmodels.report.write import write
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -12,7 +12,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if not arguments:
             raise ValueError("usage: python -m genmodels.report FOLDER...")
-        report.write([Path(argument) for argument in arguments])
+        write([Path(argument) for argument in arguments])
     except (ValueError, OSError) as error:
         print(f"genmodels.report: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from genmodels import files
-from genmodels.report.runs import headlines
+from genmodels.report.runs import scalar_metrics
 from genmodels.report.tables import text_table
 
 
@@ -21,7 +21,7 @@ def compare_models(measured: Mapping[str, Mapping[str, Any]], path: Path) -> str
         row: dict[str, Any] = {"run": name}
         for metric, numbers in metrics.items():
             if isinstance(numbers, Mapping):
-                for key, value in headlines(numbers).items():
+                for key, value in scalar_metrics(numbers).items():
                     row[f"{metric}.{key}"] = value
         rows.append(row)
     columns = list(dict.fromkeys(key for row in rows for key in row))

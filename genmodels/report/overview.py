@@ -1,109 +1,112 @@
-"""report.png: what the KL weights of a sweep trade, how its runs went, and what they make."""
+"""report.png: what the KL weights of a sweep trade, its learning curves, and samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from genmodels.report.anova import Influence
-from genmodels.report.runs import Group, Job, cell, grouped, headlines, is_grid, label
-from genmodels.report.tables import headline, in_order, strongest
+import numpy as np
+from matplotlib.image import imread
 
-UNDRAWN = (
-    "bits_per_dimension",
-    "likelihood_stddev",
-)  # the elbo in another unit, a detail: in the tables alone
-TRADED = ("rate", "distortion", "active_units")
-MOST_SHEETS = 8  # settings whose samples are shown; report.html shows all
-MOST_COLOURS = (
-    8  # settings that the curves tell apart; more are told apart by the one that matters most
-)
+from genmodels.figures import sweeps
+from genmodels.figures.plotting import save
+from genmodels.figures.sweeps import RateDistortionCurve
+from genmodels.report.cells import format_cell, format_settings
+from genmodels.report.runs import RunRecord, scalar_metrics
+from genmodels.report.sweep import SeedGroup, Sweep
+
+TABLE_ONLY = ("bits_per_dimension", "likelihood_stddev")  # metrics without a panel of their own
+TRADED = ("kl", "distortion", "active_units")  # metrics that the KL weight trades
+MAX_SHEETS = 8  # settings whose samples are shown; report.html shows all
+MAX_COLOURS = 8  # settings that the learning curves tell apart
 
 
-def draw(
-    jobs: Sequence[Job], swept: Sequence[str], found: Mapping[str, Influence], path: Path
-) -> None:
-    """report.png: what the KL weights trade, the curves of all jobs, the newest samples of settings along the sweep."""
-    from matplotlib.image import imread
-
-    from genmodels.figures import plotting, sweeps  # import torch and matplotlib
-
-    names = list(
-        dict.fromkeys(
-            name
-            for job in jobs
-            for row in job.rows
-            for name in headlines(row.get("validation", {}))
-            if name not in UNDRAWN
-        )
-    ) or ["elbo"]
-    groups = grouped(jobs, swept)
-    lines = _lines(groups, found)
-    curves = {
-        name: {line: [job.curve(name) for job in of] for line, of in lines.items()}
-        for name in names
-    }
-    shown = [group for group in in_order(groups) if group.jobs[0].newest("samples")]
-    shown = [shown[index] for index in _spaced(len(shown), MOST_SHEETS)]
-    sheets = [
-        (group.label if is_grid(groups) else _place(group, groups), imread(newest))
-        for group in shown
-        if (newest := group.jobs[0].newest("samples"))
-    ]
-    numbers = [value for group in groups for value in group.settings.values()]
-    ordered = len(numbers) == len(groups) == len(lines) > 3 and all(
-        isinstance(value, int | float) for value in numbers
+def draw(sweep: Sweep, path: Path) -> None:
+    """Draw report.png."""
+    colours = coloured_runs(sweep)
+    curves: dict[str, dict[str, list[sweeps.Curve]]] = {}
+    for metric in _validation_metrics(sweep):
+        curves[metric] = {}
+        for line, runs in colours.items():
+            curves[metric][line] = [run.curve(metric) for run in runs]
+    ordered = len(colours) == len(sweep.groups) > 3 and _is_one_number(sweep)
+    figure = sweeps.overview(
+        _rate_distortion_curves(sweep), curves, _sample_sheets(sweep), ordered=ordered
     )
-    plotting.save(sweeps.overview(_trades(groups), curves, sheets, ordered=ordered), path)
+    save(figure, path)
 
 
-def _trades(groups: Sequence[Group]) -> dict[str, list]:
-    """Where KL weights were swept, the settings by rising weight, a line for each of the other settings."""
-    from genmodels.figures.sweeps import Point
-
-    lines: dict[str, list[Point]] = {}
-    for group in groups:
-        pairs = [
-            (mean, group.spread(name) or 0.0)
-            for name in TRADED
-            if (mean := group.mean(name)) is not None
-        ]
-        if group.settings.get("kl_weight") is not None and len(pairs) == len(TRADED):
-            rest = label(
-                {key: value for key, value in group.settings.items() if key != "kl_weight"}
-            )
-            lines.setdefault(rest, []).append(Point(float(group.settings["kl_weight"]), *pairs))
-    return {
-        line: sorted(points, key=lambda point: point.weight)
-        for line, points in lines.items()
-        if len(points) > 1
-    }
+def _rate_distortion_curves(sweep: Sweep) -> dict[str, RateDistortionCurve]:
+    """Where KL weights were swept, a line for each of the other settings."""
+    lines: dict[str, list[SeedGroup]] = {}
+    for group in sweep.groups:
+        others = dict(group.settings)
+        weight = others.pop("kl_weight", None)
+        if weight is not None and all(group.values(metric) for metric in TRADED):
+            lines.setdefault(format_settings(others), []).append(group)
+    curves = {}
+    for name, groups in lines.items():
+        if len(groups) > 1:
+            weights = [float(group.settings["kl_weight"]) for group in groups]
+            estimates = [_estimates(groups, metric) for metric in TRADED]
+            curves[name] = RateDistortionCurve(np.array(weights), *estimates)
+    return curves
 
 
-def _lines(groups: Sequence[Group], found: Mapping[str, Influence]) -> dict[str, list[Job]]:
-    """Whose curves have a colour together: those of a setting, or of many settings those with the same value of the
-    knob that has most influence on the first metric."""
-    lines: dict[str, list[Job]] = {}
-    first = found.get(headline(groups) or "") if len(groups) > MOST_COLOURS else None
-    for group in groups:
-        line = (
-            label({knob: group.settings[knob] for knob in strongest(first)[:1]})
-            if first
-            else group.label
-        )
-        lines.setdefault(line, []).extend(group.jobs)
+def _estimates(groups: Sequence[SeedGroup], metric: str) -> np.ndarray:
+    """Means and standard deviations, (2, N)."""
+    means = [group.mean(metric) for group in groups]
+    deviations = [group.standard_deviation(metric) for group in groups]
+    return np.array([means, deviations])
+
+
+def _validation_metrics(sweep: Sweep) -> list[str]:
+    """The metrics with learning curves."""
+    names: dict[str, None] = {}
+    for run in sweep.runs:
+        for row in run.rows:
+            names |= dict.fromkeys(scalar_metrics(row.get("validation", {})))
+    return [name for name in names if name not in TABLE_ONLY] or ["elbo"]
+
+
+def coloured_runs(sweep: Sweep) -> dict[str, list[RunRecord]]:
+    """Runs whose learning curves share a colour: those with equal settings, or of many settings
+    those with the same value of the factor with the largest effect."""
+    analysis = sweep.ranking_anova if len(sweep.groups) > MAX_COLOURS else None
+    lines: dict[str, list[RunRecord]] = {}
+    for group in sweep.groups:
+        label = group.label
+        if analysis is not None:
+            factor = analysis.ranked_factors[0]
+            label = format_settings({factor: group.settings[factor]})
+        lines.setdefault(label, []).extend(group.runs)
     return lines
 
 
-def _place(group: Group, groups: Sequence[Group]) -> str:
-    """Of a point of a grid that was not tried in full, which has too many settings to name them: its first metric."""
-    name = headline(groups)
-    mean = None if name is None else group.mean(name)
-    return "" if mean is None else f"{name} {cell(mean)}"
+def _is_one_number(sweep: Sweep) -> bool:
+    """Whether a single setting was swept, and its values are numbers."""
+    if len(sweep.factors) != 1:
+        return False
+    values = [run.settings[sweep.factors[0]] for run in sweep.runs]
+    return all(isinstance(value, int | float) for value in values)
 
 
-def _spaced(count: int, most: int) -> list[int]:
-    """At most so many of the first `count` numbers, evenly spaced from the first to the last."""
-    return (
-        [round(index * (count - 1) / (most - 1)) for index in range(most)]
-        if count > most
-        else list(range(count))
-    )
+def _sample_sheets(sweep: Sweep) -> list[tuple[str, np.ndarray]]:
+    """Titles and newest samples of at most MAX_SHEETS settings, evenly spaced along the sweep."""
+    sheets = []
+    for group in sweep.display_order:
+        path = group.runs[0].newest_snapshot("samples")
+        if path is not None:
+            sheets.append((_sheet_title(group, sweep), path))
+    if len(sheets) > MAX_SHEETS:
+        spaced = np.linspace(0, len(sheets) - 1, MAX_SHEETS).round().astype(int)
+        sheets = [sheets[index] for index in spaced]
+    return [(title, imread(path)) for title, path in sheets]
+
+
+def _sheet_title(group: SeedGroup, sweep: Sweep) -> str:
+    """The settings; of some points of a grid, which have too many to name them, the metric."""
+    metric = sweep.ranking_metric
+    if sweep.is_grid:
+        return group.label
+    if metric is None or not group.values(metric):
+        return ""
+    return f"{metric} {format_cell(group.mean(metric))}"

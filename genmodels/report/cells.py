@@ -1,0 +1,30 @@
+"""Settings and numbers as the cells and labels of a report."""
+
+from collections.abc import Mapping
+
+from genmodels.formatting import format_number, format_setting
+
+MAX_LETTERS = 60  # of a cell
+
+
+def format_cell(value: object) -> str:
+    """A value as tables have it, "" for None; long texts are cut."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() else format_number(value)
+    if value is None:
+        return ""
+    text = str(value)
+    return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 3] + "..."
+
+
+def format_settings(settings: Mapping[str, object]) -> str:
+    """Settings as a label: "kl_weight 3, lr 0.1"."""
+    parts = [f"{key} {format_cell(value)}" for key, value in settings.items()]
+    return ", ".join(parts)
+
+
+def sort_key(value: object) -> tuple:
+    """A key by which values of any kind can be sorted: numbers first."""
+    if isinstance(value, int | float):
+        return (0, value)
+    return (1, format_setting(value))

@@ -1,0 +1,43 @@
+"""What a sweep shows, in sentences."""
+
+import math
+
+from genmodels.report.sweep import Sweep
+from genmodels.report.tables import format_mean, format_share, format_verdicts
+
+
+def findings(sweep: Sweep) -> list[str]:
+    """The best setting, what mattered for it, and the verdicts."""
+    sentences = []
+    metric = sweep.ranking_metric
+    if metric is not None and len(sweep.groups) > 1:
+        sentences += _best_setting(sweep, metric)
+    analysis = sweep.ranking_anova
+    if analysis is not None:
+        names = [*analysis.ranked_factors, "seed"]
+        shares = {name: analysis.sources[name] for name in names if name in analysis.sources}
+        text = ", ".join(f"{name} {format_share(share)}" for name, share in shares.items())
+        sentences.append(f"Shares of the variance of {metric}: {text}.")
+    verdicts = format_verdicts(sweep.finished)
+    if verdicts:
+        sentences.append(f"Verdicts: {verdicts}.")
+    return sentences
+
+
+def _best_setting(sweep: Sweep, metric: str) -> list[str]:
+    """Which setting has the best mean, and why that may be chance."""
+    ranked = sweep.ranked(metric)
+    sentences = [f"Best {metric}: {ranked[0].label}, with {format_mean(ranked[0], metric)}."]
+    if len(ranked) > 1 and sweep.best(metric) is None:
+        second = ranked[1]
+        if math.isnan(ranked[0].standard_deviation(metric) + second.standard_deviation(metric)):
+            sentences.append(
+                "It is unknown whether this is more than chance: the two best settings were not "
+                "both repeated (seed=0,1,2)."
+            )
+        else:
+            sentences.append(
+                f"The difference from {second.label}, with {format_mean(second, metric)}, is "
+                "within the standard deviation of the seeds."
+            )
+    return sentences

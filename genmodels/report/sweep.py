@@ -1,0 +1,173 @@
+"""A sweep: its runs, what was swept, and the metrics of each setting over the seeds."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genmodels.formatting import format_setting
+from genmodels.quantities import QUANTITIES, quantity
+from genmodels.report.anova import Anova, anova
+from genmodels.report.cells import format_settings, sort_key
+from genmodels.report.runs import RunRecord
+from genmodels.report.swept_settings import swept_settings
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs that differ in their seeds alone.
+
+    Arguments:
+    settings: those that were swept, without the seed.
+    runs: with these settings.
+    """
+
+    settings: dict[str, Any]
+    runs: list[RunRecord]
+
+    @property
+    def finished(self) -> list[RunRecord]:
+        """The runs with final metrics."""
+        return [run for run in self.runs if run.metrics]
+
+    @property
+    def label(self) -> str:
+        """The settings as text."""
+        return format_settings(self.settings)
+
+    def values(self, metric: str) -> list[float]:
+        """A metric of the runs that have it."""
+        values = [run.metrics.get(metric) for run in self.runs]
+        return [value for value in values if value is not None]
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric over the runs; nan where none has it."""
+        values = self.values(metric)
+        return statistics.mean(values) if values else math.nan
+
+    def standard_deviation(self, metric: str) -> float:
+        """The standard deviation of a metric over the runs; nan for fewer than two."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+class Sweep:
+    """The runs of a sweep, in the order of what was swept.
+
+    runs: all of them.
+    swept: the settings in which they differ, the seed last.
+    factors: the same without the seed.
+    groups: runs of equal settings, one group for each setting.
+    metrics: the final metrics that any run has.
+    anovas: metric -> its analysis of variance, for metrics that all finished runs have.
+    """
+
+    def __init__(self, runs: Sequence[RunRecord]) -> None:
+        """Arguments:
+        runs: at least one.
+        """
+        self.swept = swept_settings(runs)
+        self.factors = [key for key in self.swept if key != "seed"]
+        self.runs = sorted(runs, key=self._sort_key)
+        self.groups = self._groups()
+        self.metrics = list(self._metrics())
+        self.anovas = self._anovas()
+
+    @property
+    def finished(self) -> list[RunRecord]:
+        """The runs with final metrics."""
+        return [run for run in self.runs if run.metrics]
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether all combinations of the swept values were run."""
+        points = 1
+        for key in self.factors:
+            points *= len({format_setting(group.settings[key]) for group in self.groups})
+        return len(self.groups) == points
+
+    @property
+    def ranking_metric(self) -> str | None:
+        """The metric by which settings are ranked: the most important one with a direction."""
+        for name, known in QUANTITIES.items():
+            if known.better and name in self.metrics:
+                return name
+        return None
+
+    @property
+    def ranking_anova(self) -> Anova | None:
+        """The analysis of variance of the ranking metric, if there is one."""
+        return self.anovas.get(self.ranking_metric or "")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what the analyses of variance, of any metric, cannot tell."""
+        for analysis in self.anovas.values():
+            return analysis.warnings
+        return ()
+
+    @property
+    def display_order(self) -> list[SeedGroup]:
+        """The groups of a full grid as they are; of some points of a grid the best ones first."""
+        metric = self.ranking_metric
+        if metric is None or self.is_grid:
+            return self.groups
+        unranked = [group for group in self.groups if not group.values(metric)]
+        return self.ranked(metric) + unranked
+
+    def ranked(self, metric: str) -> list[SeedGroup]:
+        """The groups that have a metric with a direction, the one with the best mean first."""
+        better = quantity(metric).better
+        groups = [group for group in self.groups if group.values(metric)]
+        return sorted(groups, key=lambda group: -better * group.mean(metric))
+
+    def best(self, metric: str) -> int | None:
+        """The index of the group with the best mean of a metric, if that is more than chance.
+
+        Its mean must differ from the next by more than the root of the sum of their variances over
+        the seeds. None where it does not, without repeats, or for a metric without a direction.
+        """
+        ranked = self.ranked(metric)
+        if len(ranked) < 2 or not quantity(metric).better:
+            return None
+        first, second = ranked[:2]
+        difference = abs(first.mean(metric) - second.mean(metric))
+        noise = math.hypot(first.standard_deviation(metric), second.standard_deviation(metric))
+        return self.groups.index(first) if difference > noise else None
+
+    def _sort_key(self, run: RunRecord) -> list[tuple]:
+        values = [run.settings.get(key) for key in self.swept]
+        return list(map(sort_key, values))
+
+    def _groups(self) -> list[SeedGroup]:
+        groups: dict[str, SeedGroup] = {}
+        for run in self.runs:
+            settings = {key: run.settings.get(key) for key in self.factors}
+            group = groups.setdefault(repr(settings), SeedGroup(settings, []))
+            group.runs.append(run)
+        return list(groups.values())
+
+    def _metrics(self) -> dict[str, None]:
+        """Their names, each once, in order."""
+        names: dict[str, None] = {}
+        for run in self.runs:
+            names |= dict.fromkeys(run.metrics)
+        return names
+
+    def _anovas(self) -> dict[str, Anova]:
+        runs = self.finished
+        factors = {}
+        for key in self.factors:
+            values = [run.settings.get(key) for run in runs]
+            if len(set(map(repr, values))) > 1:
+                factors[key] = values
+        analyses = {}
+        for metric in self.metrics:
+            known = [run.metrics.get(metric) for run in runs]
+            response = [float(value) for value in known if value is not None]
+            if len(response) == len(runs) and len(set(response)) > 1:
+                analysis = anova(factors, response)
+                if analysis is not None:
+                    analyses[metric] = analysis
+        return analyses
