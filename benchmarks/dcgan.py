@@ -47,7 +47,7 @@ def random_images(steps: int) -> Tensor:
 
 
 def write_folder(images: Tensor, root: Path) -> ImageFolder:
-    """torchvision's ImageFolder over png files of these images, with the transforms of tutorials."""
+    """torchvision's ImageFolder over png files of images, with the transforms of tutorials."""
     (root / "all").mkdir()
     for index, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / "all" / f"{index:05d}.png")

@@ -38,7 +38,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             texts = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            names = file.keys()  # the file itself cannot be iterated over
+            tensors = {name: file.get_tensor(name) for name in names}
         if texts.get("crc32") != str(checksum(tensors)):
             raise DamagedFileError(f"{path}: damaged (its checksum does not match)")
         return tensors, {key: json.loads(value) for key, value in texts.items()}

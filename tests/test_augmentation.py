@@ -1,9 +1,16 @@
-"""Differentiable augmentation: what a discriminator sees of real and generated images."""
+"""Random changes of training images, and of all images that a discriminator sees."""
 
 import pytest
 import torch
 
-from genmodels.data.augmentation import DiffAugment, color_jitter, cutout, translate
+from genmodels.data.augmentation import (
+    Augmentation,
+    DiffAugment,
+    color_jitter,
+    cutout,
+    translate,
+)
+from genmodels.data.images import BatchStream, ImageSet
 
 
 def test_translation_repeats_edges_and_lets_gradients_through() -> None:
@@ -57,3 +64,34 @@ def test_what_is_off_leaves_images_alone(channels: int) -> None:
 def test_illegal_shares_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name}=2: must be a number in \[0, 1\]"):
         DiffAugment(**{"color_jitter": False, "translation": 0.0, "cutout": 0.0, name: 2})
+
+
+def test_augmented_images_are_shifted_and_flipped_ones() -> None:
+    """Each is one of the (2 * crop + 1)^2 shifts, or its mirror image, all equally often."""
+    image = torch.rand(3, 6, 7)
+    augment = Augmentation(flip=True, crop=1)
+    augmented = augment(image.expand(9000, 3, 6, 7), torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
+    shifts = [padded[:, y : y + 6, x : x + 7] for y in range(3) for x in range(3)]
+    options = torch.stack([*shifts, *(shift.flip(2) for shift in shifts)])  # (18, 3, 6, 7)
+    matches = (augmented[:, None] == options).flatten(2).all(2)  # (9000, 18)
+    assert (matches.sum(1) == 1).all()
+    assert matches.sum(0).min() > 400 and matches.sum(0).max() < 600
+
+
+def test_augmentation_is_a_function_of_seed_and_step() -> None:
+    pixels = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8)
+    split = ImageSet(pixels, torch.arange(50), torch.arange(50))
+    plain = BatchStream(split, 20, seed=0)
+    moved = BatchStream(split, 20, seed=0, augment=Augmentation(True, 2))
+    again = BatchStream(split, 20, seed=0, augment=Augmentation(True, 2))
+    torch.manual_seed(5)  # the global generator must not matter
+    assert torch.equal(moved.batch(3).images, again.batch(3).images)
+    assert torch.equal(moved.batch(3).labels, plain.batch(3).labels)
+    changes = [moved.batch(step).images - plain.batch(step).images for step in (3, 4)]
+    assert changes[0].any() and not torch.equal(*changes)
+
+
+def test_illegal_augmentation_is_refused() -> None:
+    with pytest.raises(ValueError, match="crop=-1: must be an integer >= 0"):
+        Augmentation(crop=-1)

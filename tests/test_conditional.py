@@ -1,4 +1,4 @@
-"""Conditional models: what a label does, labels that are missing or wrong, and the numbers and figures of both."""
+"""Conditional models: what a label does, labels that are missing or wrong, figures of both."""
 
 import csv
 import json
@@ -8,53 +8,44 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, composed, write_pictures
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from conftest import SMALL, settings_of, write_pictures
+from test_models import build_vae
 from torch import Tensor, nn
 
 import genmodels
-from genmodels import checkpoint
-from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec, drop_labels
+from genmodels.data.images import Batch, ImageSpec, drop_labels
 from genmodels.figures import grids, latent, latent_maps
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.registry import FIGURES
+from genmodels.fitting import build
 from genmodels.likelihoods import BernoulliLikelihood
+from genmodels.losses.vae import elbo_terms
 from genmodels.models.vae import MLPVAE, VAE, ConvVAE
 from genmodels.randomness import reseed
 from genmodels.registry import select
+from genmodels.settings import read_settings
+from genmodels.trainers.vae import VAETrainer
 from genmodels.validation import UserError
 
 CLASSES = 4
 SMALL_CVAE = ["model=cvae_mlp", *SMALL[1:]]
 
 
-def cvae(label_dropout: float = 0.1, kind: str = "mlp") -> VAE:
+def vae(kind: str = "mlp", num_classes: int = CLASSES, label_dropout: float = 0.1) -> VAE:
+    """A small model in evaluation mode, of images (1, 8, 8) and three latent dimensions."""
     torch.manual_seed(0)
     options = {
         "image_shape": (1, 8, 8),
         "latent_dim": 3,
         "likelihood": BernoulliLikelihood(),
-        "num_classes": CLASSES,
+        "num_classes": num_classes,
         "label_dropout": label_dropout,
     }
-    model = (
-        MLPVAE(widths=[16], **options)
-        if kind == "mlp"
-        else ConvVAE(widths=[4, 8], hidden=16, **options)
-    )
+    if kind == "mlp":
+        model: VAE = MLPVAE(widths=[16], **options)
+    else:
+        model = ConvVAE(widths=[4, 8], hidden=16, **options)
     return model.eval().requires_grad_(False)
-
-
-def data_of(images: Tensor, labels: Tensor, classes: int = CLASSES) -> ImageData:
-    """The same images (N, C, H, W) uint8 as every part."""
-    part = ImageSet(images, labels, torch.arange(len(images)))
-    return ImageData(
-        ImageSpec("planted", tuple(images.shape[1:]), tuple(map(str, range(classes)))),
-        part,
-        part,
-        part,
-    )
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -62,42 +53,41 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def largest_differences(one: Tensor, other: Tensor) -> Tensor:
+    """(B,)."""
+    return (one - other).abs().flatten(1).amax(dim=1)
+
+
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_labels_change_both_networks(kind: str) -> None:
-    model, images, z = cvae(kind=kind), torch.rand(5, 1, 8, 8), torch.randn(5, 3)
+    model, images, z = vae(kind), torch.rand(5, 1, 8, 8), torch.randn(5, 3)
     zeros, ones = torch.zeros(5, dtype=torch.long), torch.ones(5, dtype=torch.long)
-    assert (model.generate(z, zeros) - model.generate(z, ones)).abs().amax(
-        dim=(1, 2, 3)
-    ).min() > 1e-4
-    assert (model.encode(images, zeros).mean - model.encode(images, ones).mean).abs().amax(
-        dim=1
-    ).min() > 1e-4
-    mixed = model.generate(z, torch.tensor([0, 1, 0, 1, 1]))
-    torch.testing.assert_close(
-        mixed[[0, 2]], model.generate(z, zeros)[[0, 2]]
-    )  # each row has its own label
-    torch.testing.assert_close(mixed[[1, 3, 4]], model.generate(z, ones)[[1, 3, 4]])
-    torch.testing.assert_close(model.generate(z), model.generate(z, -ones), rtol=0, atol=0)
-    assert not torch.allclose(model.generate(z), model.generate(z, zeros))
+    of_zeros, of_ones = model.generate(z, zeros), model.generate(z, ones)
+    assert largest_differences(of_zeros, of_ones).min() > 1e-4
+    means = [model.encode(images, labels).mean for labels in (zeros, ones)]
+    assert largest_differences(*means).min() > 1e-4
+
+    mixed = model.generate(z, torch.tensor([0, 1, 0, 1, 1]))  # each row has its own label
+    torch.testing.assert_close(mixed[[0, 2]], of_zeros[[0, 2]])
+    torch.testing.assert_close(mixed[[1, 3, 4]], of_ones[[1, 3, 4]])
+    without = model.generate(z)
+    torch.testing.assert_close(without, model.generate(z, -ones), rtol=0, atol=0)
+    assert not torch.allclose(without, of_zeros)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
     """As many conditional biases as hidden layers, none of which is without effect."""
-    model = cvae(kind=kind).requires_grad_(True)
+    model = vae(kind).requires_grad_(True)
     labels = torch.tensor([0, 1])
     model.generate(model.encode(torch.rand(2, 1, 8, 8), labels).mean, labels).sum().backward()
     for network in (model.encoder, model.decoder):
-        shifts = [parameter for name, parameter in network.named_parameters() if ".shift." in name]
-        assert len(shifts) == sum(isinstance(layer, nn.ReLU) for layer in network)
-        assert all(weights.grad is not None and weights.grad.abs().sum() > 0 for weights in shifts)
-    assert model.label_embedding.weight.grad[:, 0].ne(0).tolist() == [
-        False,
-        True,
-        True,
-        False,
-        False,
-    ]
+        shifts = [weight for name, weight in network.named_parameters() if ".shift." in name]
+        assert len(shifts) == sum(isinstance(layer, nn.ReLU) for layer in network.children())
+        assert all(weight.grad is not None and weight.grad.any() for weight in shifts)
+    gradient = model.label_embedding.weight.grad
+    assert gradient is not None
+    assert gradient[:, 0].ne(0).tolist() == [False, True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -110,19 +100,14 @@ def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
 def test_unconditional_models_are_what_they_were(
     name: str, weights: float, distortion: float, kl: float
 ) -> None:
-    """Against numbers of the code before there were labels: the same initial weights, the same terms, no new names."""
-    cfg = composed("train", f"model={name}", "likelihood=bernoulli", "model.image_shape=[1,28,28]")
-    config = OmegaConf.to_container(cfg.model, resolve=True)
-    torch.manual_seed(0)
-    model = checkpoint.rebuild(config)
-    assert isinstance(model, VAE)
-    assert sum(value.double().abs().sum().item() for value in model.parameters()) == pytest.approx(
-        weights, rel=1e-12
-    )
+    """Numbers of the code before there were labels: the same weights, terms and names."""
+    model = build_vae(name, (1, 28, 28), "likelihood=bernoulli")
+    total = sum(parameter.double().abs().sum().item() for parameter in model.parameters())
+    assert total == pytest.approx(weights, rel=1e-12)
     assert {key.split(".")[0] for key in model.state_dict()} == {"encoder", "decoder"}
     assert type(model.encoder) is type(model.decoder) is nn.Sequential
     torch.manual_seed(1)
-    terms = elbo.elbo_terms(model, torch.rand(4, 1, 28, 28), torch.arange(4))
+    terms = elbo_terms(model, torch.rand(4, 1, 28, 28), torch.arange(4))
     assert terms.distortion.sum().item() == pytest.approx(distortion, rel=1e-5)
     assert terms.kl.sum().item() == pytest.approx(kl, rel=1e-4)
 
@@ -131,9 +116,8 @@ def test_dropped_labels() -> None:
     labels = torch.arange(40_000) % CLASSES
     torch.manual_seed(3)
     dropped = drop_labels(labels, 0.1)
-    assert (dropped == -1).double().mean().item() == pytest.approx(
-        0.1, abs=0.006
-    )  # 4 standard errors
+    share = (dropped == -1).double().mean().item()
+    assert share == pytest.approx(0.1, abs=0.006)  # 4 standard errors
     assert ((dropped == labels) | (dropped == -1)).all()
     torch.manual_seed(3)
     assert torch.equal(drop_labels(labels, 0.1), dropped)
@@ -141,84 +125,79 @@ def test_dropped_labels() -> None:
     assert drop_labels(labels, 0.0) is labels and torch.equal(torch.get_rng_state(), state)
 
 
-def test_training_hides_the_same_labels_from_encoder_and_decoder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, seen = cvae(label_dropout=0.5).train().requires_grad_(True), []
-    trainer = instantiate(composed("train", "precision=fp32").trainer, model=model)
-    condition = model.condition
-    monkeypatch.setattr(
-        model, "condition", lambda labels, n: seen.append(labels) or condition(labels, n)
-    )
+def test_training_hides_the_same_labels_from_encoder_and_decoder() -> None:
+    """At each step anew, as a function of the step."""
+    overrides = [*SMALL_CVAE, "model.label_dropout=0.5", "precision=fp32", "device=cpu"]
+    classes = tuple(str(label) for label in range(CLASSES))
+    settings = settings_of(*overrides, spec=ImageSpec("planted", (1, 8, 8), classes))
+    model, trainer, _ = build(settings)
+    assert isinstance(model, VAE) and isinstance(trainer, VAETrainer)
+    rows: list[Tensor] = []  # of the embedding, which are labels + 1
+    model.label_embedding.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0]))
     batch = Batch(torch.rand(200, 1, 8, 8), torch.arange(200) % CLASSES)
     for step in (0, 1, 0):
         reseed(0, "train", step)
         trainer.update(batch, step, 10)
-    assert len(seen) == 6 and all(map(torch.equal, seen[::2], seen[1::2]))
-    assert (seen[0] == -1).double().mean().item() == pytest.approx(
-        0.5, abs=0.15
-    )  # 4 standard errors
-    assert torch.equal(seen[0], seen[4]) and not torch.equal(
-        seen[0], seen[2]
-    )  # a function of the step
+    of_encoder, of_decoder = rows[::2], rows[1::2]
+    assert len(of_encoder) == 3 and all(map(torch.equal, of_encoder, of_decoder))
+    share = (of_encoder[0] == 0).double().mean().item()
+    assert share == pytest.approx(0.5, abs=0.15)  # 4 standard errors
+    assert torch.equal(of_encoder[0], of_encoder[2])
+    assert not torch.equal(of_encoder[0], of_encoder[1])
 
 
-def test_labels_that_are_none_are_refused() -> None:
-    z = torch.zeros(2, 3)
-    with pytest.raises(
-        ValueError, match=r"^labels=\[4\]: must be integers from 0 to 3, or -1 for no label$"
-    ):
-        cvae().generate(z, torch.tensor([0, 4]))
-    with pytest.raises(
-        ValueError, match=r"^labels=\[-1\]: must be integers from 0 to 3: .* without label_dropout"
-    ):
-        cvae(label_dropout=0).generate(z)
-    with pytest.raises(ValueError, match=r"labels=\[-1\]"):
-        cvae(label_dropout=0).encode(torch.rand(2, 1, 8, 8), torch.tensor([0, -1]))
-    with pytest.raises(
-        ValueError, match=r"^labels=\[1, 9\]: must be classes from 0 to 3 \(0 cat, 1 dog\)$"
-    ):
-        grids.samples(cvae(), FigureOptions(labels=[1, 9], classes=["cat", "dog", "2", "3"]))
-    unconditional = MLPVAE(
-        image_shape=(1, 8, 8), latent_dim=3, widths=[4], likelihood=BernoulliLikelihood()
-    )
-    with pytest.raises(
-        ValueError, match=r"^labels=\[1\]: must be null: this model knows no classes$"
-    ):
+@pytest.mark.parametrize(
+    ("label_dropout", "labels", "message"),
+    [
+        (0.1, [0, 4], r"labels=\[4\]: must be integers from 0 to 3, or -1 for no label$"),
+        (0.0, None, r"labels=\[-1\]: must be integers from 0 to 3: .* without label_dropout"),
+        (0.0, [0, -1], r"labels=\[-1\]"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(
+    label_dropout: float, labels: list[int] | None, message: str
+) -> None:
+    model = vae(label_dropout=label_dropout)
+    given = None if labels is None else torch.tensor(labels)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        model.generate(torch.zeros(2, 3), given)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        model.encode(torch.rand(2, 1, 8, 8), given)
+
+
+def test_figures_refuse_labels_that_are_no_class() -> None:
+    options = FigureOptions(labels=[1, 9], classes=["cat", "dog", "2", "3"])
+    message = r"^labels=\[1, 9\]: must be classes from 0 to 3 \(0 cat, 1 dog\)$"
+    with pytest.raises(ValueError, match=message):
+        grids.samples(vae(), options)
+    unconditional = vae(num_classes=0, label_dropout=0.0)
+    message = r"^labels=\[1\]: must be null: this model knows no classes$"
+    with pytest.raises(ValueError, match=message):
         grids.samples(unconditional, FigureOptions(labels=[1]))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_training_does_not_look_at_its_labels(kind: str) -> None:
-    """On an accelerator every look would wait for it. Tensors of the meta device have no values to look at."""
-    model = cvae(kind=kind).to("meta").train()
+    """On an accelerator every look would wait. Tensors of the meta device have no values."""
+    model = vae(kind).to("meta").train()
     labels = torch.zeros(5, dtype=torch.long, device="meta")
-    terms = elbo.elbo_terms(model, torch.zeros(5, 1, 8, 8, device="meta"), labels)
+    terms = elbo_terms(model, torch.zeros(5, 1, 8, 8, device="meta"), labels)
     assert terms.elbo.shape == (5,)
     with pytest.raises(NotImplementedError, match="meta"):
         model.eval().generate(torch.zeros(5, 3, device="meta"), labels)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("num_classes", "label_dropout", "message"),
     [
-        ({"num_classes": -1}, "num_classes=-1"),
-        ({"num_classes": 2, "label_dropout": 1.0}, "label_dropout=1"),
-        (
-            {"num_classes": 0, "label_dropout": 0.1},
-            "label_dropout=0.1: must be 0 for a model without classes",
-        ),
+        (-1, 0.0, "num_classes=-1"),
+        (2, 1.0, "label_dropout=1"),
+        (0, 0.1, r"label_dropout=0\.1: must be 0 for a model without classes"),
     ],
 )
-def test_illegal_options_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        MLPVAE(
-            image_shape=(1, 8, 8),
-            latent_dim=3,
-            widths=[4],
-            likelihood=BernoulliLikelihood(),
-            **options,
-        )
+def test_illegal_options_are_refused(num_classes: int, label_dropout: float, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        vae("mlp", num_classes, label_dropout)
 
 
 def test_data_without_labels_are_refused(train_here: Callable, tmp_path: Path) -> None:
@@ -229,10 +208,10 @@ def test_data_without_labels_are_refused(train_here: Callable, tmp_path: Path) -
 
 @pytest.mark.parametrize("label_dropout", [0.0, 0.1])
 def test_which_labels_figures_use(label_dropout: float) -> None:
-    model = cvae(label_dropout)
+    model = vae(label_dropout=label_dropout)
 
-    def labels_of(figure: Callable, **wishes: object) -> list[int]:
-        return [row["label"] for row in figure(model, FigureOptions(n=6, **wishes)).table]
+    def labels_of(figure: Callable, **options: object) -> list[int]:
+        return [row["label"] for row in figure(model, FigureOptions(n=6, **options)).table]
 
     assert labels_of(grids.class_grid) == [label for label in range(CLASSES) for _ in range(6)]
     assert labels_of(grids.class_grid, labels=[3, 1]) == [3] * 6 + [1] * 6
@@ -246,39 +225,30 @@ def test_which_labels_figures_use(label_dropout: float) -> None:
 
 
 def test_a_row_of_the_style_grid_is_one_z() -> None:
-    lines = grids.style_grid(cvae(), FigureOptions(n=3)).table
-    z = torch.tensor([[row[f"z{index}"] for index in range(3)] for row in lines]).view(
-        3, CLASSES, 3
-    )
+    rows = grids.style_grid(vae(), FigureOptions(n=3)).table
+    z = torch.tensor([(row["z0"], row["z1"], row["z2"]) for row in rows]).view(3, CLASSES, 3)
     assert z.eq(z[:, :1]).all() and z[:, 0].unique(dim=0).shape == (3, 3)
-    noise = [(row["z0"], row["z1"]) for row in grids.class_grid(cvae(), FigureOptions(n=3)).table]
+    noise = [(row["z0"], row["z1"]) for row in grids.class_grid(vae(), FigureOptions(n=3)).table]
     assert len(set(noise)) == 3 * CLASSES  # there each image has its own
 
 
 def test_images_of_the_class_grid_are_of_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that paints its label: the sheet's rows are as bright as their labels say."""
-    model = cvae()
+    model = vae()
     monkeypatch.setattr(
         model, "generate", lambda z, labels: labels.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 4
     )
-    sheet = (
-        grids.class_grid(model, FigureOptions(n=2, labels=[3, 1]))
-        .figure.axes[0]
-        .images[0]
-        .get_array()
-    )
-    assert (
-        sheet.shape[:2] == (18, 18)
-        and (sheet[:8, :8] == 191).all()
-        and (sheet[10:, 10:] == 64).all()
-    )
+    result = grids.class_grid(model, FigureOptions(n=2, labels=[3, 1]))
+    sheet = result.figure.axes[0].images[0].get_array()
+    assert sheet.shape[:2] == (18, 18)
+    assert (sheet[:8, :8] == 191).all() and (sheet[10:, 10:] == 64).all()
 
 
 def test_from_training_to_figures(train_here: Callable, infer_here: Callable) -> None:
-    """The doors: number of classes from the data, reload, figures by default, labels asked for, refused, metrics."""
+    """Classes from the data, reload, default figures, labels asked for and refused, metrics."""
     run = train_here(*SMALL_CVAE, "max_steps=3")
-    config = OmegaConf.load(run / "config.yaml")
-    assert config.model.num_classes == 10 and config.model.label_dropout == 0.1
+    config = read_settings(run)["model"]
+    assert config["num_classes"] == 10 and config["label_dropout"] == 0.1
     model = genmodels.load(run)
     assert {"class_grid", "style_grid"} <= select("figures", None, FIGURES, model).keys()
     assert model.num_classes == 10 and model.sample(2, torch.tensor([3, 7])).shape == (2, 1, 28, 28)
@@ -320,7 +290,7 @@ def test_unconditional_runs_give_no_class_figures(
     with pytest.raises(UserError, match="figures: class_grid cannot be had from a MLPVAE"):
         infer_here(f"checkpoint={run}", "figures=[class_grid]")
     infer_here(f"checkpoint={run}", f"dataset.root={tmp_path / 'mine'}", "figures=[samples]")
-    assert re.search(r"left out metrics leakage.*: its data have none", caplog.text)
+    assert re.search(r"skipped metrics leakage.*: its data have none", caplog.text)
     with pytest.raises(
         UserError, match="metrics: leakage needs labels of the images, but its data have none"
     ):

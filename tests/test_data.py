@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import composed, idx_bytes
+from conftest import ROOT, composed, idx_bytes
 from disk_limits import file_size_limit
 
 from genmodels import files, hardware
 from genmodels.data import datasets, images
-from genmodels.data.augmentation import Augmentation
 from genmodels.data.cached_dataset import (
     TEST,
     TRAIN,
@@ -288,6 +287,12 @@ def test_arguments_that_a_data_set_does_not_take_are_refused(name: str, tmp_path
         datasets.open_dataset(SETTINGS | {name: 8}, str(tmp_path), str(tmp_path))
 
 
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "conf/dataset").glob("*.yaml")])
+def test_a_checkpoint_may_name_every_data_set(name: str) -> None:
+    target = composed("train", f"dataset={name}").dataset._target_
+    assert target in {f"{each.__module__}.{each.__name__}" for each in datasets.DATASETS}
+
+
 def test_a_folder_of_images_has_a_default_place_of_its_own(tmp_path: Path) -> None:
     assert composed("train", "dataset=folder").dataset.root == str(datasets.DEFAULT_FOLDER)
 
@@ -369,7 +374,7 @@ def test_data_too_large_for_a_device_stay_and_their_batches_go(
     assert moved.test.batch(slice(0, 3)).images.device == device
 
 
-# Values of pixels, and their random changes.
+# Values of pixels.
 
 
 def test_float_and_uint8_are_inverse() -> None:
@@ -386,34 +391,3 @@ def test_binarised_images_have_the_gray_values_as_means() -> None:
     assert set(binary.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(binary.mean(dim=0), gray[0], atol=0.01, rtol=0)
     assert binary[..., 0].max() == 0 and binary[..., -1].min() == 1
-
-
-def test_augmented_images_are_shifted_and_flipped_ones() -> None:
-    """Each is one of the (2 * crop + 1)^2 shifts, or its mirror image, all equally often."""
-    image = torch.rand(3, 6, 7)
-    augment = Augmentation(flip=True, crop=1)
-    augmented = augment(image.expand(9000, 3, 6, 7), torch.Generator().manual_seed(0))
-    padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
-    shifts = [padded[:, y : y + 6, x : x + 7] for y in range(3) for x in range(3)]
-    options = torch.stack([*shifts, *(shift.flip(2) for shift in shifts)])  # (18, 3, 6, 7)
-    matches = (augmented[:, None] == options).flatten(2).all(2)  # (9000, 18)
-    assert (matches.sum(1) == 1).all()
-    assert matches.sum(0).min() > 400 and matches.sum(0).max() < 600
-
-
-def test_augmentation_is_a_function_of_seed_and_step() -> None:
-    pixels = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8)
-    split = ImageSet(pixels, torch.arange(50), torch.arange(50))
-    plain = BatchStream(split, 20, seed=0)
-    moved = BatchStream(split, 20, seed=0, augment=Augmentation(True, 2))
-    again = BatchStream(split, 20, seed=0, augment=Augmentation(True, 2))
-    torch.manual_seed(5)  # the global generator must not matter
-    assert torch.equal(moved.batch(3).images, again.batch(3).images)
-    assert torch.equal(moved.batch(3).labels, plain.batch(3).labels)
-    changes = [moved.batch(step).images - plain.batch(step).images for step in (3, 4)]
-    assert changes[0].any() and not torch.equal(*changes)
-
-
-def test_illegal_augmentation_is_refused() -> None:
-    with pytest.raises(ValueError, match="crop=-1: must be an integer >= 0"):
-        Augmentation(crop=-1)

@@ -1,4 +1,4 @@
-"""Image files of any format and mode become square images; hostile ones are refused with reasons."""
+"""Image files of any format and mode become square images; hostile ones give reasons."""
 
 from pathlib import Path
 from typing import Any

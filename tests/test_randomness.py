@@ -1,5 +1,7 @@
 """Seeds as functions of (seed, stream, step), and what a device computes in."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -7,16 +9,10 @@ from genmodels import hardware, randomness
 
 
 def test_seeds_are_functions_and_differ() -> None:
-    seeds = {
-        randomness.derive_seed(seed, stream, step)
-        for seed in range(20)
-        for stream in ("train", "data order")
-        for step in range(50)
-    }
-    assert len(seeds) == 2000 and all(0 <= number < 2**32 for number in seeds)
-    assert (
-        randomness.derive_seed(0, "train", 3) == randomness.derive_seed(0, "train", 3) == 546149966
-    )
+    arguments = itertools.product(range(20), ("train", "data order"), range(50))
+    seeds = {randomness.derive_seed(*each) for each in arguments}
+    assert len(seeds) == 2000 and all(0 <= seed < 2**32 for seed in seeds)
+    assert randomness.derive_seed(0, "train", 3) == 546149966
 
 
 def test_reseeding_repeats_the_numbers() -> None:
@@ -27,7 +23,7 @@ def test_reseeding_repeats_the_numbers() -> None:
     assert torch.equal(draw(5), draw(5)) and not torch.equal(draw(5), draw(6))
 
 
-def test_a_generator_of_its_own_leaves_the_global_one() -> None:
+def test_a_generator_leaves_the_global_one_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
@@ -36,7 +32,7 @@ def test_a_generator_of_its_own_leaves_the_global_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("able", "expected"),
+    ("capabilities", "expected"),
     [
         ({}, "fp32"),
         ({"avx512_vnni": True}, "fp32"),
@@ -45,9 +41,9 @@ def test_a_generator_of_its_own_leaves_the_global_one() -> None:
     ],
 )
 def test_precision_follows_the_processor(
-    able: dict, expected: str, monkeypatch: pytest.MonkeyPatch
+    capabilities: dict, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert hardware.choose_precision("auto", torch.device("cpu")) == expected
     assert hardware.choose_precision("fp32", torch.device("cpu")) == "fp32"
 

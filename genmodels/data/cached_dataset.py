@@ -87,11 +87,12 @@ class CachedDataset:
             with files.locked(lock, f"reads {self.spec.name}"):
                 content = self._read(log_damage=True) or self._build()
         tensors, metadata = content
+        images, labels = tensors["images"], tensors["labels"]
         splits = []
         for split in (TRAIN, VALIDATION, TEST):
             belongs = tensors[SPLIT_TENSOR] == split
             rows = belongs.nonzero().flatten()
-            splits.append(ImageSet(tensors["images"], tensors["labels"], rows))
+            splits.append(ImageSet(images, labels, rows))
         train, validation, test = splits
         checksum = f"{metadata['crc32']:08x}"
         return ImageData(self.spec, train, validation, test, checksum)

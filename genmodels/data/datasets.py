@@ -38,9 +38,8 @@ def digits(*, cache: str) -> CachedDataset:
 
 def mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
     """MNIST (LeCun et al. 1998): 60,000 + 10,000 handwritten digits, from `root`/MNIST/raw."""
-    spec = ImageSpec("mnist", MNIST_SHAPE, class_names.DIGITS)
     options = FileOptions(root, download, keep_raw, cache)
-    return _mnist_like("MNIST", spec, options)
+    return _mnist_like("mnist", "MNIST", class_names.DIGITS, options)
 
 
 def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -48,9 +47,8 @@ def fashion_mnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> C
 
     From `root`/FashionMNIST/raw.
     """
-    spec = ImageSpec("fashion_mnist", MNIST_SHAPE, class_names.FASHION_MNIST)
     options = FileOptions(root, download, keep_raw, cache)
-    return _mnist_like("FashionMNIST", spec, options)
+    return _mnist_like("fashion_mnist", "FashionMNIST", class_names.FASHION_MNIST, options)
 
 
 def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -58,9 +56,8 @@ def kmnist(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDa
 
     From `root`/KMNIST/raw.
     """
-    spec = ImageSpec("kmnist", MNIST_SHAPE, class_names.KMNIST)
     options = FileOptions(root, download, keep_raw, cache)
-    return _mnist_like("KMNIST", spec, options)
+    return _mnist_like("kmnist", "KMNIST", class_names.KMNIST, options)
 
 
 def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str) -> CachedDataset:
@@ -73,12 +70,12 @@ def emnist(*, split: str, root: str, download: bool, keep_raw: bool, cache: str)
     splits = ", ".join(class_names.EMNIST)
     require(split in class_names.EMNIST, "split", split, f"one of {splits}")
     dataset = TorchvisionDataset(
-        "EMNIST",
-        "EMNIST/raw",
-        readers.idx_names(f"emnist-{split}-train", f"emnist-{split}-test"),
-        readers.emnist_resources,
-        partial(readers.read_emnist, split),
-        FileOptions(root, download, keep_raw, cache),
+        class_name="EMNIST",
+        folder="EMNIST/raw",
+        required=readers.idx_names(f"emnist-{split}-train", f"emnist-{split}-test"),
+        resources=readers.emnist_resources,
+        read=partial(readers.read_emnist, split),
+        options=FileOptions(root, download, keep_raw, cache),
         nested=f"gzip/emnist-{split}-*.gz",
     )
     return dataset.cached(ImageSpec(f"emnist_{split}", MNIST_SHAPE, class_names.EMNIST[split]))
@@ -90,12 +87,12 @@ def cifar10(*, root: str, download: bool, keep_raw: bool, cache: str) -> CachedD
     From `root`/cifar-10-batches-py.
     """
     dataset = TorchvisionDataset(
-        "CIFAR10",
-        ".",
-        readers.CIFAR10_FILES,
-        readers.cifar10_resources,
-        readers.read_cifar10,
-        FileOptions(root, download, keep_raw, cache),
+        class_name="CIFAR10",
+        folder=".",
+        required=readers.CIFAR10_FILES,
+        resources=readers.cifar10_resources,
+        read=readers.read_cifar10,
+        options=FileOptions(root, download, keep_raw, cache),
     )
     return dataset.cached(ImageSpec("cifar10", (3, 32, 32), class_names.CIFAR10))
 
@@ -110,12 +107,12 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
 
     crop = SquareCrop(side, 3)
     dataset = TorchvisionDataset(
-        "Flowers102",
-        "flowers-102",
-        readers.FLOWERS_FILES,
-        readers.flowers_resources,
-        partial(readers.read_flowers, crop),
-        FileOptions(root, download, keep_raw, cache),
+        class_name="Flowers102",
+        folder="flowers-102",
+        required=readers.FLOWERS_FILES,
+        resources=readers.flowers_resources,
+        read=partial(readers.read_flowers, crop),
+        options=FileOptions(root, download, keep_raw, cache),
     )
     spec = ImageSpec("flowers", crop.shape, tuple(Flowers102.classes))
     return dataset.cached(spec, key=str(crop))
@@ -134,12 +131,12 @@ def celeba(
     require(attribute in (None, *attributes), "attribute", attribute, legal)
     crop = SquareCrop(side, 3)
     dataset = TorchvisionDataset(
-        "CelebA",
-        "celeba",
-        readers.CELEBA_FILES,
-        readers.celeba_resources,
-        partial(readers.read_celeba, crop, attribute),
-        FileOptions(root, download, keep_raw, cache),
+        class_name="CelebA",
+        folder="celeba",
+        required=readers.CELEBA_FILES,
+        resources=readers.celeba_resources,
+        read=partial(readers.read_celeba, crop, attribute),
+        options=FileOptions(root, download, keep_raw, cache),
     )
     classes = () if attribute is None else (f"not {attribute}", attribute)
     return dataset.cached(ImageSpec("celeba", crop.shape, classes), key=f"{crop} {attribute}")
@@ -235,16 +232,18 @@ def open_dataset(settings: Mapping[str, Any], root: str, cache: str) -> CachedDa
     return function(**arguments)
 
 
-def _mnist_like(class_name: str, spec: ImageSpec, options: FileOptions) -> CachedDataset:
+def _mnist_like(
+    name: str, class_name: str, classes: tuple[str, ...], options: FileOptions
+) -> CachedDataset:
     dataset = TorchvisionDataset(
-        class_name,
-        f"{class_name}/raw",
-        readers.idx_names("train", "t10k"),
-        readers.mnist_resources,
-        readers.read_mnist,
-        options,
+        class_name=class_name,
+        folder=f"{class_name}/raw",
+        required=readers.idx_names("train", "t10k"),
+        resources=readers.mnist_resources,
+        read=readers.read_mnist,
+        options=options,
     )
-    return dataset.cached(spec)
+    return dataset.cached(ImageSpec(name, MNIST_SHAPE, classes))
 
 
 def _decode_digits(_: Path) -> DecodedImages:

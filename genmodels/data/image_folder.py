@@ -25,13 +25,6 @@ MAX_LINES_IN_LOG = 20  # all are in the file that it names
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")
 
 
-class FileState(NamedTuple):
-    """What tells that a file has changed."""
-
-    size: int  # bytes
-    changed: int  # ns
-
-
 @dataclass(frozen=True)
 class ImageFolder:
     """The image files of a folder, and what else is there.
@@ -39,7 +32,7 @@ class ImageFolder:
     Arguments:
     root: the folder.
     names: relative paths with "/", sorted.
-    states: of each file.
+    states: size in bytes and time of change in ns of each file.
     labels: of each file; -1 where there are no classes.
     classes: sub-folders with images, sorted; empty where there are no labels.
     skipped: what is not taken for an image, and why.
@@ -47,7 +40,7 @@ class ImageFolder:
 
     root: Path
     names: Sequence[str]
-    states: Sequence[FileState]
+    states: Sequence[tuple[int, int]]
     labels: Sequence[int]
     classes: Sequence[str]
     skipped: Sequence[str]
@@ -186,7 +179,7 @@ def _report_left_out(folder: ImageFolder, unreadable: Sequence[str], path: Path)
         log.warning("left out of %s (%s has all):\n  %s", folder.root, path, shown)
 
 
-def _image_states(root: Path) -> tuple[dict[str, FileState], list[str]]:
+def _image_states(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """The state of every image file below a folder by relative name, and what is skipped."""
     states, skipped = {}, []
     other_kinds: Counter[str] = Counter()
@@ -200,7 +193,7 @@ def _image_states(root: Path) -> tuple[dict[str, FileState], list[str]]:
         elif (status := entry.stat()).st_size > MAX_FILE_BYTES:
             skipped.append(f"{printable(name)} (more than {MAX_FILE_BYTES >> 20} MB)")
         else:
-            states[name] = FileState(status.st_size, status.st_mtime_ns)
+            states[name] = (status.st_size, status.st_mtime_ns)
     if other_kinds:
         common = other_kinds.most_common(MAX_NAMES_IN_ERROR)
         counts = ", ".join(f"{count:,} {kind}" for kind, count in common)

@@ -103,7 +103,8 @@ def read_mnist(dataset: Any, root: str, workspace: Path, **options: str) -> Deco
 def read_emnist(split: str, dataset: Any, root: str, workspace: Path) -> DecodedImages:
     """One of EMNIST's six splits into classes; its files hold the columns for the rows."""
     decoded = read_mnist(dataset, root, workspace, split=split)
-    images = decoded.images.mT.contiguous()
+    upright = decoded.images.mT
+    images = upright.contiguous()
     first_label = 1 if split == "letters" else 0
     labels = decoded.labels - first_label
     return DecodedImages(images, labels, decoded.test_start)

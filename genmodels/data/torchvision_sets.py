@@ -69,7 +69,7 @@ class TorchvisionDataset:
         return Path(self.options.root) / self.folder
 
     def cached(self, spec: ImageSpec, key: str = "") -> CachedDataset:
-        """The data set with its cache. Raises ValueError where the root is missing, as if misspelt.
+        """The data set with its cache. Raises ValueError for a missing root, likely a typo.
 
         Arguments:
         spec: what is known of it.

@@ -51,7 +51,8 @@ class Minimax:
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-(1 - s) log D(x) - s log(1 - D(x)) - log(1 - D(G(z)))."""
-        return F.softplus(-real) + self.label_smoothing * real + F.softplus(fake)
+        on_real = F.softplus(-real) + self.label_smoothing * real
+        return on_real + F.softplus(fake)
 
     def generator(self, fake: Tensor, real: Tensor) -> Tensor:
         """log(1 - D(G(z))), at most 0."""
@@ -88,7 +89,8 @@ class LeastSquares:
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """(D(x) - (1 - s))^2 / 2 + D(G(z))^2 / 2."""
-        return 0.5 * (real - (1 - self.label_smoothing)).square() + 0.5 * fake.square()
+        target = 1 - self.label_smoothing
+        return 0.5 * (real - target).square() + 0.5 * fake.square()
 
     def generator(self, fake: Tensor, real: Tensor) -> Tensor:
         """(D(G(z)) - 1)^2 / 2."""
@@ -183,7 +185,7 @@ class Penalty:
     @property
     def active(self) -> bool:
         """Whether any weight is not 0."""
-        return self.r1 > 0 or self.r2 > 0 or self.gradient > 0
+        return max(self.r1, self.r2, self.gradient) > 0
 
     def due(self, step: int) -> bool:
         """Whether this step, counted from 0, computes the penalties."""

@@ -113,7 +113,17 @@ class Capacity(Objective):
         return distortion + weight * (mean_kl - capacity).abs()
 
 
-class KLTarget(Objective):
+class LearnedWeight(Objective):
+    """distortion + w * KL, where w is a multiplier, `kl_weight`."""
+
+    learns_weight = True
+
+    def forward(self, distortion: Tensor, kl: Tensor, weight: None, progress: float) -> Tensor:
+        """distortion (B,), kl (B, D) -> loss (B,). The progress is not used."""
+        return distortion + self.multipliers()["kl_weight"] * kl.sum(dim=1)
+
+
+class KLTarget(LearnedWeight):
     """distortion + w * KL, where a PI controller moves w until the KL is at a target.
 
     Shao et al. 2020, "ControlVAE", eq. 8 and algorithm 1. With the error e = target - KL,
@@ -127,7 +137,6 @@ class KLTarget(Objective):
     weight_limits: lowest and highest w.
     """
 
-    learns_weight = True
     weight: Tensor  # () w of the next step
     accumulated: Tensor  # () -integral * (sum of e)
 
@@ -146,10 +155,6 @@ class KLTarget(Objective):
         self.register_buffer("weight", torch.tensor(float(weight_limits[0])))
         self.register_buffer("accumulated", torch.tensor(float(weight_limits[0])))
 
-    def forward(self, distortion: Tensor, kl: Tensor, weight: None, progress: float) -> Tensor:
-        """distortion (B,), kl (B, D) -> loss (B,). The progress is not used."""
-        return distortion + self.weight * kl.sum(dim=1)
-
     def multipliers(self) -> dict[str, Tensor]:
         """The KL weight."""
         return {"kl_weight": self.weight.clone()}
@@ -163,7 +168,7 @@ class KLTarget(Objective):
         self.weight.copy_(weight).clamp_(*self.weight_limits)
 
 
-class GECO(Objective):
+class GECO(LearnedWeight):
     """distortion + w * KL, where w falls while the distortion exceeds a limit.
 
     Rezende & Viola 2018, "Taming VAEs", eq. 3 and algorithm 1: KL + lambda * (distortion - limit),
@@ -184,7 +189,6 @@ class GECO(Objective):
     weight_limits: lowest and highest w.
     """
 
-    learns_weight = True
     log_weight: Tensor  # () log w
     average: Tensor  # () of the distortion, nats per image; 0 before the first step
     reference: Tensor  # () nats per image; 0 while it is not known
@@ -225,10 +229,6 @@ class GECO(Objective):
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("reference", torch.tensor(abs(distortion or 0.0)))
 
-    def forward(self, distortion: Tensor, kl: Tensor, weight: None, progress: float) -> Tensor:
-        """distortion (B,), kl (B, D) -> loss (B,). The progress is not used."""
-        return distortion + self.multipliers()["kl_weight"] * kl.sum(dim=1)
-
     def multipliers(self) -> dict[str, Tensor]:
         """The KL weight: at its upper limit while the reference is not known."""
         highest = self.log_limits[1]
@@ -242,7 +242,8 @@ class GECO(Objective):
         self.average.copy_(torch.where(self.average == 0, distortion, average))
         known = self.reference != 0
         limit = self.share * self.reference if self.distortion is None else self.distortion
-        constraint = torch.where(known, (self.average - limit) / self.reference, 0.0)
+        violation = (self.average - limit) / self.reference
+        constraint = torch.where(known, violation, 0.0)
         self.log_weight.sub_(self.step_size * constraint).clamp_(*self.log_limits)
         if progress >= self.reference_fraction:
             self.reference.copy_(torch.where(known, self.reference, self.average))

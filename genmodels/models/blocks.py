@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from genmodels.errors import require_choice
+from genmodels.errors import require, require_choice
 
 ImageShape = Sequence[int]  # (C, H, W)
 Size = tuple[int, int]  # (H, W) of feature maps
@@ -191,6 +191,16 @@ def halved_sizes(image_shape: ImageShape, times: int) -> list[Size]:
     """
     _, height, width = image_shape
     return list(zip(halvings(height, times), halvings(width, times), strict=True))
+
+
+def check_widths(widths: Sequence[int]) -> None:
+    """Raise ValueError unless there is a width, and all are at least 1."""
+    require(
+        bool(widths) and min(widths) >= 1,
+        "widths",
+        list(widths),
+        "a list of at least one integer >= 1",
+    )
 
 
 def halvings(side: int, times: int) -> list[int]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from genmodels.errors import require
-from genmodels.models.blocks import halved_sizes
+from genmodels.models.blocks import check_widths, halved_sizes
 
 
 class Classifier(nn.Module):
@@ -40,12 +40,7 @@ class Classifier(nn.Module):
             num_classes,
             "an integer >= 2: data with labels of several classes",
         )
-        require(
-            bool(widths) and min(widths) >= 1,
-            "widths",
-            list(widths),
-            "a list of at least one integer >= 1",
-        )
+        check_widths(widths)
         require(hidden >= 1, "hidden", hidden, "an integer >= 1")
         require(0 <= dropout < 1, "dropout", dropout, "a number >= 0 and < 1")
         self.image_shape = tuple(image_shape)

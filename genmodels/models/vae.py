@@ -87,7 +87,8 @@ class VAE(GenerativeModel):
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> ImageDistribution:
         """p(x|z), or p(x|z, y) given labels (B,), over images (B, C, H, W); z (B, D)."""
-        return self.likelihood(self.decoder(z, *self.condition(labels, len(z))))
+        output = self.decoder(z, *self.condition(labels, len(z)))
+        return self.likelihood(output)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean of p(x|z) at the mean of q(z|x): (B, C, H, W) in [0, 1], as the images are."""
@@ -179,9 +180,4 @@ class MLPVAE(VAE):
 
 def _check_sizes(latent_dim: int, widths: Sequence[int]) -> None:
     require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
-    require(
-        bool(widths) and min(widths) >= 1,
-        "widths",
-        list(widths),
-        "a list of at least one integer >= 1",
-    )
+    blocks.check_widths(widths)
