@@ -8,6 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT, composed, settings_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from test_layers import LAYERS
 
 from genmodels import training
 from genmodels.composition import CONF, compose_config, to_dict
@@ -79,6 +80,14 @@ def test_names_of_runs_are_theirs(kl_weight: int, seed: int) -> None:
     name = Path(compose_config("train", overrides).hydra.run.dir).name
     shown = re.findall(rf"{name[:-6]}[0-9a-f]{{6}}", README.read_text(encoding="utf-8"))
     assert set(shown) == {name}
+
+
+def test_the_table_of_layers() -> None:
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    for level, modules in enumerate(LAYERS):
+        shown = " ".join(names for number, names in rows if number == str(level))
+        names = {module.rpartition(".")[2] for module in modules - {"genmodels"}}
+        assert not {name for name in names if not re.search(rf"\b{name}\b", shown)}
 
 
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
