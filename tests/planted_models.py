@@ -115,7 +115,7 @@ def entropy(p: Tensor) -> float:
 class PlantedPosteriors(MLPVAE):
     """A VAE whose posteriors are known: those of the image's label."""
 
-    def __init__(self, mean: Tensor, stddev: Tensor) -> None:
+    def __init__(self, mean: Tensor, stddev: Tensor, prior: Prior | None = None) -> None:
         """mean, stddev: (K, D) of q(z|x) for images of each label; without one, of the first."""
         torch.manual_seed(0)
         super().__init__(
@@ -123,6 +123,7 @@ class PlantedPosteriors(MLPVAE):
             latent_dim=mean.shape[1],
             widths=[16],
             likelihood=BernoulliLikelihood(),
+            prior=prior,
         )
         self.planted = DiagonalGaussian(mean, 2 * stddev.log())
         self.eval().requires_grad_(False)

@@ -1,8 +1,5 @@
-"""Conditional models: what a label does, labels that are missing or wrong, figures of both."""
+"""Conditional models: what a label does, and labels that are missing or wrong."""
 
-import csv
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,18 +9,12 @@ from conftest import SMALL, settings_of, write_pictures
 from test_models import build_vae
 from torch import Tensor, nn
 
-import genmodels
 from genmodels.data.images import Batch, ImageSpec, drop_labels
-from genmodels.figures import grids, latent, latent_maps
-from genmodels.figures.options import FigureOptions
-from genmodels.figures.registry import FIGURES
 from genmodels.fitting import build
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.losses.vae import elbo_terms
 from genmodels.models.vae import MLPVAE, VAE, ConvVAE
 from genmodels.randomness import reseed
-from genmodels.registry import select
-from genmodels.settings import read_settings
 from genmodels.trainers.vae import VAETrainer
 from genmodels.validation import UserError
 
@@ -46,11 +37,6 @@ def vae(kind: str = "mlp", num_classes: int = CLASSES, label_dropout: float = 0.
     else:
         model = ConvVAE(widths=[4, 8], hidden=16, **options)
     return model.eval().requires_grad_(False)
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def largest_differences(one: Tensor, other: Tensor) -> Tensor:
@@ -165,17 +151,6 @@ def test_labels_that_are_no_class_are_refused(
         model.encode(torch.rand(2, 1, 8, 8), given)
 
 
-def test_figures_refuse_labels_that_are_no_class() -> None:
-    options = FigureOptions(labels=[1, 9], classes=["cat", "dog", "2", "3"])
-    message = r"^labels=\[1, 9\]: must be classes from 0 to 3 \(0 cat, 1 dog\)$"
-    with pytest.raises(ValueError, match=message):
-        grids.samples(vae(), options)
-    unconditional = vae(num_classes=0, label_dropout=0.0)
-    message = r"^labels=\[1\]: must be null: this model knows no classes$"
-    with pytest.raises(ValueError, match=message):
-        grids.samples(unconditional, FigureOptions(labels=[1]))
-
-
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_training_does_not_look_at_its_labels(kind: str) -> None:
     """On an accelerator every look would wait. Tensors of the meta device have no values."""
@@ -204,94 +179,3 @@ def test_data_without_labels_are_refused(train_here: Callable, tmp_path: Path) -
     write_pictures(tmp_path / "mine")
     with pytest.raises(UserError, match=r"^model=cvae_mlp: needs labels, but mine has none$"):
         train_here(*SMALL_CVAE, "dataset=folder", f"dataset.root={tmp_path / 'mine'}")
-
-
-@pytest.mark.parametrize("label_dropout", [0.0, 0.1])
-def test_which_labels_figures_use(label_dropout: float) -> None:
-    model = vae(label_dropout=label_dropout)
-
-    def labels_of(figure: Callable, **options: object) -> list[int]:
-        return [row["label"] for row in figure(model, FigureOptions(n=6, **options)).table]
-
-    assert labels_of(grids.class_grid) == [label for label in range(CLASSES) for _ in range(6)]
-    assert labels_of(grids.class_grid, labels=[3, 1]) == [3] * 6 + [1] * 6
-    assert labels_of(grids.style_grid) == [0, 1, 2, 3] * 6
-    assert labels_of(grids.style_grid, labels=[2]) == [2] * 6
-    assert labels_of(grids.samples, labels=[3, 1]) == [3, 1] * 3
-    assert labels_of(grids.samples) == ([-1] * 6 if label_dropout else [0, 1, 2, 3, 0, 1])
-    for figure in (latent.interpolation, latent_maps.region):
-        assert set(labels_of(figure)) == {-1 if label_dropout else 0}
-        assert set(labels_of(figure, labels=[2, 3])) == {2}
-
-
-def test_a_row_of_the_style_grid_is_one_z() -> None:
-    rows = grids.style_grid(vae(), FigureOptions(n=3)).table
-    z = torch.tensor([(row["z0"], row["z1"], row["z2"]) for row in rows]).view(3, CLASSES, 3)
-    assert z.eq(z[:, :1]).all() and z[:, 0].unique(dim=0).shape == (3, 3)
-    noise = [(row["z0"], row["z1"]) for row in grids.class_grid(vae(), FigureOptions(n=3)).table]
-    assert len(set(noise)) == 3 * CLASSES  # there each image has its own
-
-
-def test_images_of_the_class_grid_are_of_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that paints its label: the sheet's rows are as bright as their labels say."""
-    model = vae()
-    monkeypatch.setattr(
-        model, "generate", lambda z, labels: labels.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 4
-    )
-    result = grids.class_grid(model, FigureOptions(n=2, labels=[3, 1]))
-    sheet = result.figure.axes[0].images[0].get_array()
-    assert sheet.shape[:2] == (18, 18)
-    assert (sheet[:8, :8] == 191).all() and (sheet[10:, 10:] == 64).all()
-
-
-def test_from_training_to_figures(train_here: Callable, infer_here: Callable) -> None:
-    """Classes from the data, reload, default figures, labels asked for and refused, metrics."""
-    run = train_here(*SMALL_CVAE, "max_steps=3")
-    config = read_settings(run)["model"]
-    assert config["num_classes"] == 10 and config["label_dropout"] == 0.1
-    model = genmodels.load(run)
-    assert {"class_grid", "style_grid"} <= select("figures", None, FIGURES, model).keys()
-    assert model.num_classes == 10 and model.sample(2, torch.tensor([3, 7])).shape == (2, 1, 28, 28)
-    infer_here(
-        f"checkpoint={run}",
-        "figures=[samples,class_grid,style_grid,latent_grid]",
-        "n=4",
-        "labels=[3,7]",
-    )
-    for name, labels in (
-        ("samples", "3737"),
-        ("class_grid", "33337777"),
-        ("style_grid", "37" * 4),
-        ("latent_grid", "3" * latent_maps.GRID**2),
-    ):
-        assert "".join(row["label"] for row in table(Path(f"results/run/{name}.csv"))) == labels
-    metrics = json.loads(Path("results/run/metrics.json").read_text())
-    assert 0 <= metrics["leakage"]["accuracy"] <= 1 and metrics["elbo_classification"]["n"] == 359
-    with pytest.raises(UserError, match=r"^labels=\[99\]: must be classes from 0 to 9$"):
-        infer_here(f"checkpoint={run}", "labels=[99]")
-
-
-def test_unconditional_runs_give_no_class_figures(
-    train_here: Callable, infer_here: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_pictures(tmp_path / "mine", count=30)
-    run = train_here(
-        *SMALL,
-        "max_steps=1",
-        "batch_size=16",
-        "dataset=folder",
-        f"dataset.root={tmp_path / 'mine'}",
-    )
-    assert "class_grid" not in select("figures", "all", FIGURES, genmodels.load(run))
-    with pytest.raises(
-        UserError, match=r"^labels=\[3\]: must be null: this model knows no classes$"
-    ):
-        infer_here(f"checkpoint={run}", "labels=[3]")
-    with pytest.raises(UserError, match="figures: class_grid cannot be had from a MLPVAE"):
-        infer_here(f"checkpoint={run}", "figures=[class_grid]")
-    infer_here(f"checkpoint={run}", f"dataset.root={tmp_path / 'mine'}", "figures=[samples]")
-    assert re.search(r"skipped metrics leakage.*: its data have none", caplog.text)
-    with pytest.raises(
-        UserError, match="metrics: leakage needs labels of the images, but its data have none"
-    ):
-        infer_here(f"checkpoint={run}", f"dataset.root={tmp_path / 'mine'}", "metrics=[leakage]")

@@ -1,46 +1,47 @@
-"""Maps of the latent space: the numbers behind them against plain numpy, and every figure on every kind of data."""
+"""Maps of the latent space: their numbers against numpy and scipy, and all figures of all data."""
 
 import csv
 import json
 import shutil
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, train_in
+from matplotlib.contour import QuadContourSet
+from matplotlib.patches import Circle
 from scipy import stats
-from sklearn.decomposition import PCA
+from torch import Tensor
 
-import genmodels
-from genmodels.data import datasets
 from genmodels.data.images import ImageSet, to_uint8
-from genmodels.figures import (
-    FIGURES,
-    FigureOptions,
-    latent_map_plots,
-    latent_maps,
-    training_progress,
-)
+from genmodels.figures import latent_grid, latent_plane_plots
+from genmodels.figures.latent_scatter import class_table
+from genmodels.figures.options import FigureOptions
+from genmodels.figures.plotting import FigureResult
+from genmodels.figures.registry import FIGURES
+from genmodels.figures.training_progress import stored_steps
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics.aggregated_posterior import (
-    Plane,
+    LatentPlane,
     Posteriors,
-    density,
     posteriors,
     prior_density,
-    share_in_holes,
 )
+from genmodels.models.priors import GaussianMixture, StandardNormal
 from genmodels.models.vae import MLPVAE
 from genmodels.registry import select
 from genmodels.validation import UserError
 
+CLASSES = ("a", "b", "c")
 
-def vae(latent_dim: int, channels: int = 1, side: int = 8, **options: object) -> MLPVAE:
+
+def vae(latent_dim: int, channels: int = 1, **options: object) -> MLPVAE:
     torch.manual_seed(0)
     model = MLPVAE(
-        image_shape=(channels, side, side),
+        image_shape=(channels, 8, 8),
         latent_dim=latent_dim,
         widths=[16],
         likelihood=BernoulliLikelihood(),
@@ -49,143 +50,93 @@ def vae(latent_dim: int, channels: int = 1, side: int = 8, **options: object) ->
     return model.eval().requires_grad_(False)
 
 
-def part_of(channels: int = 1, classes: int = 3, count: int = 60) -> ImageSet:
+def split_of(channels: int = 1, classes: int = 3, count: int = 60) -> ImageSet:
     torch.manual_seed(1)
     labels = torch.arange(count) % classes if classes else torch.full((count,), -1)
-    return ImageSet(
-        torch.randint(0, 256, (count, channels, 8, 8), dtype=torch.uint8),
-        labels,
-        torch.arange(count),
-    )
+    images = torch.randint(0, 256, (count, channels, 8, 8), dtype=torch.uint8)
+    return ImageSet(images, labels, torch.arange(count))
 
 
-def spread_out(count: int, dimensions: int) -> Posteriors:
-    generator = torch.Generator().manual_seed(3)
-    scale = torch.linspace(3, 0.5, dimensions, dtype=torch.float64)
-    return Posteriors(
-        torch.randn(count, dimensions, generator=generator, dtype=torch.float64) * scale + 0.3,
-        torch.rand(count, dimensions, generator=generator, dtype=torch.float64) + 0.1,
-        torch.arange(count) % 3,
-    )
+def random_posteriors(count: int, latent_dim: int) -> Posteriors:
+    noise = torch.Generator().manual_seed(3)
+    scale = torch.linspace(3, 0.5, latent_dim, dtype=torch.float64)
+    mean = torch.randn(count, latent_dim, generator=noise, dtype=torch.float64) * scale + 0.3
+    stddev = torch.rand(count, latent_dim, generator=noise, dtype=torch.float64) + 0.1
+    return Posteriors(mean, stddev, torch.zeros_like(mean), torch.arange(count) % 3)
+
+
+def read_table(path: str) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("count", [1, 2, 20, 101])
 def test_quantiles_cut_the_prior_into_equal_shares(count: int) -> None:
-    values = latent_maps.quantiles(count).numpy()
+    values = latent_grid.quantiles(count).numpy()
     np.testing.assert_allclose(values, stats.norm.ppf((np.arange(count) + 0.5) / count), atol=1e-9)
     np.testing.assert_allclose(np.diff(stats.norm.cdf(values)), 1 / count, atol=1e-9)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
-def test_each_image_of_the_grid_lies_where_its_row_says(latent_dim: int) -> None:
+def test_each_image_of_the_grid_is_decoded_from_its_row_of_the_table(latent_dim: int) -> None:
     model = vae(latent_dim)
-    picture = latent_maps.latent_grid(model, FigureOptions())
-    z = torch.tensor([[row[f"z{index}"] for index in range(latent_dim)] for row in picture.table])
-    sheet = picture.figure.axes[0].images[0].get_array()[..., 0]
+    result = latent_grid.latent_grid(model, FigureOptions())
+    get_z = itemgetter(*(f"z{index}" for index in range(latent_dim)))
+    z = torch.tensor([get_z(row) for row in result.table]).view(-1, latent_dim)
+    sheet = result.figure.axes[0].images[0].get_array()[..., 0]
     columns = sheet.shape[1] // 8
     images = to_uint8(model.generate(z))[:, 0].numpy()
-    for index in range(len(z)):
+    for index, image in enumerate(images):
         y, x = index // columns * 8, index % columns * 8
-        np.testing.assert_array_equal(sheet[y : y + 8, x : x + 8], images[index])
+        np.testing.assert_array_equal(sheet[y : y + 8, x : x + 8], image)
     if latent_dim == 2:
-        assert (
-            len(z) == latent_maps.GRID**2 and z[0, 0] < z[1, 0] and z[0, 1] > z[-1, 1]
-        )  # right is more, so is up
+        assert len(z) == latent_grid.GRID_SIDE**2
+        assert z[0, 0] < z[1, 0] and z[0, 1] > z[-1, 1]  # larger values are right and up
 
 
-def test_principal_components_are_those_of_scikit_learn() -> None:
-    found = spread_out(200, 6)
-    plane, pca = Plane.of(found), PCA(2).fit(found.mean.numpy())
-    np.testing.assert_allclose(
-        np.abs(plane.directions.numpy() @ pca.components_.T), np.eye(2), atol=1e-9
-    )
-    assert f"{pca.explained_variance_ratio_[0]:.0%}" in plane.names[0]
-    assert "principal component 1 of 6" in plane.names[0]
-    points = torch.randn(9, 2, dtype=torch.float64)
-    torch.testing.assert_close(plane.project(plane.embed(points)), points)
-    middle = found.mean.mean(dim=0)
-    torch.testing.assert_close(plane.embed(plane.project(middle[None]))[0], middle)
-    z = torch.randn(100_000, 6, dtype=torch.float64) * found.stddev[0]
-    torch.testing.assert_close(
-        plane.spread(found.stddev[:1])[0], plane.project(z).std(dim=0), rtol=0.02, atol=0
-    )
-
-
-@pytest.mark.parametrize("dimensions", [1, 2])
-def test_the_density_is_that_of_the_mixture(dimensions: int) -> None:
-    found, plane = spread_out(50, dimensions), Plane.whole(dimensions)
-    axes = [torch.linspace(-12, 12, 241, dtype=torch.float64)] * dimensions
-    values = density(found, plane, axes, chunk=7)
-    assert float(values.sum() * 0.1**dimensions) == pytest.approx(1, abs=1e-3)
-    point = (131,) * dimensions
-    expected = np.mean(
-        [
-            np.prod(stats.norm.pdf(axes[0][131], mean, np.sqrt(stddev**2 + 0.1**2)))
-            for mean, stddev in zip(found.mean.numpy(), found.stddev.numpy(), strict=True)
-        ]
-    )
-    assert float(values[point]) == pytest.approx(expected)
-    assert float(prior_density(axes)[point]) == pytest.approx(
-        stats.norm.pdf(axes[0][131]) ** dimensions
-    )
-
-
-def test_holes() -> None:
-    def around(*mean: float) -> Posteriors:
-        stddev = (1 - 0.1**2) ** 0.5  # with the smoothing, 1
-        return Posteriors(
-            torch.tensor([mean], dtype=torch.float64),
-            torch.full((1, len(mean)), stddev).double(),
-            torch.zeros(1),
-        )
-
-    plane = Plane.whole(2)
-    assert share_in_holes(around(0.0, 0.0), plane) == 0
-    assert share_in_holes(around(40.0, 0.0), plane) == pytest.approx(1)
-    # N(m, 1) is under a tenth of N(0, 1) where m x - m^2 / 2 < log 0.1, which is x < -(log 10 - 2) / 2 for m = 2
-    assert share_in_holes(around(2.0, 0.0), plane) == pytest.approx(
-        stats.norm.cdf(-(np.log(10) - 2) / 2), abs=0.01
-    )
-    assert share_in_holes(around(2.0), Plane.whole(1)) == pytest.approx(
-        stats.norm.cdf(-(np.log(10) - 2) / 2), abs=0.01
-    )
+def test_standard_deviations_along_the_directions_of_a_plane() -> None:
+    posterior = random_posteriors(200, 6)
+    plane = LatentPlane.of(posterior)
+    z = torch.randn(100_000, 6, dtype=torch.float64) * posterior.stddev[0]
+    stddev = plane.project_stddev(posterior.stddev[:1])[0]
+    torch.testing.assert_close(stddev, plane.project(z).std(dim=0), rtol=0.02, atol=0)
 
 
 def test_contours_hold_their_share_of_the_mass() -> None:
+    """exp(-r^2 / 2) of the mass of N(0, I) in two dimensions lies outside of radius r."""
     axis = torch.linspace(-6, 6, 601, dtype=torch.float64)
-    values = prior_density([axis, axis])
-    levels = latent_map_plots.levels_of_mass(values, [0.9, 0.5])
-    for level, share in zip(
-        levels, [0.9, 0.5], strict=True
-    ):  # of N(0, I) in two dimensions: exp(-r^2 / 2) outside
-        assert level == pytest.approx((1 - share) / (2 * np.pi), rel=0.01)
+    prior = prior_density(StandardNormal(2), LatentPlane.whole(2), [axis, axis])
+    levels = latent_plane_plots.levels_of_mass(prior, [0.9, 0.5])
+    expected = [(1 - share) / (2 * np.pi) for share in (0.9, 0.5)]
+    assert levels == pytest.approx(expected, rel=0.01)
+    for radius, share in latent_plane_plots.MASS_WITHIN.items():
+        assert share == pytest.approx(1 - np.exp(-(radius**2) / 2), abs=5e-4)
 
 
-def test_class_means_and_standard_deviations_are_those_of_numpy(
-    train_here: Callable, infer_here: Callable, cache: Path
-) -> None:
-    run = train_here(*SMALL, "model.latent_dim=2", "max_steps=5")
-    infer_here(f"checkpoint={run}", "figures=[latent_scatter]", "metrics=[]")
-    with open("results/run/latent_scatter.csv", newline="") as file:
-        rows = {row["class"]: row for row in csv.DictReader(file)}
-    model, test = genmodels.load(run), datasets.digits(cache=str(cache)).load().test
-    found = posteriors(model, test)  # type: ignore[arg-type]
-    means, stddevs, labels = (
-        found.mean.numpy(),
-        found.stddev.numpy(),
-        test.labels[test.rows].numpy(),
-    )
-    assert list(rows) == [*"0123456789", "all"]
-    for name, row in rows.items():
-        chosen = labels == int(name) if name != "all" else labels >= 0
-        assert int(row["images"]) == chosen.sum()
+def test_class_means_and_standard_deviations_are_those_of_numpy() -> None:
+    model, split = vae(2), split_of(count=61)
+    classes = (*CLASSES, "without images")
+    result = FIGURES["latent_scatter"].call(model, FigureOptions(test=split, classes=classes))
+    posterior = posteriors(model, split)
+    labels = split.labels.numpy()
+    assert [row["class"] for row in result.table] == [*CLASSES, "all"]
+    for row in result.table:
+        chosen = labels >= 0 if row["class"] == "all" else labels == CLASSES.index(row["class"])
+        assert row["images"] == chosen.sum()
         for index in range(2):
-            assert float(row[f"mean_z{index}"]) == pytest.approx(
-                means[chosen, index].mean(), abs=1e-12
-            )
-            assert float(row[f"stddev_z{index}"]) == pytest.approx(
-                stddevs[chosen, index].mean(), abs=1e-12
-            )
+            mean = posterior.mean.numpy()[chosen, index].mean()
+            stddev = posterior.stddev.numpy()[chosen, index].mean()
+            assert row[f"mean_z{index}"] == pytest.approx(mean, abs=1e-12)
+            assert row[f"stddev_z{index}"] == pytest.approx(stddev, abs=1e-12)
+
+
+def test_class_table_in_the_coordinates_of_the_plane() -> None:
+    posterior = random_posteriors(30, 5)
+    plane = LatentPlane.of(posterior)
+    row = class_table(posterior, plane, CLASSES)[1]
+    of_class = posterior.of_class(1)
+    expected = plane.project(of_class.mean).mean(dim=0).tolist()
+    assert [row["mean_pc1"], row["mean_pc2"]] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
@@ -193,64 +144,141 @@ def test_class_means_and_standard_deviations_are_those_of_numpy(
 def test_every_figure_of_every_kind_of_data(
     latent_dim: int, channels: int, classes: int, tmp_path: Path
 ) -> None:
-    options = {"num_classes": classes, "label_dropout": 0.1} if classes > 3 else {}
-    model, part = vae(latent_dim, channels, **options), part_of(channels, classes)
-    request = FigureOptions(
-        n=7, test=part, train=part, classes=tuple(f"class ${number}" for number in range(classes))
-    )
-    for name, entry in select("figures", "all", FIGURES, model).items():
-        if not entry.history:
-            path = entry.call(model, request).save(tmp_path, name, "caption")
+    conditional = {"num_classes": classes, "label_dropout": 0.1} if classes > 3 else {}
+    model, split = vae(latent_dim, channels, **conditional), split_of(channels, classes)
+    names = tuple(f"class ${number}" for number in range(classes))
+    options = FigureOptions(n=7, test=split, train=split, classes=names)
+    for name, spec in select("figures", "all", FIGURES, model).items():
+        if not spec.history:
+            path = spec.call(model, options).save(tmp_path, name, "caption")
             assert path.stat().st_size > 5_000 and path.with_suffix(".csv").stat().st_size > 10
 
 
-@pytest.mark.parametrize("shift", [0.0, 30.0])
-def test_maps_of_collapsed_and_of_stray_posteriors(shift: float, tmp_path: Path) -> None:
-    """All posterior means at one point, or far from the prior, as at KL weight 30 and 0."""
+@pytest.mark.parametrize(("shift", "percent"), [(0.0, 0), (30.0, 100)])
+def test_maps_of_collapsed_and_of_far_posteriors(
+    shift: float, percent: int, tmp_path: Path
+) -> None:
+    """All posterior means at one point, at 0 or far from it, as at KL weight 30 and 0."""
     model = vae(2)
     for weights in model.encoder.parameters():
         weights.zero_()
     model.encoder[-1].bias[:2] = shift
+    options = FigureOptions(test=split_of(), classes=CLASSES)
     for name in ("latent_grid", "latent_scatter", "latent_atlas"):
-        FIGURES[name].call(model, FigureOptions(test=part_of(), classes=("a", "b", "c"))).save(
-            tmp_path, name, ""
-        )
-    title = (
-        FIGURES["latent_atlas"]
-        .call(model, FigureOptions(test=part_of()))
-        .figure.axes[0]
-        .get_title(loc="left")
-    )
-    assert f"{0 if shift == 0 else 100}% of the prior's samples come from holes" in title
+        result = FIGURES[name].call(model, options)
+        result.save(tmp_path, name, "")
+    title = result.figure.axes[0].get_title(loc="left")
+    assert f"{percent}% of the prior's samples come from holes" in title
 
 
-def test_a_region(run_with_history: Path, infer_here: Callable) -> None:
-    infer_here(
-        f"checkpoint={run_with_history}",
-        "figures=[region]",
-        "metrics=[]",
-        "center=[1,-0.5]",
-        "spread=0.3",
-        "n=60",
-        "seed=4",
+def mixture_prior(latent_dim: int) -> GaussianMixture:
+    """Two components far from 0."""
+    means = torch.zeros(2, latent_dim, dtype=torch.float64)
+    means[:, 0] = torch.tensor([-8.0, 8.0])
+    covariances = torch.eye(latent_dim, dtype=torch.float64).repeat(2, 1, 1)
+    return GaussianMixture(torch.tensor([0.5, 0.5], dtype=torch.float64), means, covariances)
+
+
+def circle_radii(result: FigureResult) -> list[float]:
+    patches = result.figure.axes[0].patches
+    return [patch.radius for patch in patches if isinstance(patch, Circle)]
+
+
+@pytest.mark.parametrize(
+    ("name", "radii"), [("latent_scatter", [1, 2]), ("latent_atlas", [1, 2, 3])]
+)
+@pytest.mark.parametrize("latent_dim", [2, 5])
+def test_circles_stand_for_a_standard_normal_prior_only(
+    name: str, radii: list[float], latent_dim: int
+) -> None:
+    options = FigureOptions(test=split_of(), classes=CLASSES)
+    standard = FIGURES[name].call(vae(latent_dim), options)
+    assert circle_radii(standard) == radii
+    other = FIGURES[name].call(vae(latent_dim, prior=mixture_prior(latent_dim)), options)
+    assert circle_radii(other) == []
+    legend = other.figure.axes[0].get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert any(label.startswith("39%") and label.endswith("of the prior") for label in labels)
+
+
+def test_contours_of_another_prior_surround_its_components() -> None:
+    options = FigureOptions(test=split_of(), classes=CLASSES)
+    result = FIGURES["latent_scatter"].call(vae(2, prior=mixture_prior(2)), options)
+    axes = result.figure.axes[0]
+    contours = next(item for item in axes.collections if isinstance(item, QuadContourSet))
+    outer, inner = contours.get_paths()
+    for path, share in ((inner, 0.393), (outer, 0.865)):
+        distances = np.linalg.norm(np.abs(path.vertices) - [8, 0], axis=1)
+        radius = np.sqrt(-2 * np.log(1 - share))  # of each component, which are far apart
+        np.testing.assert_allclose(distances, radius, rtol=0.1)
+    assert axes.get_xlim()[1] > 9
+
+
+def test_the_atlas_marks_samples_of_the_models_prior() -> None:
+    prior = mixture_prior(2)
+    options = FigureOptions(test=split_of(), classes=CLASSES)
+    result = FIGURES["latent_atlas"].call(vae(2, prior=prior), options)
+    samples = np.concatenate(
+        [item.get_offsets() for item in result.figure.axes[0].collections[-2:]]
     )
-    with open("results/run/region.csv", newline="") as file:
-        z = np.array([[float(row["z0"]), float(row["z1"])] for row in csv.DictReader(file)])
+    assert len(samples) == 400 and np.abs(samples[:, 0]).min() > 3
+    assert max(row["z0"] for row in result.table) > 9
+    row = max(result.table, key=lambda row: row["prior"])
+    expected = prior.log_prob(torch.tensor([[row["z0"], row["z1"]]])).exp().item()
+    assert row["prior"] == pytest.approx(expected, rel=1e-4) and row["hole"]
+
+
+@pytest.mark.parametrize("latent_dim", [1, 5])
+@pytest.mark.parametrize("name", ["latent_grid", "latent_scatter", "latent_atlas", "region"])
+def test_maps_of_another_prior_in_any_dimensions(
+    name: str, latent_dim: int, tmp_path: Path
+) -> None:
+    model = vae(latent_dim, prior=mixture_prior(latent_dim))
+    result = FIGURES[name].call(model, FigureOptions(n=7, test=split_of(), classes=CLASSES))
+    assert result.save(tmp_path, name, "").exists()
+    if name == "latent_grid":
+        title = result.figure.axes[0].get_title(loc="left").replace("\n", " ")
+        assert title.endswith("at equal steps of probability of N(0, 1)")
+
+
+def region_z(**options: object) -> Tensor:
+    result = FIGURES["region"].call(vae(2), FigureOptions(**options))  # type: ignore[arg-type]
+    return torch.tensor([[row["z0"], row["z1"]] for row in result.table])
+
+
+def test_samples_of_a_region() -> None:
+    z = region_z(center=[1, -0.5], stddev=0.3, n=60, seed=4)
     assert z.shape == (60, 2)
-    assert np.abs(z.mean(0) - [1, -0.5]).max() < 0.15 and np.abs(z.std(0) - 0.3).max() < 0.1
-    infer_here(
-        f"checkpoint={run_with_history}",
-        "figures=[region]",
-        "metrics=[]",
-        "center=[1,2]",
-        "spread=0",
-    )
-    with open("results/run/region.csv", newline="") as file:
-        assert {(row["z0"], row["z1"]) for row in csv.DictReader(file)} == {("1.0", "2.0")}
-    with pytest.raises(
-        UserError, match=r"^center=\[1\.0\]: must be 2 numbers, one for each dimension"
-    ):
-        infer_here(f"checkpoint={run_with_history}", "figures=[region]", "center=[1]")
+    assert (z.mean(dim=0) - torch.tensor([1, -0.5])).abs().max() < 0.15
+    assert (z.std(dim=0) - 0.3).abs().max() < 0.1
+    assert region_z(center=[1, 2], stddev=0, n=3).tolist() == [[1, 2]] * 3
+
+
+def test_a_region_from_the_command_line(run_with_history: Path, infer_here: Callable) -> None:
+    command = (f"checkpoint={run_with_history}", "figures=[region]", "metrics=[]")
+    infer_here(*command, "center=[1,2]", "stddev=0")
+    rows = read_table("results/run/region.csv")
+    assert {(row["z0"], row["z1"]) for row in rows} == {("1.0", "2.0")}
+    message = r"^center=\[1\.0\]: must be 2 numbers, one for each dimension"
+    with pytest.raises(UserError, match=message):
+        infer_here(*command, "center=[1]")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("center=1", "center=1: must be a list"),
+        ("center=[]", "center=[]: must be a list"),
+        ("center=[a]", "center=[a]: must be a number"),
+        ("center=[.nan]", "center="),
+        ("stddev=-1", "stddev=-1: must be"),
+    ],
+)
+def test_illegal_regions_are_refused(override: str, message: str, infer_here: Callable) -> None:
+    with pytest.raises(UserError) as refusal:
+        infer_here("checkpoint=x", override)
+    assert str(refusal.value).startswith(message)
 
 
 @pytest.fixture(scope="module")
@@ -263,65 +291,48 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
         "max_steps=12",
         "evaluate_every=4",
         "kl_schedule.warmup=0.9",
-        figures=True,
     )
 
 
 @pytest.fixture
 def run_with_history(trained: Path, tmp_path: Path) -> Path:
-    """One run, to each test its own copy."""
+    """A trained run, copied for each test."""
     return shutil.copytree(trained, tmp_path / "run")
 
 
-def test_lineage_is_what_the_run_stored(
-    run_with_history: Path, infer_here: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert (
-        run_with_history / "figures/training_progress.png"
-    ).exists() and training_progress.stored_steps(run_with_history) == [4, 8, 12]
-    picture = FIGURES["training_progress"].call(None, FigureOptions(run=run_with_history))
-    logged = {
-        row["step"]: row["train"]
-        for row in map(json.loads, (run_with_history / "metrics.jsonl").open())
-        if "train" in row
-    }
-    assert [row["step"] for row in picture.table] == [4, 8, 12]
-    for row in picture.table:
+def test_training_progress_shows_what_the_run_stored(run_with_history: Path) -> None:
+    figures = run_with_history / "figures"
+    assert stored_steps(run_with_history) == [4, 8, 12]
+    result = FIGURES["training_progress"].call(None, FigureOptions(run=run_with_history))
+    logged = {}
+    for line in (run_with_history / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if "train" in row:
+            logged[row["step"]] = row["train"]
+    assert [row["step"] for row in result.table] == [4, 8, 12]
+    for row in result.table:
         for name in ("kl_weight", "kl", "distortion"):
             assert row[name] == pytest.approx(logged[row["step"]][name])
-    noise, tests = (axes.images[0].get_array() for axes in picture.figure.axes[:2])
-    assert noise.shape[:2] == (6 * 30 - 2, 3 * 30 - 2) and tests.shape[:2] == (
-        3 * 30 - 2,
-        3 * 30 - 2,
-    )
-    with np.load(run_with_history / "figures/samples-00000008.npz") as file:
-        np.testing.assert_array_equal(noise[60:88, 30:58, 0], file["images"][2, 0])
-    with np.load(run_with_history / "figures/reconstructions-00000012.npz") as file:
-        np.testing.assert_array_equal(tests[30:58, 60:88, 0], file["images"][1, 0])
 
+    samples, reconstructions = (axes.images[0].get_array() for axes in result.figure.axes[:2])
+    assert samples.shape[:2] == (6 * 30 - 2, 3 * 30 - 2)
+    assert reconstructions.shape[:2] == (3 * 30 - 2, 3 * 30 - 2)
+    with np.load(figures / "samples-00000008.npz") as file:
+        np.testing.assert_array_equal(samples[60:88, 30:58, 0], file["images"][2, 0])
+    with np.load(figures / "reconstructions-00000012.npz") as file:
+        np.testing.assert_array_equal(reconstructions[30:58, 60:88, 0], file["images"][1, 0])
+    titles = [axes.get_title(loc="left") for axes in result.figure.axes[2:]]
+    assert titles == ["KL weight", "KL (nats per image)", "distortion (nats per image)"]
+
+
+def test_figures_of_training_need_the_run_folder(
+    run_with_history: Path, infer_here: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "alone").mkdir()
     shutil.copy(run_with_history / "model.safetensors", tmp_path / "alone")
-    infer_here("checkpoint=alone", "figures=null")
-    assert (
-        "left out figures training_progress, rate_distortion: there is none at alone" in caplog.text
-    )
-    with pytest.raises(
-        UserError, match="figures: training_progress needs what a run keeps in its folder"
-    ):
+    infer_here("checkpoint=alone", "figures=null", "metrics=[]")
+    skipped = "skipped figures training_progress, rate_distortion: there is none at alone"
+    assert skipped in caplog.text
+    message = "figures: training_progress needs what a run keeps in its folder"
+    with pytest.raises(UserError, match=message):
         infer_here("checkpoint=alone", "figures=[training_progress]")
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("center=1", "center=1: must be a list of numbers"),
-        ("center=[]", "center=[]: must be a list of numbers"),
-        ("center=[a]", "center=['a']: must be a list"),
-        ("center=[.nan]", "center="),
-        ("spread=-1", "spread=-1: must be"),
-    ],
-)
-def test_illegal_regions(override: str, message: str, infer_here: Callable) -> None:
-    with pytest.raises(UserError) as caught:
-        infer_here("checkpoint=x", override)
-    assert str(caught.value).startswith(message)

@@ -1,4 +1,4 @@
-"""Pictures that are grids of images."""
+"""Grids of images: samples, samples by class and by temperature, reconstructions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,171 +6,177 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genmodels.figures.labels import Labels, asked, class_name, in_turn
+from genmodels.figures.labels import Labels, labels_in_turn, requested_classes
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.plotting import FigureResult, image_table, padded
+from genmodels.figures.plotting import FigureResult, Row, image_table, pad_images
 from genmodels.losses.vae import elbo_terms
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, generator, reseed
 
-CLASSES = 12  # that a grid shows; of more, some evenly spaced ones, unless others are asked for
+MAX_CLASSES = 12  # in a grid; of more, evenly spaced ones, unless others are asked for
 TEMPERATURES = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)  # about equal steps of the standard deviation
-COLUMNS, ROWS = 10, 8  # images of a class, and latents that go through all classes
+COLUMNS = 10
+STYLE_ROWS = 8  # latents that are decoded as every class
+MAX_RECONSTRUCTIONS = 30
 
 
 @torch.no_grad()
 def samples(model: GenerativeModel, options: FigureOptions) -> FigureResult:
-    """Images generated from noise, z ~ N(0, T I) or of a fitted density, of the classes asked for in turn.
+    """Images of z ~ N(0, T I), or of a fitted density, of the requested classes in turn.
 
-    Numbers: each image's z, and its label, -1 for none, if the model knows labels.
+    Numbers: each image's z, and its label if the model knows labels, -1 for none.
     """
-    z, chosen = noise(model, options)
-    images = model.generate(z, chosen.values)
-    title = f"{options.n} samples, {_drawn(model, options)}{chosen.words}"
-    return FigureResult(
-        image_table(images, min(10, options.n), title), latent_table(z, **chosen.column)
-    )
+    z, labels = sample_latents(model, options)
+    images = model.generate(z, labels.values)
+    title = f"{options.n} samples, {distribution_of_z(model, options)}{labels.title}"
+    figure = image_table(images, min(COLUMNS, options.n), title)
+    return FigureResult(figure, latent_table(z, **labels.column))
 
 
-def noise(model: GenerativeModel, options: FigureOptions) -> tuple[Tensor, Labels]:
-    """What `samples` generates from, z (n, D) and its labels, for other figures of the same images."""
-    z = options.prior_of(model).sample(
-        options.n, options.temperature, generator(options.seed, "samples")
-    )
-    return z, in_turn(model, options, options.n)
+def sample_latents(model: GenerativeModel, options: FigureOptions) -> tuple[Tensor, Labels]:
+    """z (n, D) and the labels of the images that `samples` shows."""
+    prior = options.prior_of(model)
+    noise = generator(options.seed, "samples")
+    z = prior.sample(options.n, options.temperature, noise)
+    labels = labels_in_turn(model, options, options.n)
+    return z, labels
 
 
 @torch.no_grad()
 def temperature(model: GenerativeModel, options: FigureOptions) -> FigureResult:
-    """One row for each temperature T, z ~ N(0, T I): a variance, so noise is multiplied by its square root.
+    """One row for each temperature T, z ~ N(0, T I).
 
-    A column is one noise vector, and one class of those asked for in turn; without noise, T = 0, all images of a class
-    are the same. The temperature asked for plays no part. Numbers: each image's T and z, and its label, if the model
-    knows labels.
+    T is a variance, so that noise is multiplied by its square root. A column is one noise vector
+    and one of the requested classes; without noise, T = 0, all images of a class are the same. The
+    requested temperature is not used.
+
+    Numbers: each image's T and z, and its label if the model knows labels.
     """
     columns = min(options.n, COLUMNS)
-    z = torch.cat(
-        [
-            options.prior_of(model).sample(columns, each, generator(options.seed, "temperature"))
-            for each in TEMPERATURES
-        ]
-    )
-    chosen = in_turn(model, options, columns).repeated(len(TEMPERATURES))
-    title = f"The same noise in each column, more of it in each row: z ~ {options.prior_of(model).formula('T')}{chosen.words}"
+    prior = options.prior_of(model)
+    rows, temperatures = [], []
+    for value in TEMPERATURES:
+        rows.append(prior.sample(columns, value, generator(options.seed, "temperature")))
+        temperatures += [value] * columns
+    z = torch.cat(rows)
+    labels = labels_in_turn(model, options, columns).repeated(len(TEMPERATURES))
     figure = image_table(
-        model.generate(z, chosen.values),
+        model.generate(z, labels.values),
         columns,
-        title,
-        row_labels=[f"T = {each:g}" for each in TEMPERATURES],
+        "The same noise in each column, more of it in each row: "
+        f"z ~ {prior.formula('T')}{labels.title}",
+        row_labels=[f"T = {value:g}" for value in TEMPERATURES],
     )
-    temperatures = [each for each in TEMPERATURES for _ in range(columns)]
-    return FigureResult(figure, latent_table(z, temperature=temperatures, **chosen.column))
+    return FigureResult(figure, latent_table(z, temperature=temperatures, **labels.column))
 
 
 @torch.no_grad()
 def class_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
-    """One row for each class: min(n, 10) samples, each from noise of its own. Numbers: each image's label and z."""
-    rows, columns = _classes(model, options), min(options.n, COLUMNS)
-    z = options.prior_of(model).sample(
-        len(rows) * columns, options.temperature, generator(options.seed, "class grid")
-    )
-    values = torch.tensor(rows).repeat_interleave(columns)
+    """One row for each class: min(n, 10) samples, each from its own noise.
+
+    Numbers: each image's label and z.
+    """
+    classes = _classes(model, options)
+    columns = min(options.n, COLUMNS)
+    noise = generator(options.seed, "class grid")
+    z = options.prior_of(model).sample(len(classes) * columns, options.temperature, noise)
+    labels = torch.tensor(classes).repeat_interleave(columns)
     figure = image_table(
-        model.generate(z, values.to(z.device)),
+        model.generate(z, labels.to(z.device)),
         columns,
-        f"Samples of {_count(rows, model)}, {_drawn(model, options)}",
-        row_labels=[class_name(options, label) for label in rows],
+        f"Samples of {_count(classes, model)}, {distribution_of_z(model, options)}",
+        row_labels=[options.class_name(label) for label in classes],
     )
-    return FigureResult(figure, latent_table(z, label=values.tolist()))
+    return FigureResult(figure, latent_table(z, label=labels.tolist()))
 
 
 @torch.no_grad()
 def style_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
-    """One z for each of min(n, 8) rows, decoded as every class: what z keeps is the style, the rest is the label's.
+    """One z for each of min(n, 8) rows, decoded as every class.
+
+    What is the same along a row comes from z, the style; what changes comes from the label.
 
     Numbers: each image's label and z.
     """
-    rows, columns = min(options.n, ROWS), _classes(model, options)
-    z = (
-        options.prior_of(model)
-        .sample(rows, options.temperature, generator(options.seed, "style grid"))
-        .repeat_interleave(len(columns), dim=0)
-    )
-    values = torch.tensor(columns).repeat(rows)
+    classes = _classes(model, options)
+    rows = min(options.n, STYLE_ROWS)
+    noise = generator(options.seed, "style grid")
+    row_z = options.prior_of(model).sample(rows, options.temperature, noise)
+    z = row_z.repeat_interleave(len(classes), dim=0)
+    labels = torch.tensor(classes).repeat(rows)
     figure = image_table(
-        model.generate(z, values.to(z.device)),
-        len(columns),
+        model.generate(z, labels.to(z.device)),
+        len(classes),
         "The same z in each row",
-        column_labels=[class_name(options, label) for label in columns],
-        x_label=f"label ({_count(columns, model)})",
-        y_label=_drawn(model, options),
+        column_labels=[options.class_name(label) for label in classes],
+        x_label=f"label ({_count(classes, model)})",
+        y_label=distribution_of_z(model, options),
     )
-    return FigureResult(figure, latent_table(z, label=values.tolist()))
+    return FigureResult(figure, latent_table(z, label=labels.tolist()))
 
 
 @torch.no_grad()
 def reconstructions(model: VAE, options: FigureOptions) -> FigureResult:
     """Test images above their reconstructions, the mean images of p(x|z) at the mean of q(z|x).
 
-    Numbers: the bound on each image and its terms (KL weight 1), in nats; under a Bernoulli likelihood gray values are
-    taken as probabilities, under all others as they are.
+    Numbers: the ELBO of each image and its terms (KL weight 1), in nats. A Bernoulli likelihood
+    takes gray values as probabilities, all others take them as they are.
     """
     assert options.test is not None
-    count, columns = min(options.n, 30, len(options.test)), 10
+    count = min(options.n, MAX_RECONSTRUCTIONS, len(options.test))
     images, labels = options.test.batch(slice(0, count))
-    again = model.reconstruct(images, labels)
+    means = model.reconstruct(images, labels)
     reseed(CONSTANT_SEED, "reconstructions")
     terms = elbo_terms(model, images, labels)
-    pairs = [
-        padded(strip[start : start + columns], columns)
-        for start in range(0, count, columns)
-        for strip in (images, again)
-    ]
-    table = [
-        {
+    table = []
+    for index in range(count):
+        row = {
             "test_image": index,
             "class": options.class_name(int(labels[index])),
             "elbo": terms.elbo[index].item(),
             "distortion": terms.distortion[index].item(),
             "kl": terms.kl[index].sum().item(),
-            "squared_error": (images[index] - again[index]).square().sum().item(),
+            "squared_error": (images[index] - means[index]).square().sum().item(),
         }
-        for index in range(count)
-    ]
+        table.append(row)
+    rows = []
+    for originals, reconstructed in zip(images.split(COLUMNS), means.split(COLUMNS), strict=True):
+        rows += [pad_images(originals, COLUMNS), pad_images(reconstructed, COLUMNS)]
     figure = image_table(
-        torch.cat(pairs),
-        columns,
+        torch.cat(rows),
+        COLUMNS,
         "Test images above their reconstructions",
-        row_labels=["original", "reconstruction"] * (len(pairs) // 2),
+        row_labels=["original", "reconstruction"] * (len(rows) // 2),
     )
     return FigureResult(figure, table)
 
 
-def latent_table(z: Tensor, **columns: list) -> list[dict[str, Any]]:
+def latent_table(z: Tensor, **columns: Sequence[Any]) -> list[Row]:
     """One row for each vector of z (N, D), after further columns of N values."""
-    return [
-        {name: values[index] for name, values in columns.items()}
-        | {"image": index}
-        | {f"z{dimension}": value for dimension, value in enumerate(row)}
-        for index, row in enumerate(z.tolist())
-    ]
+    table = []
+    for index, vector in enumerate(z.tolist()):
+        row = {name: values[index] for name, values in columns.items()}
+        row["image"] = index
+        for dimension, value in enumerate(vector):
+            row[f"z{dimension}"] = value
+        table.append(row)
+    return table
 
 
-def _drawn(model: GenerativeModel, options: FigureOptions) -> str:
+def distribution_of_z(model: GenerativeModel, options: FigureOptions) -> str:
+    """What z is drawn from, for titles, such as "z ~ N(0, I)"."""
     return f"z ~ {options.prior_of(model).formula(options.temperature)}"
 
 
 def _classes(model: GenerativeModel, options: FigureOptions) -> list[int]:
-    """The classes asked for, else all of them, or some evenly spaced ones of many."""
-    spaced = (
-        torch.linspace(0, model.num_classes - 1, min(model.num_classes, CLASSES))
-        .round()
-        .long()
-        .tolist()
-    )
-    return asked(model, options) or spaced
+    """The requested classes, else all of them, or evenly spaced ones of many."""
+    count = min(model.num_classes, MAX_CLASSES)
+    spaced = torch.linspace(0, model.num_classes - 1, count).round().long()
+    return requested_classes(model, options) or spaced.tolist()
 
 
 def _count(classes: Sequence[int], model: GenerativeModel) -> str:
-    return f"{len(classes)}{'' if len(classes) == model.num_classes else f' of {model.num_classes}'} classes"
+    if len(classes) == model.num_classes:
+        return f"{len(classes)} classes"
+    return f"{len(classes)} of {model.num_classes} classes"

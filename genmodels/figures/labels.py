@@ -1,5 +1,6 @@
-"""Which classes the images of a figure are of, where the model knows classes."""
+"""Which classes the images of a figure are of, for models that know classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,56 +9,65 @@ from torch import Tensor
 from genmodels.figures.options import FigureOptions
 from genmodels.models.generative import GenerativeModel
 
-NAMED = 4  # classes that a title names; of more it says how many they are
+MAX_NAMED_CLASSES = 4  # in a title; of more it tells the number
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels that a figure makes its images with, and how it says so; nothing for a model without classes."""
+    """The labels of a figure's images; empty for a model without classes.
 
-    values: Tensor | None = None  # (n,) int64, -1 for no label
-    words: str = ""  # for the end of a title
+    Arguments:
+    values: (n,) int64, -1 for no label.
+    title: which labels they are, for the end of the figure's title.
+    """
+
+    values: Tensor | None = None
+    title: str = ""
 
     @property
     def column(self) -> dict[str, list[int]]:
-        """For the table behind the figure."""
+        """The labels as a column of the figure's table."""
         return {} if self.values is None else {"label": self.values.tolist()}
 
     def repeated(self, times: int) -> "Labels":
-        """The same ones once for each of so many rows."""
-        return self if self.values is None else Labels(self.values.repeat(times), self.words)
+        """All labels again for each of `times` rows of images."""
+        if self.values is None:
+            return self
+        return Labels(self.values.repeat(times), self.title)
 
 
-def in_turn(
-    model: GenerativeModel, options: FigureOptions, n: int, most: int | None = None
+def labels_in_turn(
+    model: GenerativeModel, options: FigureOptions, n: int, max_classes: int | None = None
 ) -> Labels:
-    """Labels for n images: the classes asked for in turn, at most so many of them.
+    """Labels for n images: the requested classes in turn.
 
-    Where none is asked for, no label; all classes in turn if the model cannot do without.
+    Without a request, no label; all classes in turn if the model cannot do without labels. Of more
+    than `max_classes` classes, the first ones are used.
     """
-    classes = (
-        asked(model, options) or ([] if model.label_dropout else list(range(model.num_classes)))
-    )[:most]
+    classes = requested_classes(model, options)
     if not model.num_classes:
         return Labels()
+    if not classes and not model.label_dropout:
+        classes = list(range(model.num_classes))
+    classes = classes[:max_classes]
     if not classes:
         return Labels(torch.full((n,), -1, device=model.device), ", without a label")
-    values = torch.tensor(classes, device=model.device).repeat(-(-n // len(classes)))[:n]
+    repeats = -(-n // len(classes))
+    values = torch.tensor(classes, device=model.device).repeat(repeats)[:n]
+    return Labels(values, f", {_describe(classes, options)}")
+
+
+def requested_classes(model: GenerativeModel, options: FigureOptions) -> list[int]:
+    """The classes that were asked for, [] for none. Raises ValueError for an unknown class."""
+    labels = list(options.labels or [])
+    model.check_classes(labels, options.classes)
+    return labels
+
+
+def _describe(classes: Sequence[int], options: FigureOptions) -> str:
+    names = ", ".join(options.class_name(label) for label in classes)
     if len(classes) == 1:
-        return Labels(values, f", class {class_name(options, classes[0])}")
-    names = ", ".join(class_name(options, label) for label in classes)
-    return Labels(
-        values,
-        f", {f'classes {names}' if len(classes) <= NAMED else f'{len(classes)} classes'} in turn",
-    )
-
-
-def asked(model: GenerativeModel, options: FigureOptions) -> list[int]:
-    """The classes asked for, [] if none. Raises ValueError where the model does not know them."""
-    model.check_classes(options.labels or [], options.classes)
-    return list(options.labels or [])
-
-
-def class_name(options: FigureOptions, label: int) -> str:
-    """A class's name, its number where the data do not name it."""
-    return options.class_name(label) or str(label)
+        return f"class {names}"
+    if len(classes) <= MAX_NAMED_CLASSES:
+        return f"classes {names} in turn"
+    return f"{len(classes)} classes in turn"

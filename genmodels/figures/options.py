@@ -11,26 +11,40 @@ from genmodels.models.priors import Prior
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """Options of all figures; each figure takes those that concern it."""
+    """Options of all figures; each figure uses those that concern it.
 
-    n: int = 100  # how many images, or rows: figures that read better with fewer show fewer
-    seed: int = 0  # of the noise
-    temperature: float = 1.0  # the prior's variance
-    density: Prior | None = None  # what z is drawn from; None: the model's own prior
-    center: Sequence[float] | None = None  # of a region of the latent space; None: the prior's
-    stddev: float = 0.3  # of that region
-    labels: Sequence[int] | None = None  # classes to make, of conditional models; None: all, or any
-    test: ImageSet | None = None  # the test split; None where there are no data
-    train: ImageSet | None = None  # the training split, likewise
-    classes: Sequence[str] = ()  # names of the labels
-    run: Path | None = (
-        None  # the run's folder, with what it kept as it trained; None: there is none
-    )
+    Arguments:
+    n: how many images, or rows; figures that read better with fewer show fewer.
+    seed: of the noise.
+    temperature: the prior's variance.
+    density: what z is drawn from; None for the model's own prior.
+    center: of a region of the latent space, (D,); None for 0.
+    stddev: standard deviation of that region.
+    labels: the classes to make, for conditional models; None for all, or any.
+    test: the test split; None where there are no data.
+    train: the training split, likewise.
+    classes: names of the labels.
+    run: the run's folder, with what it kept as it trained; None where there is none.
+    """
+
+    n: int = 100
+    seed: int = 0
+    temperature: float = 1.0
+    density: Prior | None = None
+    center: Sequence[float] | None = None
+    stddev: float = 0.3
+    labels: Sequence[int] | None = None
+    test: ImageSet | None = None
+    train: ImageSet | None = None
+    classes: Sequence[str] = ()
+    run: Path | None = None
 
     def prior_of(self, model: GenerativeModel) -> Prior:
         """What z is drawn from for images of this model."""
         return model.prior if self.density is None else self.density
 
     def class_name(self, label: int) -> str:
-        """A label's name, "" where the data have none."""
-        return self.classes[label] if 0 <= label < len(self.classes) else ""
+        """A label's name: its number where the data have no names, "" for no label."""
+        if label < 0:
+            return ""
+        return self.classes[label] if label < len(self.classes) else str(label)

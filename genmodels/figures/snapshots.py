@@ -1,4 +1,4 @@
-"""What a model makes of the same noise and the same test images, again and again as it trains."""
+"""Images that a model makes, as it trains, of the same noise and the same test images."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from genmodels.data.images import ImageSet, to_uint8
 from genmodels.figures.image_sheet import tile
-from genmodels.figures.labels import in_turn
+from genmodels.figures.labels import labels_in_turn
 from genmodels.figures.options import FigureOptions
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
@@ -23,15 +23,16 @@ def snapshots(model: nn.Module, test: ImageSet) -> dict[str, tuple[np.ndarray, n
     Samples of a conditional model are of all its classes in turn. Reconstructions lie under their
     originals on the sheet.
     """
-    made = {}
+    result = {}
     if isinstance(model, GenerativeModel):
         z = model.prior.sample(SAMPLES, generator=generator(CONSTANT_SEED, "snapshots"))
         all_classes = FigureOptions(labels=range(model.num_classes))
-        samples = model.generate(z, in_turn(model, all_classes, SAMPLES).values)
-        made["samples"] = (tile(samples, COLUMNS), to_uint8(samples).cpu().numpy())
+        labels = labels_in_turn(model, all_classes, SAMPLES)
+        samples = model.generate(z, labels.values)
+        result["samples"] = (tile(samples, COLUMNS), to_uint8(samples).cpu().numpy())
     if isinstance(model, VAE):
-        originals, labels = test.batch(slice(0, COLUMNS))
-        reconstructions = model.reconstruct(originals, labels)
-        sheet = tile(torch.cat([originals, reconstructions]), COLUMNS)
-        made["reconstructions"] = (sheet, to_uint8(reconstructions).cpu().numpy())
-    return made
+        images, image_labels = test.batch(slice(0, COLUMNS))
+        reconstructions = model.reconstruct(images, image_labels)
+        sheet = tile(torch.cat([images, reconstructions]), COLUMNS)
+        result["reconstructions"] = (sheet, to_uint8(reconstructions).cpu().numpy())
+    return result

@@ -1,130 +1,154 @@
-"""How a run came to make what it makes: the same noise and the same test images at each stored step."""
+"""How a run came to make what it makes: the same noise and the same test images at stored steps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from genmodels.data.images import to_float
 from genmodels.figures.image_sheet import as_rgb, tile
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.plotting import FigureResult, styled
+from genmodels.figures.plotting import FigureResult, Row, styled
 from genmodels.models.generative import GenerativeModel
+from genmodels.quantities import quantity
 from genmodels.run_files import FIGURES, read_rows
 
-COLUMNS = 14  # stored steps that are shown, of more
-ROWS = {"samples": 6, "reconstructions": 3}  # of images, for what is stored
-TERMS = {
-    "kl_weight": "KL weight",
-    "kl": "KL (nats per image)",
-    "distortion": "distortion (nats per image)",
-    "discriminator_loss": "loss of D",
-    "generator_loss": "loss of G",
-    "real_above_fake": "pairs that D tells apart (share)",
+MAX_STEPS = 14  # stored steps that are shown; of more, evenly spaced ones
+IMAGES = {"samples": 6, "reconstructions": 3}  # that are shown of each kind of snapshot
+TITLES = {
+    "samples": "the same noise, decoded as training goes",
+    "reconstructions": "the same test images, decoded as training goes",
 }
-CELL, LEFT, RIGHT, CURVE, TITLE, BELOW = 0.6, 1.0, 0.15, 0.75, 0.4, 0.85  # inches
-NARROWEST = 6.0  # inches that titles and caption need
+CURVES = (
+    "kl_weight",
+    "kl",
+    "distortion",
+    "discriminator_loss",
+    "generator_loss",
+    "real_above_fake",
+)
+CELL_INCHES = 0.6
+CURVE_INCHES = 0.75
+TITLE_INCHES = 0.4
+LEFT_INCHES = 1.0
+RIGHT_INCHES = 0.15
+BOTTOM_INCHES = 0.85
+MIN_WIDTH_INCHES = 6.0  # that titles and caption need
 
 
 @styled
 def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResult:
-    """One column for each stored step: images from the same noise, reconstructions of the same test images, and under
-    them, where the run has them, KL weight, KL and distortion of training, or how the game stands. Numbers: these terms
-    at those steps."""
-    assert options.run is not None
-    steps = stored_steps(options.run)
-    steps = [
-        steps[index]
-        for index in np.unique(np.linspace(0, len(steps) - 1, COLUMNS).round().astype(int))
-    ]
-    strips = {
-        name: [_stored(options.run, name, step)[:rows] for step in steps]
-        for name, rows in ROWS.items()
-        if _path(options.run, name, steps[0]).exists()
-    }
-    rows = [row for row in read_rows(options.run) if "train" in row]
-    logged = [row["step"] for row in rows]
-    terms = {
-        name: [row["train"][name] for row in rows]
-        for name in TERMS
-        if all(name in row["train"] for row in rows)
-    }
-    epochs = [f"{epoch:.3g}" for epoch in np.interp(steps, logged, [row["epoch"] for row in rows])]
+    """One column for each stored step: images from the same noise and of the same test images.
 
-    sizes = [(len(steps), CELL * len(strip[0])) for strip in strips.values()] + [
-        (len(steps) + 0.5, CURVE)
-    ] * len(terms)
-    axes = _stack(sizes)
-    for (name, strip), axis in zip(strips.items(), axes, strict=False):
-        sheet = tile(
-            torch.stack(strip, dim=1).flatten(0, 1), len(steps)
-        )  # one image at all steps in each row
-        axis.imshow(
-            as_rgb(sheet),
-            interpolation="nearest",
-            aspect="auto",
-            extent=(-0.5, len(steps) - 0.5, len(strip[0]), 0),
-        )
-        axis.set_title(
-            f"the same {'noise' if name == 'samples' else 'test images'}, decoded as training goes"
-        )
-        axis.set_axis_off()
-    for (name, values), axis in zip(terms.items(), axes[len(strips) :], strict=True):
-        axis.plot(np.interp(logged, [0, *steps], range(-1, len(steps))), values, linewidth=1.8)
-        axis.scatter(range(len(steps)), np.interp(steps, logged, values), s=16)
-        axis.set_title(TERMS[name])
-        axis.set(xlim=(-1, len(steps) - 0.5), xticks=range(len(steps)), xticklabels=[])
-        axis.margins(y=0.15)
-    axes[-1].set(xticks=range(len(steps)), xticklabels=epochs, xlabel="epoch")
-    table = [
-        {"step": step, "epoch": epoch}
-        | {name: float(np.interp(step, logged, values)) for name, values in terms.items()}
-        for step, epoch in zip(steps, epochs, strict=True)
-    ]
-    return FigureResult(axes[0].figure, table)  # type: ignore[arg-type]
+    Under them are curves of training, as far as the run has them: KL weight, KL and distortion of a
+    VAE; both losses of a GAN and how well its discriminator tells images apart.
+
+    Numbers: the curves and the epoch at those steps.
+    """
+    assert options.run is not None
+    steps = _spaced(stored_steps(options.run))
+    strips = _stored_strips(options.run, steps)
+    rows = [row for row in read_rows(options.run) if "train" in row]
+    logged_steps = [row["step"] for row in rows]
+    curves = _curves(rows)
+    epochs = np.interp(steps, logged_steps, [row["epoch"] for row in rows])
+    table: list[Row] = []
+    for step, epoch in zip(steps, epochs, strict=True):
+        table.append({"step": step, "epoch": f"{epoch:.3g}"})
+
+    figure, all_axes = _empty_figure(list(strips.values()), len(steps), len(curves))
+    for axes, (name, strip) in zip(all_axes, strips.items(), strict=False):
+        _draw_strip(axes, strip, TITLES[name])
+    for axes, (name, values) in zip(all_axes[len(strips) :], curves.items(), strict=True):
+        at_steps = np.interp(steps, logged_steps, values)
+        for row, value in zip(table, at_steps, strict=True):
+            row[name] = float(value)
+        # all logged values, and dots under the columns of images
+        positions = np.interp(logged_steps, [0, *steps], range(-1, len(steps)))
+        axes.plot(positions, values, linewidth=1.8)
+        axes.scatter(range(len(steps)), at_steps, s=16)
+        axes.set_title(quantity(name).axis)
+        axes.set(xlim=(-1, len(steps) - 0.5), xticks=range(len(steps)), xticklabels=[])
+        axes.margins(y=0.15)
+    all_axes[-1].set(
+        xticks=range(len(steps)),
+        xticklabels=[row["epoch"] for row in table],
+        xlabel="epoch",
+    )
+    return FigureResult(figure, table)
 
 
 def stored_steps(run: Path) -> list[int]:
-    """The steps at which a run kept what it makes."""
-    return sorted(
-        int(path.stem.rpartition("-")[2]) for path in (run / FIGURES).glob("samples-*.npz")
-    )
+    """The steps at which a run stored snapshots, rising."""
+    paths = (run / FIGURES).glob("samples-*.npz")
+    return sorted(int(path.stem.rpartition("-")[2]) for path in paths)
 
 
-def _path(run: Path, name: str, step: int) -> Path:
-    return run / FIGURES / f"{name}-{step:08d}.npz"
+def _spaced(steps: Sequence[int]) -> list[int]:
+    """Up to MAX_STEPS of the steps, evenly spaced."""
+    indices = np.linspace(0, len(steps) - 1, MAX_STEPS).round().astype(int)
+    return [steps[index] for index in np.unique(indices)]
 
 
-def _stored(run: Path, name: str, step: int) -> torch.Tensor:
+def _stored_strips(run: Path, steps: Sequence[int]) -> dict[str, Tensor]:
+    """For each kind of snapshot its first images at all steps, (n, S, C, H, W) in [0, 1]."""
+    strips = {}
+    for name, count in IMAGES.items():
+        paths = [run / FIGURES / f"{name}-{step:08d}.npz" for step in steps]
+        if paths[0].exists():
+            strips[name] = torch.stack([_read_images(path)[:count] for path in paths], dim=1)
+    return strips
+
+
+def _read_images(path: Path) -> Tensor:
     """(n, C, H, W) in [0, 1]."""
-    with np.load(_path(run, name, step)) as file:
-        return to_float(torch.from_numpy(file["images"]))
+    with np.load(path) as file:
+        images = torch.from_numpy(file["images"])
+    return to_float(images)
 
 
-def _stack(sizes: list[tuple[float, float]]) -> list[Axes]:
-    """Axes below each other, as wide as so many columns and as high as so many inches, with a common right edge.
+def _curves(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """The values of each of CURVES that all training rows have."""
+    curves = {}
+    for name in CURVES:
+        if all(name in row["train"] for row in rows):
+            curves[name] = [row["train"][name] for row in rows]
+    return curves
 
-    So columns of images stand exactly over the points of curves.
+
+def _empty_figure(strips: Sequence[Tensor], steps: int, curves: int) -> tuple[Figure, list[Axes]]:
+    """Axes below each other for strips of images and for curves, with a common right edge.
+
+    Columns of images stand exactly over the points of the curves, which begin half a column to the
+    left of the images.
     """
-    right = LEFT + CELL * sizes[0][0]
-    width, height = (
-        max(right + RIGHT, NARROWEST),
-        sum(size for _, size in sizes) + TITLE * len(sizes) + BELOW,
-    )
+    heights = [CELL_INCHES * len(strip) for strip in strips] + [CURVE_INCHES] * curves
+    columns = [steps] * len(strips) + [steps + 0.5] * curves
+    right = LEFT_INCHES + CELL_INCHES * steps
+    width = max(right + RIGHT_INCHES, MIN_WIDTH_INCHES)
+    height = sum(heights) + TITLE_INCHES * len(heights) + BOTTOM_INCHES
     figure = Figure(figsize=(width, height))
-    axes, top = [], height
-    for columns, size in sizes:
-        top -= TITLE + size
-        axes.append(
-            figure.add_axes(
-                (
-                    (right - CELL * columns) / width,
-                    top / height,
-                    CELL * columns / width,
-                    size / height,
-                )
-            )
-        )
-    return axes
+    bottom = height
+    for count, axes_height in zip(columns, heights, strict=True):
+        bottom -= TITLE_INCHES + axes_height
+        axes_width = CELL_INCHES * count
+        left = right - axes_width
+        figure.add_axes((left / width, bottom / height, axes_width / width, axes_height / height))
+    return figure, figure.axes
+
+
+def _draw_strip(axes: Axes, strip: Tensor, title: str) -> None:
+    """One row for each image (n, S, C, H, W), one column for each step."""
+    images, steps = strip.shape[:2]
+    axes.imshow(
+        as_rgb(tile(strip.flatten(0, 1), steps)),
+        interpolation="nearest",
+        aspect="auto",
+        extent=(-0.5, steps - 0.5, images, 0),
+    )
+    axes.set_title(title)
+    axes.set_axis_off()
