@@ -1,4 +1,4 @@
-"""Make figures and metrics from trained models: `python infer.py checkpoint=runs/NAME`. `--help` lists all."""
+"""Make figures and metrics from trained models: `python infer.py checkpoint=runs/NAME`."""
 
 import sys
 

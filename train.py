@@ -1,4 +1,4 @@
-"""Train a generative model: `python train.py model=vae dataset=mnist kl_weight=3`. `--help` lists all."""
+"""Train a generative model: `python train.py model=vae dataset=mnist kl_weight=3`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Checkpoints are data: named states, a step and a configuration in plain values; nothing is executed.
+"""Checkpoints are data: named states, a step and a configuration; nothing in them is executed.
 
 checkpoint.pt holds the training state, model.safetensors the weights for inference with what
 rebuilds their module.
@@ -130,7 +130,7 @@ def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str
 
 
 def config_of(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `rebuild` makes a model from: its arguments, by name, from a configuration of the whole."""
+    """What `rebuild` makes a model from: its arguments, out of the configuration of the whole."""
     kind = type(model)
     names = inspect.signature(kind).parameters
     arguments = {key: value for key, value in config.items() if key in names}
@@ -138,9 +138,10 @@ def config_of(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> Any:
-    """The trained model of a run: a run folder, a model.safetensors, or wandb:entity/project/name:alias.
+    """The trained model of a run, of any family: a GenerativeModel has `sample`.
 
-    Of any family: a GenerativeModel has `sample`, a Classifier `features`. Ready for inference: averaged weights,
+    run: a run folder, a model.safetensors, or wandb:entity/project/name:alias. The model is ready
+    for inference: averaged weights,
     evaluation mode. Raises ValueError where it is none of these.
     """
     return open_run(run, device)[0]
@@ -149,7 +150,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Any:
 def open_run(
     run: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """A trained model, and what its file says about it: run name, step, and the settings it was trained with."""
+    """A trained model, and what its file says of it: run name, step, settings of the training."""
     path = _locate(str(run))
     tensors, metadata = safetensors_io.load(path)
     if metadata.get("format") != FORMAT:

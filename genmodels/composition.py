@@ -1,4 +1,4 @@
-"""Configurations from the yamls of conf/, as a command line composes them, without a command line."""
+"""Configurations from the yamls of conf/, composed as on a command line, but without one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

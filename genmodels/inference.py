@@ -179,9 +179,7 @@ def find_reference(
     resources = ["classifier"]
     if feature_name(settings, data) == "classifier":
         resources.append("features")
-    needed = [name for name in resources if any(model.selection.needs(name) for model in models)]
-    trains_others = any("gan_train" in model.selection["metrics"] for model in models)
-    if not needed and not trains_others:
+    if not any(needs_classifier(model.selection, resources) for model in models):
         return None
     try:
         reference = ReferenceClassifier(data, Path(settings.dataset.cache))
@@ -193,6 +191,13 @@ def find_reference(
                 model.selection.skip(resource, str(error))
         return None
     return reference
+
+
+def needs_classifier(selection: Selection, resources: Sequence[str]) -> bool:
+    """Whether what was chosen uses the reference classifier, or its recipe on other images."""
+    if "gan_train" in selection["metrics"]:
+        return True
+    return any(selection.needs(resource) for resource in resources)
 
 
 def feature_name(settings: InferSettings, data: ImageData) -> str:

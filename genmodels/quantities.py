@@ -1,4 +1,4 @@
-"""What is measured of models: unit and direction of each number that runs log, tables show and selections go by."""
+"""What is measured of models: the unit and direction of each number that is logged or compared."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Quantity:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-# In the order of importance: a report ranks settings by the first of these that its runs have and that has a direction.
+# In the order of importance: a report ranks settings by the first of these with a direction
 QUANTITIES = {
     "elbo": Quantity("ELBO", "nats per image", HIGHER, progress_bar=True),
     "accuracy": Quantity("accuracy", "share of the images", HIGHER, progress_bar=True),

@@ -1,4 +1,4 @@
-"""Functions that a user can ask for by name, such as figures and metrics: which suit a model, which can be had.
+"""Functions that a user can ask for by name, such as figures and metrics, and which suit a model.
 
 What a function can be asked of is the annotated type of its first argument.
 """

@@ -17,7 +17,7 @@ FIGURES = "figures"
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What summary.json of a run folder says, {} where there is none or a killed process left it broken."""
+    """What summary.json of a run folder says, {} where there is none or it is broken."""
     return files.read_json(folder / SUMMARY)
 
 

@@ -1,4 +1,4 @@
-"""A run's folder while a process works in it: metrics.jsonl, summary.json, train.log and snapshots."""
+"""A run's folder while a process works in it: rows, summary, log and snapshots."""
 
 import importlib.metadata
 import json
@@ -111,7 +111,7 @@ class Run:
         self.update_summary(status="running", **facts, provenance=provenance)
 
     def finish(self, metrics: Mapping[str, Any], verdict: Verdict | None = None) -> None:
-        """Mark the run as finished, with its final metrics and verdict; the mirror gets its weights."""
+        """Mark the run as finished, with final metrics and verdict; the mirror gets its weights."""
         self.update_summary(
             status="finished", metrics=metrics, verdict=asdict(verdict) if verdict else None
         )
@@ -157,7 +157,7 @@ class Run:
         files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def log_row(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl: the step and nested metrics, wall-clock times under "time"."""
+        """Append one row to metrics.jsonl: step, nested metrics, wall-clock times under "time"."""
         row = {"step": step, **metrics}
         path = self.folder / run_files.METRICS
         with files.name_in_errors(path), open(path, "a", encoding="utf-8") as file:
@@ -216,7 +216,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _provenance() -> dict[str, Any]:
-    """Versions and the commit of this code ("-dirty" where it was changed), "unknown" without git."""
+    """Versions, and the commit of this code ("-dirty" if it was changed, "unknown" without git)."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         "git_commit": _git_commit() or "unknown",

@@ -1,4 +1,4 @@
-"""Metrics that are part of every evaluation as a run trains: scores of samples, and what it selects by."""
+"""Metrics that are part of every evaluation as a run trains: scores of samples, and others."""
 
 from collections.abc import Callable
 

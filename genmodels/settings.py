@@ -141,7 +141,7 @@ def resolve(cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec) -> Tra
 def fill(
     cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values and choices of a configuration, with what depends on data and machine filled in."""
+    """Values and choices of a configuration, with what depends on data and machine filled in."""
     cfg = cfg.copy()
     device = hardware.choose_device(check_type("device", cfg.device, Device))
     cfg.device = str(device)

@@ -32,7 +32,7 @@ class SweepFolder(Callback):
     current: Path | None = None  # of the sweep that this process runs
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Set hydra.sweep.dir, for the sweep and, as an override, for its jobs, unless the user did."""
+        """Set hydra.sweep.dir for the sweep and, as an override, its jobs, unless the user did."""
         overrides = config.hydra.overrides.hydra
         if not any(override.startswith("hydra.sweep.dir=") for override in overrides):
             folder = f"{config.hydra.sweep.dir}/{sweep_name(config)}"

@@ -1,4 +1,4 @@
-"""Checks of settings: unknown keys, wrong types, values out of range, each refused in one message."""
+"""Checks of settings: unknown keys, wrong types and values out of range are refused."""
 
 import inspect
 import re
@@ -100,7 +100,7 @@ def as_user_error(error: Exception, values: Mapping[str, Any]) -> UserError | No
 
 
 def full_key(values: Mapping[str, Any], message: str) -> str:
-    """A message such as "latent_dim=0: must ..." with the whole key, model.latent_dim, if it has one."""
+    """A message such as "latent_dim=0: must ..." with the whole key, here model.latent_dim."""
     name = re.match(r"\w+(?=[=:])", message)
     if not name:
         return message
@@ -173,7 +173,8 @@ def _describe(error: ValidationError, schema: type[BaseModel], values: Mapping[s
         parent = key.rpartition(".")[0]
         return str(unknown_key(key, [f"{parent}.{name}" for name in values.get(parent, {})]))
     depth = key.count(".") + 1
-    same = [each for each in errors if [str(part) for part in each["loc"][:depth]] == path[:depth]]
+    place = errors[0]["loc"][:depth]
+    same = [each for each in errors if each["loc"][:depth] == place]
     null = " or null" if key in schema.model_fields and _takes_null(schema, key) else ""
     return f"{key}={format_setting(node)}: must be {_reasons(same)}{null}"
 

@@ -1,4 +1,4 @@
-"""wandb as a copy of a run: the run folder holds everything, and training never depends on wandb."""
+"""wandb as a copy of a run: the run folder holds everything, training never depends on wandb."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WandbMirror:
     ) -> None:
         """Arguments:
         folder: of the run.
-        settings: mode, project, entity, tags, notes and timeout (seconds), as `wandb` in the config.
+        settings: mode, project, entity, tags, notes, timeout (seconds): the node `wandb`.
         run_id: of the run to continue; None for a new one.
         about: name, group and config, as wandb.init takes them.
         """
@@ -62,7 +62,7 @@ class WandbMirror:
         self._queue.put(lambda run: self._send(run, flat, pictures))
 
     def finish(self, summary: Mapping[str, Any], weights: Path | None, exit_code: int) -> None:
-        """Hand over the end of the run, and wait for the upload, but not longer than the timeout."""
+        """Hand over the end of the run, and wait for the upload, at most until the timeout."""
         final = flatten(summary)
         self._queue.put(lambda run: self._end(run, final, weights, exit_code))
         self._queue.put(None)
@@ -129,7 +129,7 @@ def choose_mode(setting: str | None) -> str:
 
 
 def choose_run_id(known: str | None) -> str | None:
-    """The id for wandb: that of a sweep's agent, which accepts no other, or the run's own so far."""
+    """The id for wandb: that of a sweep's agent, which accepts no other, or the run's own."""
     if "WANDB_SWEEP_ID" in os.environ:
         return os.environ.get("WANDB_RUN_ID", known)
     return known

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker for each core, also their commands
+
 import numpy as np
 import pytest
 import torch
@@ -31,8 +33,6 @@ from genmodels.job import Job  # noqa: E402
 from genmodels.settings import ANY_SPEC, TrainSettings, resolve  # noqa: E402
 from genmodels.trainers import loop  # noqa: E402
 from genmodels.validation import as_user_error  # noqa: E402
-
-torch.set_num_threads(1)  # one worker for each core
 
 # Trains in a second
 SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]
@@ -104,7 +104,7 @@ def trained_states(folder: Path) -> dict:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Both left the same, bit for bit: training states, weights for inference, rows, final metrics."""
+    """Both left the same, bit for bit: states, weights for inference, rows, final metrics."""
     assert same(trained_states(one), trained_states(other)) and same(weights(one), weights(other))
     assert rows(one) == rows(other) and summary(one)["metrics"] == summary(other)["metrics"]
 
@@ -147,8 +147,11 @@ def train_here(
 def train_resumed(
     train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
-    """`train_here` without a stop, and with a SIGTERM in each of the steps `stops`, from 1, and the same command again
-    after it: both must leave the same. For any trainer. Returns the folder of the run that was stopped."""
+    """`train_here` without a stop, and with a SIGTERM in each of the steps `stops`, from 1.
+
+    After each stop the same command runs again. Both must leave the same. Returns the folder of
+    the run that was stopped.
+    """
     reseed = loop.reseed
 
     def call(*overrides: str, stops: Sequence[int]) -> Path:

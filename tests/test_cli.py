@@ -1,4 +1,4 @@
-"""The real commands in processes of their own: exit statuses, messages, speed of --help, kill -9, sweeps."""
+"""The real commands in processes of their own: exit statuses, messages, kill -9, sweeps."""
 
 import csv
 import importlib.util
@@ -42,7 +42,8 @@ def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
         for argument in (["--help"], ["--cfg", "job"]):
             code = (
                 f"import sys, runpy; sys.argv = {[command, *argument]!r}\ntry:\n"
-                f"    runpy.run_path({str(ROOT / command)!r}, run_name='__main__')\nexcept SystemExit as end:\n"
+                f"    runpy.run_path({str(ROOT / command)!r}, run_name='__main__')\n"
+                "except SystemExit as end:\n"
                 "    print('torch' in sys.modules or 'matplotlib' in sys.modules, end.code or 0)"
             )
             done = subprocess.run(
@@ -107,7 +108,8 @@ def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
         pytest.skip("Optuna's sweeper is installed here")
     done = run("-m", "hydra/sweeper=search_elbo", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.splitlines() == [
-        "train.py: optuna: this plugin of Hydra's is not installed; `uv run --extra search train.py ...` installs it"
+        "train.py: optuna: this plugin of Hydra's is not installed; "
+        "`uv run --extra search train.py ...` installs it"
     ]
 
 
@@ -122,7 +124,7 @@ def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, cache: Path) -> None:
-    """kill -9 at random moments, again and again; then the uninterrupted run, of this process, bit for bit."""
+    """kill -9 at random moments, again and again; then as the uninterrupted run, bit for bit."""
     options = [
         *QUICK,
         "max_steps=600",
@@ -161,7 +163,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, c
 
 @pytest.mark.slow
 def test_a_sweep_with_a_failing_job(tmp_path: Path, cache: Path) -> None:
-    """One job of three fails: the others finish, its log says why, the exit status is 1, a report is there; the same
+    """One job of three fails: the others finish, its log says why, a report is there; the same
     command runs only what is missing, and another weight in the list joins the finished ones."""
     options = [*QUICK, "max_steps=4", "evaluate_every=2", f"dataset.cache={cache}"]
     done = run("-m", *options, "kl_weight=0,-1,30", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Every yaml composes, its settings are right, and it makes what it names; run names follow settings."""
+"""Every yaml composes to settings and makes what it names; run names follow settings."""
 
 import inspect
 import itertools

@@ -148,7 +148,7 @@ def test_the_gradient_penalty_of_a_unit_slope_is_none() -> None:
 def test_a_run_leaves_its_generator(
     train_here: Callable[..., Path], infer_here: Callable[..., None], tmp_path: Path
 ) -> None:
-    """model.safetensors holds G alone, averaged; all figures and quick metrics can be had from it."""
+    """model.safetensors holds G alone, averaged; it gives all figures and quick metrics."""
     folder = train_here("model=cgan", *NARROW, "max_steps=4", figures=True)
     tensors, metadata = safetensors_io.load(folder / "model.safetensors")
     assert metadata["model"]["_target_"] == "genmodels.models.gan.Generator"

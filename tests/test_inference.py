@@ -107,7 +107,8 @@ def test_without_data_what_the_model_alone_can_make(
         "rate_distortion",
     }
     skipped = (
-        "nearest_neighbours, reconstructions, traversals, kl_per_dimension, aggregated_posterior, latent_grid, "
+        "nearest_neighbours, reconstructions, traversals, kl_per_dimension, "
+        "aggregated_posterior, latent_grid, "
         "latent_scatter, latent_atlas"
     )
     assert f"skipped figures {skipped}: dataset.root=x: no files there" in caplog.text
@@ -197,7 +198,7 @@ def test_tiles_lie_where_they_should(channels: int) -> None:
 
 @pytest.mark.parametrize("columns", [1, 9, 12])
 def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> None:
-    """Over several lines, which end where a part ends; the images are as large as over a short one."""
+    """Over several lines, each of whole parts; the images are as large as over a short one."""
     dot = "\N{MIDDLE DOT}"
     parts = [
         "fashion_mnist",

@@ -1,4 +1,4 @@
-"""Imports point downwards only, configuration stays on the top layer, and nothing heavy is imported early."""
+"""Imports point downwards only, and nothing heavy is imported early."""
 
 import ast
 import subprocess

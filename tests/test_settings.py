@@ -1,4 +1,4 @@
-"""What a user can get wrong, and the one short message that each gives. (The commands: test_cli.py.)"""
+"""What a user can get wrong, and the one short message that each gives."""
 
 from collections.abc import Callable
 from pathlib import Path

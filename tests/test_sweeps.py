@@ -1,4 +1,4 @@
-"""Which jobs a sweep has; and sweeps by the real command: killed in the middle and repeated, fractions of a grid."""
+"""Which jobs a sweep has; and sweeps by the real command, killed in the middle and repeated."""
 
 import csv
 import os
@@ -136,7 +136,7 @@ def test_a_fraction_of_a_grid_by_the_real_command(tmp_path: Path, cache: Path) -
 def test_a_killed_sweep_ends_as_one_that_was_not(
     launcher: str, killed_at: int, tmp_path: Path, cache: Path
 ) -> None:
-    """In its third job, one after the other; in its first two, side by side, which may outlive the sweep a while."""
+    """In its third job; side by side in its first two, which may outlive the sweep a while."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(
         command(whole, cache, f"hydra/launcher={launcher}"), check=True, capture_output=True
@@ -161,7 +161,7 @@ def test_a_killed_sweep_ends_as_one_that_was_not(
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pgrep") is None, reason="pgrep finds the job")
 def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path, cache: Path) -> None:
-    """By submitit's local stand-in for Slurm: it saves, is queued again, and ends as a job that was left alone."""
+    """By submitit's stand-in for Slurm: it saves, is queued again, and ends as if left alone."""
     whole, preempted = tmp_path / "whole", tmp_path / "preempted"
     options = ["hydra/launcher=submitit_local", "seed=0", "max_steps=400", "evaluate_every=200"]
     subprocess.run(command(whole, cache, *options), check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""Training in this process: what a run leaves, exact resume, what must not touch the weights, quality, faults."""
+"""Training: what a run leaves, exact resume, what must not touch the weights, quality, faults."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_a_checkpoint_holds_no_paths_of_this_machine(train_here: Train, tmp_path
 
 @pytest.mark.parametrize("stop", [1, 13, 20, 29])
 def test_resume_is_exact(stop: int, train_resumed: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run stopped after any step, also within an epoch and between two rows, ends as if it had not been stopped."""
+    """A run stopped after any step, also between two rows, ends as if it had not been stopped."""
     monkeypatch.setattr("genmodels.trainers.loop.LOG_ROWS", 8)  # a row every fourth step
     halved = train_resumed(
         *SMALL, "max_steps=30", "evaluate_every=10", "checkpoint_every=10", stops=[stop]
@@ -100,7 +100,7 @@ def test_resume_is_exact(stop: int, train_resumed: Train, monkeypatch: pytest.Mo
 def test_rows_beyond_the_checkpoint_are_written_again(
     train_here: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that dies without a word after step 17: its rows 11 to 17 are cut, and the half-written one."""
+    """A process dies without a word after step 17: rows 11 to 17 and the half-written one go."""
     options = [*SMALL, "max_steps=20", "checkpoint_every=10"]
     whole = train_here(*options, folder="whole")
     update, steps = VAETrainer.update, iter(range(1, 100))
@@ -333,7 +333,9 @@ def test_other_ways_to_compute(override: str, train_here: Train) -> None:
 
 @pytest.mark.slow
 def test_quality_after_two_epochs(train_here: Train) -> None:
-    """A silent loss of quality fails here. Measured over seeds 0, 1, 2: -142.8, -138.9, -140.7; a collapsed model has
+    """A silent loss of quality fails here.
+
+    Measured over seeds 0, 1, 2: -142.8, -138.9, -140.7; a collapsed model has
     -165, an untrained one -545."""
     done = summary(
         train_here("model=vae_mlp", "batch_size=4", "epochs=2", "lr=0.001", "kl_schedule=constant")
@@ -359,7 +361,7 @@ def test_each_term_has_its_own_mean() -> None:
 
 
 def test_the_average_follows_with_the_stated_half_life() -> None:
-    """Weights that jump from 0 to 1 and stay: after one half-life the average is 1/2, after two 3/4."""
+    """Weights jump from 0 to 1 and stay: after a half-life the average is 1/2, after two 3/4."""
     network = torch.nn.Linear(1, 1, bias=False)
     updater = Updater(
         network,

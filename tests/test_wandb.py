@@ -1,4 +1,4 @@
-"""wandb as a mirror: offline it has everything, and whatever goes wrong with it, the run is as without it."""
+"""wandb as a mirror: offline it has everything, and its faults do not touch the run."""
 
 import json
 import logging

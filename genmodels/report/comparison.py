@@ -25,7 +25,7 @@ def compare_models(measured: Mapping[str, Mapping[str, Any]], path: Path) -> str
                     row[f"{metric}.{key}"] = value
         rows.append(row)
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    files.write_csv(path, [{key: row.get(key) for key in columns} for row in rows])
+    files.write_csv(path, [dict.fromkeys(columns) | row for row in rows])
     table = []
     for key in columns:
         line: dict[str, Any] = {"metric": key}

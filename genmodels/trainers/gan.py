@@ -1,4 +1,4 @@
-"""The updates of a generative adversarial network, conditional or not, under any adversarial loss."""
+"""The updates of a generative adversarial network, conditional or not, under any loss."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -32,7 +32,7 @@ class Scored(NamedTuple):
 
 
 class GANTrainer:
-    """Trains the discriminator D on every batch, and the generator G after every `n_critic` of them."""
+    """Trains the discriminator D on every batch, the generator G on every `n_critic`-th."""
 
     evaluates = ()  # quantities that `evaluate` gives, to select by: none that compares models
 

@@ -1,4 +1,4 @@
-"""The one training loop. It owns time: steps, cadence, resume, progress; a trainer owns the update."""
+"""The one training loop. It owns steps, cadence, resume, progress; a trainer owns the update."""
 
 import contextlib
 import logging

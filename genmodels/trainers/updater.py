@@ -1,4 +1,4 @@
-"""How a network gets from a loss to new weights: autocast, clipping, an optimizer, a moving average."""
+"""How a network gets from a loss to new weights: clipping, an optimizer, a moving average."""
 
 import copy
 import inspect
@@ -137,9 +137,9 @@ class Updater(Generic[Network]):
         )
         precision = ", or precision=fp32" if self.precision == "bf16" else ""
         return (
-            f"step {step + 1}: {broken[0] if broken else 'loss'} is not finite ({numbers}; learning "
-            f"rate {self.learning_rate(step, total):.3g}). The weights were left as they were. Try "
-            f"a smaller lr than {self.lr:g}, {clip}{precision}"
+            f"step {step + 1}: {broken[0] if broken else 'loss'} is not finite ({numbers}; "
+            f"learning rate {self.learning_rate(step, total):.3g}). The weights were left as they "
+            f"were. Try a smaller lr than {self.lr:g}, {clip}{precision}"
         )
 
 

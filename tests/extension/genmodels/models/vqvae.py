@@ -1,4 +1,4 @@
-"""A small vector-quantised autoencoder (van den Oord et al. 2017, "Neural discrete representation learning")."""
+"""A small VQ-VAE (van den Oord et al. 2017, "Neural discrete representation learning")."""
 
 import math
 from collections.abc import Sequence
