@@ -109,7 +109,7 @@ def full_key(values: Mapping[str, Any], message: str) -> str:
         is_copy = isinstance(value, str) and value.startswith("${")
         if key.rpartition(".")[2] == name[0] and not is_copy:
             keys.append(key)
-    return min(keys, key=len) + message[len(name[0]) :] if keys else message
+    return min(keys, key=len) + message.removeprefix(name[0]) if keys else message
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

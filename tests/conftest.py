@@ -4,11 +4,8 @@ import json
 import os
 import signal
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker for each core, also their commands
 
 import numpy as np
 import pytest
@@ -17,22 +14,23 @@ from omegaconf import DictConfig
 from PIL import Image
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-import genmodels  # noqa: E402
-from genmodels import checkpoint, inference, training  # noqa: E402
-from genmodels.composition import (  # noqa: E402
+import genmodels
+from genmodels import checkpoint, inference, training
+from genmodels.composition import (
     compose_config,
     group_choices,
     to_dict,
     without_hydra,
 )
-from genmodels.data.images import ImageSpec  # noqa: E402
-from genmodels.job import Job  # noqa: E402
-from genmodels.settings import ANY_SPEC, TrainSettings, resolve  # noqa: E402
-from genmodels.trainers import loop  # noqa: E402
-from genmodels.validation import as_user_error  # noqa: E402
+from genmodels.data.images import ImageSpec
+from genmodels.job import Job
+from genmodels.settings import ANY_SPEC, TrainSettings, resolve
+from genmodels.trainers import loop
+from genmodels.validation import as_user_error
+
+ROOT = Path(__file__).parent.parent
+torch.set_num_threads(1)  # one worker for each core
+os.environ["OMP_NUM_THREADS"] = "1"  # also for the commands that tests run
 
 # Trains in a second
 SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]

@@ -44,10 +44,10 @@ def tiff_with(tag: int, value: int) -> bytes:
     """A TIFF whose entry for a tag has another value."""
     content = bytearray(noise("tiff"))
     (start,) = struct.unpack("<I", content[4:8])
-    for entry in range(struct.unpack("<H", content[start : start + 2])[0]):
+    for entry in range(struct.unpack_from("<H", content, start)[0]):
         place = start + 2 + 12 * entry
-        if struct.unpack("<H", content[place : place + 2])[0] == tag:
-            content[place + 8 : place + 12] = struct.pack("<I", value)
+        if struct.unpack_from("<H", content, place)[0] == tag:
+            struct.pack_into("<I", content, place + 8, value)
     return bytes(content)
 
 

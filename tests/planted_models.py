@@ -65,7 +65,8 @@ def linear_gaussian(
         values.data.zero_()
     encoder[1].weight.data[:3] = to_mean
     encoder[1].bias.data[:3] = shift - to_mean.sum(dim=1) / 2
-    encoder[1].bias.data[latent_dim : latent_dim + 3] = (widen / precision).log()
+    _, log_variance_bias = encoder[1].bias.data.chunk(2)
+    log_variance_bias[:3] = (widen / precision).log()
     if not ignores_z:
         decoder[0].weight.data[:, :3] = weights
     decoder[0].bias.data.fill_(0.5)

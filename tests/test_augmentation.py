@@ -18,7 +18,7 @@ def test_translation_repeats_edges_and_lets_gradients_through() -> None:
     images = torch.arange(16.0).view(1, 1, 4, 4).repeat(40, 1, 1, 1).requires_grad_()
     translated = translate(images, 0.25)
     padded = torch.nn.functional.pad(images[:1], (1, 1, 1, 1), mode="replicate")[0]
-    windows = [padded[:, y : y + 4, x : x + 4] for y in range(3) for x in range(3)]
+    windows = padded.unfold(1, 4, 1).unfold(2, 4, 1).flatten(1, 2).unbind(1)
     matches = torch.stack([(translated == window).flatten(1).all(dim=1) for window in windows])
     assert matches.any(dim=0).all()  # each image is one of the nine windows
     assert matches.any(dim=1).all()  # and each of them occurs
@@ -72,7 +72,7 @@ def test_augmented_images_are_shifted_and_flipped_ones() -> None:
     augment = Augmentation(flip=True, crop=1)
     augmented = augment(image.expand(9000, 3, 6, 7), torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
-    shifts = [padded[:, y : y + 6, x : x + 7] for y in range(3) for x in range(3)]
+    shifts = padded.unfold(1, 6, 1).unfold(2, 7, 1).flatten(1, 2).unbind(1)
     options = torch.stack([*shifts, *(shift.flip(2) for shift in shifts)])  # (18, 3, 6, 7)
     matches = (augmented[:, None] == options).flatten(2).all(2)  # (9000, 18)
     assert (matches.sum(1) == 1).all()

@@ -220,9 +220,8 @@ def test_a_long_caption_fits_under_its_picture(columns: int, tmp_path: Path) -> 
     lines, pixels = drawn(f" {dot} ".join(parts))
     assert " ".join(lines) == f" {dot} ".join(parts) and len(lines) > 1
     assert all(line.endswith(f" {dot}") for line in lines[:-1])
-    below = pixels[
-        np.flatnonzero((pixels == 0).any(axis=1))[-1] + 1 :
-    ]  # the images are black, the caption is gray
+    last_row = np.flatnonzero((pixels == 0).any(axis=1))[-1]  # of the images, which are black
+    _, below = np.split(pixels, [last_row + 1])  # the caption is gray
     assert below.min() < 120 and below[:, -5:].min() == below[-2:].min() == 255
     assert (pixels == 0).any(axis=1).sum() == pytest.approx(
         (drawn("short")[1] == 0).any(axis=1).sum(), abs=3

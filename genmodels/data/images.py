@@ -191,7 +191,8 @@ class BatchStream:
         indices = []
         for epoch, order in self._orders.items():
             epoch_start = epoch * size
-            indices.append(order[max(start - epoch_start, 0) : stop - epoch_start])
+            first, last = max(start - epoch_start, 0), stop - epoch_start
+            indices.append(order[first:last])
         batch = self.split.batch(torch.cat(indices))
         if not self.augment.active:
             return batch

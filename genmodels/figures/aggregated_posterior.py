@@ -75,7 +75,8 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     marginal_axes = list(itertools.chain(*grid))
     for axes, row in zip(marginal_axes, shown, strict=False):
         _draw_marginal(axes, posterior, row, model.prior, options.density)
-    for axes in marginal_axes[len(shown) :]:
+    count = len(shown)
+    for axes in marginal_axes[count:]:
         axes.set_axis_off()
     _draw_heading(figure, _title(posterior, model.prior, table), marginal_axes[0])
     _draw_variances(variance_axes, table, isinstance(model.prior, StandardNormal))

@@ -26,7 +26,8 @@ def tile(images: Tensor, columns: int, gap: int = GAP_PIXELS, group: int = 0) ->
     for index, image in enumerate(array):
         top = tops[index // columns]
         left = index % columns * stride
-        sheet[top : top + height, left : left + width] = image
+        bottom, right = top + height, left + width
+        sheet[top:bottom, left:right] = image
     return sheet
 
 

@@ -48,7 +48,8 @@ def nearest_neighbours(model: GenerativeModel, options: FigureOptions) -> Figure
     generated = model.generate(z, labels.values)[:MAX_COMPARED].cpu()
     real = options.test.batch(slice(0, len(generated))).images.cpu()
     of_both = neighbours(torch.cat([generated, real]), options.train, NEIGHBOURS)
-    nearest = {"sample": of_both[: len(generated)], "test image": of_both[len(generated) :]}
+    count = len(generated)
+    nearest = {"sample": of_both[:count], "test image": of_both[count:]}
 
     _, height, width = model.image_shape
     rows = 1 + min(len(RANKS), len(options.train))

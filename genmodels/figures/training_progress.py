@@ -63,7 +63,8 @@ def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResul
     figure, all_axes = _empty_figure(list(strips.values()), len(steps), len(curves))
     for axes, (name, strip) in zip(all_axes, strips.items(), strict=False):
         _draw_strip(axes, strip, TITLES[name])
-    for axes, (name, values) in zip(all_axes[len(strips) :], curves.items(), strict=True):
+    count = len(strips)
+    for axes, (name, values) in zip(all_axes[count:], curves.items(), strict=True):
         at_steps = np.interp(steps, logged_steps, values)
         for row, value in zip(table, at_steps, strict=True):
             row[name] = float(value)

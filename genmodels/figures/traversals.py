@@ -31,7 +31,8 @@ def traversals(model: VAE, options: FigureOptions) -> FigureResult:
     values = torch.linspace(-REACH, REACH, STEPS)
     z = mean.repeat(len(shown) * STEPS, 1)
     for row, dimension in enumerate(shown):
-        z[row * STEPS : (row + 1) * STEPS, dimension] = values.to(z)
+        start, stop = row * STEPS, (row + 1) * STEPS
+        z[start:stop, dimension] = values.to(z)
 
     title = f"{len(shown)} of {len(kl)} latent dimensions, sorted by KL"
     if model.num_classes:
