@@ -20,7 +20,7 @@ from genmodels import files, run_files
 from genmodels.composition import CONF, compose_config, group_choices, to_dict, without_hydra
 from genmodels.errors import did_you_mean, nearest
 from genmodels.job import Job
-from genmodels.validation import UserError, as_user_error, flatten, unknown_key
+from genmodels.user_errors import UserError, as_user_error, flatten, unknown_key
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from genmodels.validation import flatten
+from genmodels.user_errors import flatten
 
 # Settings that a run's name shows, with how it says them
 NAMED_SETTINGS = {"kl_weight": "kl", "seed": "seed"}

@@ -16,13 +16,8 @@ from genmodels import files, hardware, run_files, wandb_mirror
 from genmodels.composition import CONF, to_dict
 from genmodels.data.images import ImageSpec
 from genmodels.quantities import QUANTITIES
-from genmodels.validation import (
-    DEVICE_PATTERN,
-    FINAL_METRIC_PATTERN,
-    UserError,
-    check_type,
-    validate,
-)
+from genmodels.user_errors import UserError
+from genmodels.validation import DEVICE_PATTERN, FINAL_METRIC_PATTERN, check_type, validate
 
 ANY_SPEC = ImageSpec("any", (1, 28, 28), tuple("0123456789"))  # to check settings before the data
 

@@ -18,7 +18,7 @@ from genmodels import run_files
 from genmodels.composition import group_choices, to_dict, without_hydra
 from genmodels.formatting import format_setting
 from genmodels.run_name import clean, data_name, digest, number_settings
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 MAX_NAME = 80
 

@@ -34,7 +34,7 @@ from genmodels.settings import (
     write_settings,
 )
 from genmodels.trainers.loop import Cadence, Score, Trainer
-from genmodels.validation import UserError, as_user_error
+from genmodels.user_errors import UserError, as_user_error
 from genmodels.wandb_mirror import WandbMirror
 
 log = logging.getLogger(__name__)

@@ -1,17 +1,15 @@
 """Checks of settings: unknown keys, wrong types and values out of range are refused."""
 
 import inspect
-import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from hydra.errors import InstantiationException
 from pydantic import BaseModel, ImportString, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from genmodels.errors import did_you_mean, nearest
 from genmodels.formatting import format_setting
+from genmodels.user_errors import UserError, flatten, unknown_key
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -38,10 +36,6 @@ WORDS = {
 }
 
 
-class UserError(ValueError):
-    """Something that the user can put right; the message says how. No traceback is printed."""
-
-
 def validate(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
     """The values as settings. Raises UserError, naming the first key that is not right.
 
@@ -65,60 +59,6 @@ def validate(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
         if is_node:
             _validate_node(key, value)
     return settings
-
-
-def unknown_key(key: str, known: Sequence[str]) -> UserError:
-    """The refusal of a key that does not exist, with the nearest that does."""
-    parent, _, last = key.rpartition(".")
-    siblings = {}
-    anywhere = {}
-    for name in known:
-        other_parent, _, other_last = name.rpartition(".")
-        anywhere[other_last] = name
-        if other_parent == parent and name != key:
-            siblings[other_last] = name
-    near = siblings.get(nearest(last, siblings)) or anywhere.get(nearest(last, anywhere), "")
-    hint = did_you_mean(near if near != key else "") or ". `python train.py --help` lists all"
-    return UserError(f"{key}: unknown setting{hint}")
-
-
-def as_user_error(error: Exception, values: Mapping[str, Any]) -> UserError | None:
-    """An error of a run as one that the user can put right; None where it is not of this kind.
-
-    Arguments:
-    error: a ValueError, ArithmeticError or OSError, or Hydra's wrapping of one, is for the user.
-    values: the configuration, unresolved, in which the setting's whole key is looked up.
-    """
-    cause = error
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
-        cause = error.__cause__
-    if isinstance(cause, UserError):
-        return cause
-    if isinstance(cause, ValueError | ArithmeticError | OSError):
-        return UserError(full_key(values, str(cause)))
-    return None
-
-
-def full_key(values: Mapping[str, Any], message: str) -> str:
-    """A message such as "latent_dim=0: must ..." with the whole key, here model.latent_dim."""
-    name = re.match(r"\w+(?=[=:])", message)
-    if not name:
-        return message
-    keys = []
-    for key, value in flatten(values):
-        is_copy = isinstance(value, str) and value.startswith("${")
-        if key.rpartition(".")[2] == name[0] and not is_copy:
-            keys.append(key)
-    return min(keys, key=len) + message.removeprefix(name[0]) if keys else message
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """("a.b", value) for every value of a nested configuration."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _validate_node(path: str, node: Mapping[str, Any]) -> None:

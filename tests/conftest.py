@@ -26,7 +26,7 @@ from genmodels.data.images import ImageSpec
 from genmodels.job import Job
 from genmodels.settings import ANY_SPEC, TrainSettings, resolve
 from genmodels.trainers import loop
-from genmodels.validation import as_user_error
+from genmodels.user_errors import as_user_error
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)  # one worker for each core

@@ -22,7 +22,7 @@ from genmodels.figures.snapshots import snapshots
 from genmodels.formatting import format_metrics
 from genmodels.models.classifier import Classifier
 from genmodels.run_name import number_settings, run_name
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 FAST = ["model=classifier", "model.widths=[8,16]", "model.hidden=32", "batch_size=64"]
 CLASSES = 4

@@ -16,7 +16,7 @@ from genmodels.losses.vae import elbo_terms
 from genmodels.models.vae import MLPVAE, VAE, ConvVAE
 from genmodels.randomness import reseed
 from genmodels.trainers.vae import VAETrainer
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 CLASSES = 4
 SMALL_CVAE = ["model=cvae_mlp", *SMALL[1:]]

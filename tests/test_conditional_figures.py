@@ -20,7 +20,7 @@ from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.models.vae import MLPVAE
 from genmodels.registry import select
 from genmodels.settings import read_settings
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 CLASSES = 4
 

@@ -23,7 +23,7 @@ from genmodels.models.generative import GenerativeModel
 from genmodels.models.priors import GaussianMixture
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 
 def mixture(latent_dim: int) -> GaussianMixture:

@@ -15,7 +15,7 @@ from genmodels.data.images import Batch, ImageSpec
 from genmodels.fitting import build
 from genmodels.models.gan import Discriminator, Generator
 from genmodels.trainers.gan import GANTrainer
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 NARROW = ["model.generator_width=4", "model.discriminator_width=4", "model.latent_dim=8"]
 SMALL = ["model=gan", *NARROW, "batch_size=32", "precision=fp32"]

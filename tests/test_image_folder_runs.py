@@ -12,7 +12,7 @@ from conftest import SMALL, same, summary, weights, write_pictures
 from PIL import Image
 
 from genmodels.trainers.vae import VAETrainer
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 COMMAND = ["dataset=folder", "dataset.side=16", *SMALL, "batch_size=16", "max_steps=6"]
 

@@ -22,7 +22,7 @@ from genmodels.figures.registry import FIGURES
 from genmodels.metrics import likelihood
 from genmodels.randomness import generator
 from genmodels.registry import Spec, select
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 
 @pytest.fixture(scope="module")

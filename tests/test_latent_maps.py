@@ -33,7 +33,7 @@ from genmodels.metrics.aggregated_posterior import (
 from genmodels.models.priors import GaussianMixture, StandardNormal
 from genmodels.models.vae import MLPVAE
 from genmodels.registry import select
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 CLASSES = ("a", "b", "c")
 

@@ -41,6 +41,7 @@ LAYERS = [
     {
         "genmodels.composition",
         "genmodels.resolvers",
+        "genmodels.user_errors",
         "genmodels.validation",
         "genmodels.settings",
         "genmodels.run_name",
@@ -127,7 +128,7 @@ def test_no_import_circles() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import genmodels.cli, genmodels.sweeps", ["torch", "matplotlib", "wandb"]),
+        ("import genmodels.cli, genmodels.sweeps", ["torch", "matplotlib", "wandb", "pydantic"]),
         ("import genmodels.training", ["matplotlib", "wandb", "sklearn", "torchvision"]),
         ("import genmodels; genmodels.load", ["matplotlib", "wandb", "hydra", "torchvision"]),
         ("import genmodels.figures.snapshots", ["matplotlib"]),

@@ -26,7 +26,7 @@ from genmodels.metrics.likelihood import evaluate
 from genmodels.models.vae import MLPVAE, VAE
 from genmodels.run_name import number_settings
 from genmodels.settings import read_settings
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 CHOICES = sorted({path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml")} - {"auto"})
 LEARNED = ("gaussian_learned", "gaussian_optimal")

@@ -17,7 +17,7 @@ from genmodels.run_name import number_settings, run_name
 from genmodels.schedules import Constant, WarmupCosine
 from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 OBJECTIVES = sorted(path.stem for path in (ROOT / "conf/objective").glob("*.yaml"))
 

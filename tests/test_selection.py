@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL, rows, summary, train_in, write_pictures
 
 from genmodels import safetensors_io
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 SMALL_GAN = ("model=gan", "model.generator_width=4", "model.discriminator_width=4")
 

@@ -11,7 +11,8 @@ from genmodels.composition import to_dict
 from genmodels.data.images import ImageSpec
 from genmodels.run_name import number_settings, run_name
 from genmodels.settings import InferSettings
-from genmodels.validation import UserError, check_type, validate
+from genmodels.user_errors import UserError
+from genmodels.validation import check_type, validate
 
 COLOUR = ImageSpec("colours", (3, 64, 64), ("a", "b"))
 

@@ -17,7 +17,7 @@ from conftest import ROOT, SMALL
 
 from genmodels.composition import compose_config
 from genmodels.sweeps import FractionSweeper, SweepFolder
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 SWEEP = [
     sys.executable,

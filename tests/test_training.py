@@ -21,7 +21,7 @@ from genmodels.trainers import loop
 from genmodels.trainers.loop import Means
 from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
-from genmodels.validation import UserError
+from genmodels.user_errors import UserError
 
 Train = Callable[..., Path]
 
