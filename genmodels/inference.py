@@ -222,12 +222,12 @@ def shared_feature_space(
 def choose_density(
     model: TrainedModel, settings: InferSettings, data: ImageData | None
 ) -> Prior | None:
-    """What samples are drawn from, fitted if it was asked for; None for a model without latents."""
+    """The density that samples are drawn from, fitted to latents; None for the model's prior."""
     if not isinstance(model.model, GenerativeModel):
         return None
     spec = model.selection["density"][settings.density]
     density = spec.call(model.model, data, settings.components)
-    return density.to(model.model.device)
+    return None if density is model.model.prior else density.to(model.model.device)
 
 
 def draw_figures(
@@ -259,7 +259,7 @@ def measure(
     numbers: dict[str, Any] = {
         "checkpoint": model.about["name"],
         "step": model.about["step"],
-        "density": evaluation.density.formula() if evaluation.density is not None else None,
+        "density": evaluation.prior.formula() if evaluation.prior is not None else None,
         "seed": settings.seed,
     }
     seconds: dict[str, float] = {}

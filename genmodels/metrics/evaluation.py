@@ -81,6 +81,13 @@ class Evaluation:
         """Names of the classes; empty where the data have no labels."""
         return self.data.spec.classes
 
+    @property
+    def prior(self) -> Prior | None:
+        """What samples are drawn from; None for a model that generates nothing."""
+        if self.density is not None or not isinstance(self.model, GenerativeModel):
+            return self.density
+        return self.model.prior
+
     @cached_property
     def classifier(self) -> Classifier | None:
         """The reference classifier, if there is one."""
@@ -96,9 +103,8 @@ class Evaluation:
     def generated(self) -> ImageSet:
         """`samples` images that the model makes, of all classes in turn if there are any, always of
         the same noise for the same seed; in 256 levels, as real images are."""
-        assert isinstance(self.model, GenerativeModel)
-        prior = self.model.prior if self.density is None else self.density
-        return generate(self.model, prior, self.samples, self.seed, len(self.classes))
+        assert isinstance(self.model, GenerativeModel) and self.prior is not None
+        return generate(self.model, self.prior, self.samples, self.seed, len(self.classes))
 
     @cached_property
     def generated_features(self) -> Tensor:
