@@ -1,10 +1,12 @@
 """What the tests share: training and inference in this process on small data, and comparisons."""
 
+import copy
 import json
 import os
 import signal
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +40,22 @@ SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size
 
 def composed(command: str, *overrides: str) -> DictConfig:
     """The configuration that a job of a command would get."""
-    return without_hydra(compose_config(command, overrides))
+    return without_hydra(with_hydra(command, *overrides))
+
+
+def with_hydra(command: str, *overrides: str) -> DictConfig:
+    """The same with Hydra's own node; composed once for equal overrides."""
+    return copy.deepcopy(_composed_once(command, overrides))
+
+
+@cache
+def _composed_once(command: str, overrides: tuple[str, ...]) -> DictConfig:
+    return compose_config(command, overrides)
 
 
 def settings_of(*overrides: str, spec: ImageSpec = ANY_SPEC) -> TrainSettings:
     """The settings that train.py would resolve with data of this spec."""
-    cfg = compose_config("train", overrides)
+    cfg = with_hydra("train", *overrides)
     choices = group_choices(cfg.hydra.runtime.choices)
     return resolve(without_hydra(cfg), choices, spec)
 

@@ -22,7 +22,6 @@ CHOICES = sorted(
 )
 # Groups that only come with some models
 FAMILY = {"adversarial_loss": ["model=gan"], "penalty": ["model=gan"]}
-SMALL_NETWORKS = ["model.widths=[8]", "model.generator_width=4", "model.discriminator_width=4"]
 
 
 def overrides_of(group: str, choice: str) -> list[str]:
@@ -183,6 +182,7 @@ def test_the_wandb_sweep_composes() -> None:
     for values in itertools.product(*choices):
         arguments = {key: {"value": value} for key, value in zip(parameters, values, strict=True)}
         overrides = create_sweep_command_args({"args": arguments})["args_no_hyphens"]
-        assert settings_of(*overrides).wandb.mode == "online"
-        names.add(name_of(*overrides))
+        settings = settings_of(*overrides)
+        assert settings.wandb.mode == "online"
+        names.add(run_name(settings.as_dict(), settings.choices))
     assert len(names) == 45

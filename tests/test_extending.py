@@ -121,14 +121,20 @@ def test_a_new_prior_and_a_new_metric_to_select_by(project: Path, cache: Path) -
         f"dataset.cache={cache}",
     ]
     train = ["train.py", *options, "hydra.run.dir=laplace"]
-    infer = ["infer.py", "checkpoint=laplace", f"dataset.cache={cache}", "samples=300", "n=10"]
+    infer = [
+        "infer.py",
+        "checkpoint=laplace",
+        f"dataset.cache={cache}",
+        "samples=300",
+        "figures=[]",
+    ]
     run(project, train, infer)
 
     finished = summary(project / "laplace")
     assert finished["status"] == "finished" and finished["selected"]["by"] == "brightness_gap"
     evaluations = [row["validation"] for row in rows(project / "laplace") if "validation" in row]
     assert all("brightness_gap" in evaluation for evaluation in evaluations)
-    results = {path.stem for path in (project / "results/laplace").glob("*.png")}
-    assert results >= {"samples", "kl_per_dimension", "latent_atlas", "aggregated_posterior"}
+    figures = {path.stem for path in (project / "laplace/figures").glob("*.png")}
+    assert figures >= {"samples", "kl_per_dimension", "latent_atlas", "aggregated_posterior"}
     metrics = json.loads((project / "results/laplace/metrics.json").read_text())
     assert metrics["elbo"]["kl"] > 0 and metrics["brightness"]["brightness_gap"] >= 0
