@@ -38,6 +38,14 @@ os.environ["OMP_NUM_THREADS"] = "1"  # also for the commands that tests run
 SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]
 
 
+# Files that take longest: they begin first, so that no worker waits for another in the end
+LONG_FILES = ("test_training", "test_conf", "test_latent_maps", "test_models", "test_cli")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG_FILES)
+
+
 def composed(command: str, *overrides: str) -> DictConfig:
     """The configuration that a job of a command would get."""
     return without_hydra(with_hydra(command, *overrides))

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, assert_same_run, rows, summary
 
+pytestmark = pytest.mark.slow
+
 EXTENSION = Path(__file__).parent / "extension"
 METRIC_ENTRY = '    "brightness": Spec(brightness.brightness, data=True),\n'
 QUANTITY_ENTRIES = (

@@ -142,7 +142,7 @@ def test_class_table_in_the_coordinates_of_the_plane() -> None:
 
 @pytest.mark.parametrize(
     ("latent_dim", "channels", "classes"),
-    [(1, 1, 3), (2, 1, 3), (5, 1, 3), (2, 3, 0), (5, 3, 40), (2, 1, 1)],
+    [(1, 1, 3), (2, 3, 0), (5, 3, 40), (2, 1, 1)],
 )
 def test_every_figure_of_every_kind_of_data(
     latent_dim: int, channels: int, classes: int, tmp_path: Path

@@ -46,6 +46,7 @@ def test_known_numbers(
     assert spectrum.distortion(model, data.test) == pytest.approx(collapsed, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_short_run_lies_between_them(train_here: Callable[..., Path]) -> None:
     here = ["dataset=mnist", f"dataset.root={DATA}"]
     run = train_here(*SMALL, "model.widths=[256]", "lr=0.004", *here, "max_steps=200")
