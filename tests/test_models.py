@@ -54,7 +54,7 @@ def build_vae(name: str, shape: tuple[int, int, int], *overrides: str) -> VAE:
     return model
 
 
-@pytest.mark.parametrize(("shape", "latent_dim"), zip(SHAPES, [7, 1, 7, 7, 1], strict=True))
+@pytest.mark.parametrize(("shape", "latent_dim"), list(zip(SHAPES, [7, 1, 7, 7, 1], strict=True)))
 @pytest.mark.parametrize("name", MODELS)
 def test_contract(name: str, shape: tuple[int, int, int], latent_dim: int, tmp_path: Path) -> None:
     """Shapes, range, a gradient to every parameter, and the same images once saved and rebuilt."""
