@@ -7,7 +7,7 @@ from torch import nn
 from genmodels.data.images import ImageData
 from genmodels.errors import require
 from genmodels.metrics.evaluation import Evaluation
-from genmodels.metrics.features import FeatureSpace, default_features
+from genmodels.metrics.features import FeatureSpace
 from genmodels.metrics.registry import METRICS
 from genmodels.quantities import QUANTITIES
 from genmodels.randomness import CONSTANT_SEED
@@ -85,8 +85,3 @@ def make_score(
         return scores
 
     return score
-
-
-def features_for(features: str | None, classes: tuple[str, ...]) -> str:
-    """The name of the features that a run scores samples in."""
-    return features or default_features(classes)

@@ -54,6 +54,7 @@ LAYERS = [
         "genmodels.inference",
         "genmodels.cli",
         "genmodels.sweeps",
+        "genmodels.plugins",
         "genmodels.report",
         "train",
         "infer",

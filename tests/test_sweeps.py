@@ -16,7 +16,9 @@ import pytest
 from conftest import ROOT, SMALL
 
 from genmodels.composition import compose_config
-from genmodels.sweeps import FractionSweeper, SweepFolder
+from genmodels.sweeps import SweepFolder  # finds the plugin
+
+from hydra_plugins.genmodels import FractionSweeper  # isort: skip
 from genmodels.user_errors import UserError
 
 SWEEP = [
