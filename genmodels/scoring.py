@@ -70,6 +70,7 @@ def make_score(
         )
 
     def score(model: nn.Module) -> dict[str, float]:
+        """The chosen quantities of a model, on the validation split."""
         evaluation = Evaluation(
             model,
             data,

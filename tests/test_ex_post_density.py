@@ -97,7 +97,11 @@ def test_figures_and_metrics_draw_from_a_fitted_density() -> None:
 def samples_table() -> list[list[float]]:
     with open("results/run/samples.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [[float(row[f"z{index}"]) for index in range(4)] for row in rows]
+    columns = [f"z{index}" for index in range(4)]
+    latents = []
+    for row in rows:
+        latents.append([float(row[column]) for column in columns])
+    return latents
 
 
 def test_inference_with_a_fitted_density(

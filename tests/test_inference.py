@@ -68,7 +68,9 @@ def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
 def test_the_numbers_make_the_pictures(run: Path, infer_here: Callable) -> None:
     infer_here(f"checkpoint={run}", "n=5", "temperature=4", "figures=[samples]", "seed=3")
     lines = table(Path("results/run/samples.csv"))
-    z = torch.tensor([[float(line[f"z{dimension}"]) for dimension in range(4)] for line in lines])
+    z = torch.empty(len(lines), 4)
+    for index, line in enumerate(lines):
+        z[index] = torch.tensor([float(line[f"z{dimension}"]) for dimension in range(4)])
     expected = genmodels.load(run).prior.sample(5, 4.0, generator(3, "samples"))
     torch.testing.assert_close(z, expected)  # which makes the pictures: test_contract
     infer_here(f"checkpoint={run}", "n=5", "temperature=1", "figures=[samples]", "seed=3")

@@ -154,6 +154,7 @@ class _NamePlacer:
         self.boxes: list[tuple[float, float, float]] = []
 
     def place(self, name: str, point: tuple[float, float]) -> None:
+        """Write a name beside a point (x, y) of the axes, below the names it would overlap."""
         points_per_pixel = 72 / self.axes.figure.dpi
         x, y = self.axes.transData.transform(point) * points_per_pixel
         left, bottom, width = x + NAME_OFFSET, y + NAME_OFFSET, LETTER_WIDTH * len(name)

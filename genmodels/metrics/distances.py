@@ -63,8 +63,10 @@ def squared_discrepancy(a: Tensor, b: Tensor) -> float:
     From means over pairs of different members.
     """
     m = len(a)
-    aa, bb, ab = _kernel(a, a), _kernel(b, b), _kernel(a, b)  # (m, m)
     pairs = m * (m - 1)
+    aa = _kernel(a, a)  # (m, m)
+    bb = _kernel(b, b)
+    ab = _kernel(a, b)
     within = (aa.sum() - aa.trace() + bb.sum() - bb.trace()) / pairs
     return (within - 2 * ab.mean()).item()
 

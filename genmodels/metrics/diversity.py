@@ -28,6 +28,8 @@ class ClassDiversity:
     def distance(self) -> Tensor:
         """(K,); NaN for a class of fewer than two."""
         mean = self._total / self._count[:, None]
-        variance = (self._square / self._count - mean.square().sum(dim=1)).clamp(min=0)
-        mean_square = 2 * self._count / (self._count - 1) * variance
-        return torch.where(self._count > 1, mean_square, torch.nan).sqrt()
+        mean_square = self._square / self._count
+        variance = (mean_square - mean.square().sum(dim=1)).clamp(min=0)
+        correction = 2 * self._count / (self._count - 1)
+        squared_distance = correction * variance
+        return torch.where(self._count > 1, squared_distance, torch.nan).sqrt()
