@@ -50,3 +50,22 @@ class DiagonalGaussian:
         """log q(z_d|x) in nats of each dimension of z (B, D), (B, D)."""
         scaled = (z - self.mean).square() * torch.exp(-self.log_variance)
         return -0.5 * (scaled + self.log_variance + math.log(2 * math.pi))
+
+
+def gaussian_log_probs(z: Tensor, means: Tensor, stddevs: Tensor) -> Tensor:
+    """log N(z_b; mean_m, diag(stddev_m^2)) in nats of z (B, D) under M Gaussians (M, D), (B, M).
+
+    By matrix products of squares, which need `exact_dtype`.
+    """
+    dtype = exact_dtype(z.device)
+    z, means, stddevs = z.to(dtype), means.to(dtype), stddevs.to(dtype)
+    precisions = stddevs.square().reciprocal()  # (M, D)
+    scaled_means = means * precisions
+    squares = z.square() @ precisions.T - 2 * z @ scaled_means.T + (means * scaled_means).sum(dim=1)
+    normaliser = (stddevs.log() + 0.5 * math.log(2 * math.pi)).sum(dim=1)  # (M,)
+    return -0.5 * squares - normaliser
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices without it."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from genmodels.metrics.features import FeatureSpace, default_features
 from genmodels.metrics.registry import METRICS
 from genmodels.metrics.registry import RENAMED as RENAMED_METRICS
 from genmodels.models.generative import GenerativeModel
-from genmodels.models.priors import Prior
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
 from genmodels.registry import Selection
 from genmodels.report.comparison import compare_models
@@ -80,15 +79,14 @@ def infer(cfg: DictConfig, _: Job) -> None:
     space = shared_feature_space(settings, data, reference)
     measured = {}
     for model in models:
-        density = choose_density(model, settings, data)
-        draw_figures(model, settings, data, density)
+        model = with_density(model, settings, data)
+        draw_figures(model, settings, data)
         if model.selection["metrics"]:
             assert data is not None
             evaluation = Evaluation(
                 model.model,
                 data,
                 kl_weight=model.about.get("kl_price"),
-                density=density,
                 k=settings.k,
                 samples=settings.samples,
                 seed=settings.seed,
@@ -219,26 +217,23 @@ def shared_feature_space(
     return space
 
 
-def choose_density(
+def with_density(
     model: TrainedModel, settings: InferSettings, data: ImageData | None
-) -> Prior | None:
-    """The density that samples are drawn from, fitted to latents; None for the model's prior."""
+) -> TrainedModel:
+    """The model with the chosen density as its prior: its own, or one fitted to its latents."""
     if not isinstance(model.model, GenerativeModel):
-        return None
+        return model
     spec = model.selection["density"][settings.density]
     density = spec.call(model.model, data, settings.components)
-    return None if density is model.model.prior else density.to(model.model.device)
+    return replace(model, model=model.model.with_prior(density.to(model.model.device)))
 
 
-def draw_figures(
-    model: TrainedModel, settings: InferSettings, data: ImageData | None, density: Prior | None
-) -> None:
+def draw_figures(model: TrainedModel, settings: InferSettings, data: ImageData | None) -> None:
     """Draw the chosen figures of a model into its results."""
     options = FigureOptions(
         n=settings.n,
         seed=settings.seed,
         temperature=settings.temperature,
-        density=density,
         center=settings.center,
         stddev=settings.stddev,
         labels=settings.labels,
@@ -259,9 +254,10 @@ def measure(
     numbers: dict[str, Any] = {
         "checkpoint": model.about["name"],
         "step": model.about["step"],
-        "density": evaluation.prior.formula() if evaluation.prior is not None else None,
         "seed": settings.seed,
     }
+    if isinstance(model.model, GenerativeModel):
+        numbers |= {"density": settings.density, "prior": model.model.prior.formula()}
     seconds: dict[str, float] = {}
     for name, spec in model.selection["metrics"].items():
         start = time.perf_counter()

@@ -19,7 +19,8 @@ from genmodels.metrics.aggregated_posterior import (
     prior_density,
     share_in_holes,
 )
-from genmodels.models.priors import GaussianMixture, StandardNormal
+from genmodels.models.mixtures import GaussianMixture
+from genmodels.models.priors import StandardNormal
 
 AXIS = torch.linspace(-4, 4, 81, dtype=torch.float64)
 
@@ -39,7 +40,7 @@ def random_posteriors(latent_dim: int) -> Posteriors:
 def two_gaussians(latent_dim: int) -> GaussianMixture:
     means = torch.tensor([-1.0, 1.5], dtype=torch.float64)[:, None].repeat(1, latent_dim)
     covariances = 0.25 * torch.eye(latent_dim, dtype=torch.float64).repeat(2, 1, 1)
-    return GaussianMixture(torch.tensor([0.5, 0.5], dtype=torch.float64), means, covariances)
+    return GaussianMixture.of(torch.tensor([0.5, 0.5], dtype=torch.float64), means, covariances)
 
 
 def test_posteriors_are_those_that_the_elbo_is_measured_with() -> None:
@@ -104,7 +105,8 @@ def test_the_density_is_that_of_scipy() -> None:
 def test_the_density_of_priors(latent_dim: int) -> None:
     plane = LatentPlane.of(random_posteriors(latent_dim))
     axes = [AXIS] * len(plane.keys)
-    z = plane.project(torch.tensor([[0.5] * latent_dim], dtype=torch.float64))
+    mixture = two_gaussians(latent_dim)
+    z = plane.project(mixture.means[:1])
     at = tuple((AXIS - value).abs().argmin() for value in z[0])
     point = plane.embed(torch.stack([AXIS[index] for index in at])[None]).numpy()
 
@@ -112,7 +114,6 @@ def test_the_density_of_priors(latent_dim: int) -> None:
     expected = math.prod(stats.norm.pdf(AXIS[index].item()) for index in at)
     assert standard[at].item() == pytest.approx(expected)
 
-    mixture = two_gaussians(latent_dim)
     smoothing = RESOLUTION**2 if latent_dim > 2 else 0
     covariance = (0.25 + smoothing) * np.eye(len(axes))
     projected = plane.project(mixture.means).numpy()

@@ -20,7 +20,7 @@ from genmodels.figures.registry import FIGURES
 from genmodels.metrics import neighbours as neighbours_module
 from genmodels.metrics.neighbours import neighbours
 from genmodels.models.generative import GenerativeModel
-from genmodels.models.priors import GaussianMixture
+from genmodels.models.mixtures import GaussianMixture
 from genmodels.registry import select
 
 FRACTIONS = torch.linspace(0, 1, 9)
@@ -182,20 +182,19 @@ def test_a_column_is_one_noise_at_all_temperatures(model: GrayModel) -> None:
 
 def test_temperatures_of_a_fitted_density() -> None:
     """All rows have the same components and noise: only distances from component means grow."""
-    density = GaussianMixture(
+    density = GaussianMixture.of(
         torch.tensor([0.5, 0.5]).double(),
         torch.tensor([[-20.0], [20.0]]).double(),
         torch.tensor([[[1.0]], [[4.0]]]).double(),
     )
-    result = grids.temperature(GrayModel(latent_dim=1), FigureOptions(n=10, density=density))
+    model = GrayModel(latent_dim=1).with_prior(density)
+    result = grids.temperature(model, FigureOptions(n=10))
     z = z_of(result, 1).view(-1, 10)
     assert set(z[0].tolist()) == {-20.0, 20.0}
     scale = torch.tensor(grids.TEMPERATURES).sqrt()[:, None]
     expected = scale * (z[grids.TEMPERATURES.index(1.0)] - z[0])
     torch.testing.assert_close(z - z[0], expected, atol=1e-5, rtol=1e-4)
-    assert title_of(result).endswith(
-        "z ~ mixture of 2 Gaussians fitted to the training posteriors, covariances times T"
-    )
+    assert title_of(result).endswith("z ~ mixture of 2 Gaussians, covariances times T")
 
 
 @pytest.mark.parametrize("held_values", [1, 70, 10**9], ids=["one image", "some", "all"])

@@ -62,7 +62,7 @@ def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
     metrics = json.loads((results / "metrics.json").read_text())
     summary = json.loads((run / "summary.json").read_text())
     assert metrics["elbo"].items() <= summary["metrics"]["test"].items() and metrics["step"] == 3
-    assert metrics["verdict"] == summary["verdict"] and metrics["density"] == "N(0, I)"
+    assert metrics["verdict"] == summary["verdict"] and metrics["prior"] == "N(0, I)"
 
 
 def test_the_numbers_make_the_pictures(run: Path, infer_here: Callable) -> None:

@@ -30,7 +30,8 @@ from genmodels.metrics.aggregated_posterior import (
     posteriors,
     prior_density,
 )
-from genmodels.models.priors import GaussianMixture, StandardNormal
+from genmodels.models.mixtures import GaussianMixture
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import MLPVAE
 from genmodels.registry import select
 from genmodels.user_errors import UserError
@@ -179,7 +180,7 @@ def mixture_prior(latent_dim: int) -> GaussianMixture:
     means = torch.zeros(2, latent_dim, dtype=torch.float64)
     means[:, 0] = torch.tensor([-8.0, 8.0])
     covariances = torch.eye(latent_dim, dtype=torch.float64).repeat(2, 1, 1)
-    return GaussianMixture(torch.tensor([0.5, 0.5], dtype=torch.float64), means, covariances)
+    return GaussianMixture.of(torch.tensor([0.5, 0.5], dtype=torch.float64), means, covariances)
 
 
 def circle_radii(result: FigureResult) -> list[float]:

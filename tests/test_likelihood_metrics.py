@@ -125,3 +125,21 @@ def test_reconstruction_errors(split: ImageSet) -> None:
     assert numbers["mse"] == pytest.approx((images - 0.5).square().mean().item(), rel=1e-6)
     assert numbers["psnr"] == pytest.approx(-10 * math.log10(numbers["mse"]))
     assert numbers["n"] == 2000
+
+
+def test_the_nll_is_that_of_the_whole_split(split: ImageSet) -> None:
+    """With the exact posterior the gap is 0, and any n images tell the NLL of all of them."""
+    exact = exact_log_likelihood(split)
+    some = iwae(linear_gaussian(), split, k=3, n=50)
+    assert some["n_whole"] == len(split) and some["n"] == 50
+    assert some["nll"] == pytest.approx(-exact.mean(), abs=0.05)
+    assert abs(some["iwae"] - exact.mean()) > 0.2  # the 50 images are not like the average
+    standard_error = exact.std(ddof=1) / len(split) ** 0.5
+    assert some["nll_standard_error"] == pytest.approx(standard_error, rel=0.1)
+
+
+def test_the_gap_of_some_images_corrects_the_bound_of_all(split: ImageSet) -> None:
+    exact = exact_log_likelihood(split).mean()
+    result = iwae(linear_gaussian(shift=0.3, widen=1.5), split, k=1000, n=400)
+    assert -result["nll"] == pytest.approx(exact, abs=4 * result["gap_standard_error"] + 0.1)
+    assert result["gap"] > 0.2

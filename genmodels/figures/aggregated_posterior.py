@@ -52,7 +52,7 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     of the prior, so that samples come from there and data do not. The space as a whole can have
     holes that no single dimension shows: those of the plane of the first two principal components
     are in the title, and drawn by `latent_atlas`. Below is what the variance of every dimension is
-    made of; under N(0, I) it is 1. A fitted density that samples come from is drawn too.
+    made of; under N(0, I) it is 1.
 
     Numbers, for each dimension: mean, variances, the share of the prior's samples in holes.
     """
@@ -74,7 +74,7 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     )
     marginal_axes = list(itertools.chain(*grid))
     for axes, row in zip(marginal_axes, shown, strict=False):
-        _draw_marginal(axes, posterior, row, model.prior, options.density)
+        _draw_marginal(axes, posterior, row, model.prior)
     count = len(shown)
     for axes in marginal_axes[count:]:
         axes.set_axis_off()
@@ -98,10 +98,8 @@ def _title(posterior: Posteriors, prior: Prior, table: Sequence[Row]) -> str:
     )
 
 
-def _draw_marginal(
-    axes: Axes, posterior: Posteriors, row: Row, prior: Prior, fitted: Prior | None
-) -> None:
-    """One dimension: both densities and the holes, and the fitted density if there is one."""
+def _draw_marginal(axes: Axes, posterior: Posteriors, row: Row, prior: Prior) -> None:
+    """One dimension: both densities and the holes."""
     dimension = row["dimension"]
     line = LatentPlane.along(dimension, posterior.mean.shape[1])
     data_reach = 1.05 * posterior.mean[:, dimension].abs().quantile(0.995).item()
@@ -110,9 +108,6 @@ def _draw_marginal(
     q, p = density(posterior, line, [axis]), prior_density(prior, line, [axis])
     axes.plot(axis, q, linewidth=1.8, label="aggregated posterior q")
     axes.plot(axis, p, label="prior p", **REFERENCE_LINE)
-    if fitted is not None:
-        fitted_density = fitted.marginal(dimension).log_prob(axis[:, None]).exp()
-        axes.plot(axis, fitted_density, color="C4", linewidth=1.4, label=fitted.formula())
     holes = ((q < HOLE * p) & (p > MIN_HOLE_DENSITY)).numpy()
     axes.fill_between(
         axis,

@@ -23,7 +23,7 @@ MAX_RECONSTRUCTIONS = 30
 
 @torch.no_grad()
 def samples(model: GenerativeModel, options: FigureOptions) -> FigureResult:
-    """Images of z ~ N(0, T I), or of a fitted density, of the requested classes in turn.
+    """Images of z ~ prior at temperature T, of the requested classes in turn.
 
     Numbers: each image's z, and its label if the model knows labels, -1 for none.
     """
@@ -36,10 +36,9 @@ def samples(model: GenerativeModel, options: FigureOptions) -> FigureResult:
 
 def sample_latents(model: GenerativeModel, options: FigureOptions) -> tuple[Tensor, Labels]:
     """z (n, D) and the labels of the images that `samples` shows."""
-    prior = options.prior_of(model)
     noise = generator(options.seed, "samples")
-    z = prior.sample(options.n, options.temperature, noise)
     labels = labels_in_turn(model, options, options.n)
+    z = model.prior.sample(options.n, options.temperature, noise, labels.values)
     return z, labels
 
 
@@ -54,18 +53,19 @@ def temperature(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     Numbers: each image's T and z, and its label if the model knows labels.
     """
     columns = min(options.n, COLUMNS)
-    prior = options.prior_of(model)
+    one_row = labels_in_turn(model, options, columns)
     rows, temperatures = [], []
     for value in TEMPERATURES:
-        rows.append(prior.sample(columns, value, generator(options.seed, "temperature")))
+        noise = generator(options.seed, "temperature")
+        rows.append(model.prior.sample(columns, value, noise, one_row.values))
         temperatures += [value] * columns
     z = torch.cat(rows)
-    labels = labels_in_turn(model, options, columns).repeated(len(TEMPERATURES))
+    labels = one_row.repeated(len(TEMPERATURES))
     figure = image_table(
         model.generate(z, labels.values),
         columns,
         "The same noise in each column, more of it in each row: "
-        f"z ~ {prior.formula('T')}{labels.title}",
+        f"z ~ {model.prior.formula('T')}{labels.title}",
         row_labels=[f"T = {value:g}" for value in TEMPERATURES],
     )
     return FigureResult(figure, latent_table(z, temperature=temperatures, **labels.column))
@@ -80,8 +80,8 @@ def class_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     classes = _classes(model, options)
     columns = min(options.n, COLUMNS)
     noise = generator(options.seed, "class grid")
-    z = options.prior_of(model).sample(len(classes) * columns, options.temperature, noise)
     labels = torch.tensor(classes).repeat_interleave(columns)
+    z = model.prior.sample(len(labels), options.temperature, noise, labels)
     figure = image_table(
         model.generate(z, labels.to(z.device)),
         columns,
@@ -102,7 +102,7 @@ def style_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
     classes = _classes(model, options)
     rows = min(options.n, STYLE_ROWS)
     noise = generator(options.seed, "style grid")
-    row_z = options.prior_of(model).sample(rows, options.temperature, noise)
+    row_z = model.prior.sample(rows, options.temperature, noise)
     z = row_z.repeat_interleave(len(classes), dim=0)
     labels = torch.tensor(classes).repeat(rows)
     figure = image_table(
@@ -166,7 +166,7 @@ def latent_table(z: Tensor, **columns: Sequence[Any]) -> list[Row]:
 
 def distribution_of_z(model: GenerativeModel, options: FigureOptions) -> str:
     """What z is drawn from, for titles, such as "z ~ N(0, I)"."""
-    return f"z ~ {options.prior_of(model).formula(options.temperature)}"
+    return f"z ~ {model.prior.formula(options.temperature)}"
 
 
 def _classes(model: GenerativeModel, options: FigureOptions) -> list[int]:

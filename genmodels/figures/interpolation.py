@@ -30,7 +30,8 @@ def interpolation(model: GenerativeModel, options: FigureOptions) -> FigureResul
     """
     pairs = min(options.n, MAX_PAIRS)
     noise = generator(options.seed, "interpolation")
-    ends = options.prior_of(model).sample(2 * pairs, options.temperature, noise)
+    ends_labels = labels_in_turn(model, options, 2 * pairs, max_classes=1)
+    ends = model.prior.sample(2 * pairs, options.temperature, noise, ends_labels.values)
     fractions = torch.linspace(0, 1, STEPS, device=ends.device)
     lines = [path(ends[:pairs], ends[pairs:], fractions) for path in PATHS.values()]
     paths = torch.stack(lines, dim=1)  # (P, 2, S, D)

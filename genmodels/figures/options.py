@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genmodels.data.images import ImageSet
-from genmodels.models.generative import GenerativeModel
-from genmodels.models.priors import Prior
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,6 @@ class FigureOptions:
     n: how many images, or rows; figures that read better with fewer show fewer.
     seed: of the noise.
     temperature: the prior's variance.
-    density: what z is drawn from; None for the model's own prior.
     center: of a region of the latent space, (D,); None for 0.
     stddev: standard deviation of that region.
     labels: the classes to make, for conditional models; None for all, or any.
@@ -30,7 +27,6 @@ class FigureOptions:
     n: int = 100
     seed: int = 0
     temperature: float = 1.0
-    density: Prior | None = None
     center: Sequence[float] | None = None
     stddev: float = 0.3
     labels: Sequence[int] | None = None
@@ -38,10 +34,6 @@ class FigureOptions:
     train: ImageSet | None = None
     classes: Sequence[str] = ()
     run: Path | None = None
-
-    def prior_of(self, model: GenerativeModel) -> Prior:
-        """What z is drawn from for images of this model."""
-        return model.prior if self.density is None else self.density
 
     def class_name(self, label: int) -> str:
         """A label's name: its number where the data have no names, "" for no label."""

@@ -25,9 +25,10 @@ def snapshots(model: nn.Module, test: ImageSet) -> dict[str, tuple[np.ndarray, n
     """
     result = {}
     if isinstance(model, GenerativeModel):
-        z = model.prior.sample(SAMPLES, generator=generator(CONSTANT_SEED, "snapshots"))
         all_classes = FigureOptions(labels=range(model.num_classes))
         labels = labels_in_turn(model, all_classes, SAMPLES)
+        noise = generator(CONSTANT_SEED, "snapshots")
+        z = model.prior.sample(SAMPLES, generator=noise, labels=labels.values)
         samples = model.generate(z, labels.values)
         result["samples"] = (tile(samples, COLUMNS), to_uint8(samples).cpu().numpy())
     if isinstance(model, VAE):

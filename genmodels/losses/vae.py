@@ -41,7 +41,7 @@ def elbo_terms(
     posterior = model.encode(images, labels)
     z = posterior.rsample(noise)  # (B, D)
     distortion = -model.decode(z, labels).log_prob(images)  # (B,)
-    return ELBOTerms(distortion, model.prior.kl(posterior, z), posterior, z)
+    return ELBOTerms(distortion, model.prior.kl(posterior, z, labels), posterior, z)
 
 
 class VAELossTerms(NamedTuple):

@@ -12,7 +12,6 @@ from genmodels.metrics.features import FeatureSpace
 from genmodels.metrics.predictions import Predictions
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
-from genmodels.models.priors import Prior
 from genmodels.randomness import generator
 
 
@@ -39,7 +38,6 @@ class Evaluation:
         *,
         split: str = "test",
         kl_weight: float | None = None,
-        density: Prior | None = None,
         k: int = 500,
         n: int = 2000,
         samples: int = 10_000,
@@ -53,7 +51,6 @@ class Evaluation:
         data: on which it was trained.
         split: on whose images metrics measure: "test", "validation" or "train".
         kl_weight: what a nat of KL cost in training, where the objective says so; 1 is the ELBO.
-        density: what samples are drawn from instead of the model's prior.
         k: importance samples for each image.
         n: images, drawn at random, for metrics that are too slow for all of them.
         samples: images that the model generates, at temperature 1.
@@ -67,7 +64,6 @@ class Evaluation:
         self.split_name = split
         self.split = data.splits[split]
         self.kl_weight = kl_weight
-        self.density = density
         self.k = k
         self.n = n
         self.samples = samples
@@ -80,13 +76,6 @@ class Evaluation:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; empty where the data have no labels."""
         return self.data.spec.classes
-
-    @property
-    def prior(self) -> Prior | None:
-        """What samples are drawn from; None for a model that generates nothing."""
-        if self.density is not None or not isinstance(self.model, GenerativeModel):
-            return self.density
-        return self.model.prior
 
     @cached_property
     def classifier(self) -> Classifier | None:
@@ -103,8 +92,8 @@ class Evaluation:
     def generated(self) -> ImageSet:
         """`samples` images that the model makes, of all classes in turn if there are any, always of
         the same noise for the same seed; in 256 levels, as real images are."""
-        assert isinstance(self.model, GenerativeModel) and self.prior is not None
-        return generate(self.model, self.prior, self.samples, self.seed, len(self.classes))
+        assert isinstance(self.model, GenerativeModel)
+        return generate(self.model, self.samples, self.seed, len(self.classes))
 
     @cached_property
     def generated_features(self) -> Tensor:
@@ -133,7 +122,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def generate(model: GenerativeModel, prior: Prior, count: int, seed: int, classes: int) -> ImageSet:
+def generate(model: GenerativeModel, count: int, seed: int, classes: int) -> ImageSet:
     """Images at temperature 1, of `classes` in turn.
 
     Returns (count, C, H, W) uint8 with the labels that were asked for, -1 without classes.
@@ -142,7 +131,7 @@ def generate(model: GenerativeModel, prior: Prior, count: int, seed: int, classe
     noise = generator(seed, "judged samples")
     images = []
     for some in labels.split(EVALUATION_BATCH):
-        z = prior.sample(len(some), generator=noise).to(model.device)
+        z = model.prior.sample(len(some), generator=noise, labels=some)
         generated = model.generate(z, some.to(z.device))
         images.append(to_uint8(generated).cpu())
     return ImageSet(torch.cat(images), labels, torch.arange(count), device=model.device)

@@ -1,7 +1,8 @@
-"""Densities fitted to a trained model's latents, to draw samples from instead of its prior."""
+"""Densities fitted to a trained model's latents, which take the place of its prior."""
 
 import logging
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,43 +11,61 @@ from genmodels.data.images import ImageData, ImageSet
 from genmodels.errors import require
 from genmodels.metrics.aggregated_posterior import posteriors
 from genmodels.models.generative import GenerativeModel
-from genmodels.models.priors import GaussianMixture, Prior
+from genmodels.models.mixtures import GaussianMixture
+from genmodels.models.priors import Prior
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
 from genmodels.registry import Spec
 
 log = logging.getLogger(__name__)
 
-MAX_FITTED = 20_000  # training images whose latents are fitted; more take longer
+COMPONENTS = 50  # of a mixture for all images
+COMPONENTS_OF_CLASS = 10  # of one for the images of a class
+SEED = derive_seed(CONSTANT_SEED, "mixture")
 
 
-def prior(model: GenerativeModel, data: ImageData | None, components: int) -> Prior:
+@dataclass(frozen=True)
+class Latents:
+    """One z ~ q(z|x) for each of N images."""
+
+    z: Tensor  # (N, D) float64
+    labels: Tensor  # (N,) int64
+
+
+def prior(model: GenerativeModel, data: ImageData | None, components: int | None) -> Prior:
     """The one that the model was trained with."""
     return model.prior
 
 
-def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
-    """A Gaussian mixture fitted to z ~ q(z|x) of up to MAX_FITTED random training images.
+def gmm(model: VAE, data: ImageData, components: int | None) -> GaussianMixture:
+    """A Gaussian mixture fitted to z ~ q(z|x) of the training images; of each class in a
+    conditional model, whose decoder is told the class that z belongs to.
 
-    Of a conditional model too: its prior over z knows no labels. Seeds are constant. Logs the
-    log density of latents of test images, which were not fitted: by as much as it exceeds that
-    under the prior, the ELBO gains with the mixture as prior. Warns where it is lower: the mixture
-    has then overfitted. Raises ValueError for more components than images.
+    Seeds are constant. Logs the log density of latents of test images, which were not fitted: by as
+    much as it exceeds that under the prior, the ELBO gains with the mixture as prior. Warns where
+    it is lower: the mixture has then overfitted.
+
+    Arguments:
+    model: which was trained.
+    data: on which.
+    components: of the mixture, or of each class's; None: COMPONENTS or COMPONENTS_OF_CLASS.
+
+    Raises ValueError for more components than images.
     """
     start = time.perf_counter()
-    count = min(len(data.train), MAX_FITTED)
-    legal = f"at most {count}, the number of training images"
-    require(components <= count, "components", components, legal)
-    fitted = latents(model, data.train, count)
-    held_out = latents(model, data.test, len(data.test))
-    mixture = GaussianMixture.fit(fitted, components, derive_seed(CONSTANT_SEED, "mixture"))
+    fitted = latents(model, data.train)
+    if model.num_classes:
+        mixture = _fit_classes(fitted, model.num_classes, components or COMPONENTS_OF_CLASS)
+    else:
+        mixture = _fit(fitted.z, components or COMPONENTS)
+    held_out = latents(model, data.test)
     log_density = _mean_log_prob(mixture, held_out)
     under_prior = _mean_log_prob(model.prior, held_out)
     log.info(
         "z ~ %s: %s images, %.1f s; log density of test latents %.2f nats (of training latents "
         "%.2f), under %s %.2f",
         mixture.formula(),
-        f"{count:,}",
+        f"{len(fitted.z):,}",
         time.perf_counter() - start,
         log_density,
         _mean_log_prob(mixture, fitted),
@@ -58,24 +77,36 @@ def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
             "components=%d: new latents are less probable under the mixture than under the prior; "
             "%s latents of %d dimensions are not enough for so many components. Try fewer, or "
             "density=prior",
-            components,
-            f"{count:,}",
+            mixture.logits.shape[1],
+            f"{len(fitted.z):,}",
             model.latent_dim,
         )
     return mixture
 
 
-def latents(model: VAE, split: ImageSet, count: int) -> Tensor:
-    """z ~ q(z|x) of `count` images of a split, drawn with a constant seed, (count, D) float64."""
-    noise = generator(CONSTANT_SEED, "codes")
-    q = posteriors(model, split.subset(count, noise))
-    return q.sample(noise)
+def latents(model: VAE, split: ImageSet) -> Latents:
+    """z ~ q(z|x) of the images of a split, drawn with a constant seed."""
+    q = posteriors(model, split)
+    return Latents(q.sample(generator(CONSTANT_SEED, "codes")), q.labels)
+
+
+def _fit_classes(fitted: Latents, num_classes: int, components: int) -> GaussianMixture:
+    mixtures = []
+    for label in range(num_classes):
+        mixtures.append(_fit(fitted.z[fitted.labels == label], components))
+    return GaussianMixture.of_classes(mixtures)
+
+
+def _fit(z: Tensor, components: int) -> GaussianMixture:
+    legal = f"at most {len(z)}, the number of training images"
+    require(components <= len(z), "components", components, legal)
+    return GaussianMixture.fit(z, components, SEED)
 
 
 @torch.no_grad()
-def _mean_log_prob(density: Prior, z: Tensor) -> float:
-    log_prob = density.log_prob(z.to(density.device))
-    return log_prob.mean().item()
+def _mean_log_prob(density: Prior, latents: Latents) -> float:
+    z, labels = latents.z.to(density.device), latents.labels.to(density.device)
+    return density.log_prob(z, labels).mean().item()
 
 
 DENSITIES = {

@@ -167,7 +167,7 @@ def generate_for(model: GenerativeModel, labels: Tensor) -> Tensor:
     noise = generator(CONSTANT_SEED, "health")
     images = []
     for batch in labels.split(BATCH):
-        z = model.prior.sample(len(batch), generator=noise)
+        z = model.prior.sample(len(batch), generator=noise, labels=batch)
         images.append(model.generate(z, batch))
     return torch.cat(images)
 

@@ -1,6 +1,8 @@
 """What every generative model can do: draw latents from a prior, and make images from latents."""
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +58,7 @@ class GenerativeModel(nn.Module):
         self.num_classes = num_classes
         self.label_dropout = label_dropout
         self.prior = StandardNormal(latent_dim) if prior is None else prior
-        require(
-            self.prior.latent_dim == latent_dim,
-            "prior.latent_dim",
-            self.prior.latent_dim,
-            f"{latent_dim}, the model's own",
-        )
+        self._check_prior()
         if num_classes:
             # the first row is that of no label
             self.label_embedding = nn.Embedding(num_classes + 1, LABEL_UNITS)
@@ -71,6 +68,13 @@ class GenerativeModel(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(self.parameters()).device
+
+    def with_prior(self, prior: Prior) -> Self:
+        """The same networks, with shared weights, under another prior."""
+        model = copy.copy(self)
+        model._modules = {**self._modules, "prior": prior}
+        model._check_prior()
+        return model
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) in [0, 1] for latents (B, D)."""
@@ -131,7 +135,15 @@ class GenerativeModel(nn.Module):
 
         Raises ValueError for a negative temperature.
         """
-        return self.generate(self.prior.sample(n, temperature), labels)
+        return self.generate(self.prior.sample(n, temperature, labels=labels), labels)
+
+    def _check_prior(self) -> None:
+        require(
+            self.prior.latent_dim == self.latent_dim,
+            "prior.latent_dim",
+            self.prior.latent_dim,
+            f"{self.latent_dim}, the model's own",
+        )
 
     def _check_labels(self, labels: Tensor) -> None:
         lowest = -1 if self.label_dropout else 0

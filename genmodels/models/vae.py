@@ -59,6 +59,7 @@ class VAE(GenerativeModel):
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
+        self.prior.use_encoder(self.encode)
         self.mean_norm: nn.Module = nn.Identity()
         if mean_batch_norm is not None:
             require(

@@ -105,7 +105,7 @@ class GANTrainer:
         generator = self.model.generator
         labels = drop_labels(batch.labels, generator.label_dropout)
         generator_is_due = (step + 1) % self.n_critic == 0
-        z = generator.prior.sample(len(real))
+        z = generator.prior.sample(len(real), labels=labels)
         with torch.set_grad_enabled(generator_is_due), self.generator.autocast():
             fake = generator.generate(z, labels)
         terms = self.update_discriminator(real, fake.detach(), labels, step, total)

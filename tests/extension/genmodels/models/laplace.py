@@ -11,14 +11,18 @@ class LaplacePrior(Prior):
     """Independent Laplace distributions of mean 0 and variance 1."""
 
     def sample(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+        self,
+        n: int,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """(n, D), with the temperature as the variance."""
         uniform = torch.rand(n, self.latent_dim, generator=generator) - 0.5
         noise = -uniform.sign() * torch.log1p(-2 * uniform.abs())
         return ((temperature / 2) ** 0.5 * noise).to(self.device)
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, D) -> (B,) nats."""
         return Laplace(0.0, 0.5**0.5).log_prob(z).sum(dim=1)
 

@@ -22,7 +22,11 @@ class CodePrior(Prior):
         self.register_buffer("codebook", codebook)
 
     def sample(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+        self,
+        n: int,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """(n, groups * E); a temperature of 0 gives the first code everywhere."""
         codes = torch.randint(len(self.codebook), (n, self.groups), generator=generator)
