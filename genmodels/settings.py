@@ -102,7 +102,7 @@ class InferSettings(BaseModel):
     n: Annotated[int, Ge(1), Le(100_000)]
     temperature: NonNegativeFloat
     density: str
-    components: Annotated[int, Ge(1), Le(1000)] | None
+    components: Annotated[int, Ge(1), Le(1000)]
     center: Annotated[list[FiniteFloat], Len(1)] | None
     stddev: NonNegativeFloat
     labels: Annotated[list[Annotated[int, Ge(0)]], Len(1)] | None

@@ -104,7 +104,7 @@ def test_a_conditional_model_has_a_prior_for_each_class(prior: str) -> None:
 
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
 def test_a_mixture_for_each_class_agrees_with_torch(covariance: str) -> None:
-    prior = randomised(GaussianMixture(2, 3, covariance, num_classes=2))
+    prior = randomised(GaussianMixture(2, 6, covariance, num_classes=2))
     z = torch.randn(1500, 2, generator=torch.Generator().manual_seed(0))
     of_classes = []
     for label in (0, 1):
@@ -210,3 +210,15 @@ def test_another_prior_shares_the_networks() -> None:
     assert "prior.means" in other.state_dict() and "prior.means" not in model.state_dict()
     with pytest.raises(ValueError, match=r"^prior\.latent_dim=2: must be 3"):
         model.with_prior(GaussianMixture(2, 2))
+
+
+def test_components_are_divided_among_classes() -> None:
+    for components, of_each in ((50, 5), (12, 1), (3, 1)):
+        assert GaussianMixture(2, components, num_classes=10).logits.shape == (10, of_each)
+
+
+@pytest.mark.parametrize("setting", ["model.norm=batch", "model.mean_batch_norm=0.6"])
+def test_pseudo_inputs_and_batch_statistics_do_not_go_together(setting: str) -> None:
+    settings = settings_of("model=vae_mlp", "prior=vampprior", setting)
+    with pytest.raises(ValueError, match=r"^prior=VampPrior: must be another one .*norm=batch"):
+        build(settings)

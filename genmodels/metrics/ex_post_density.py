@@ -19,8 +19,6 @@ from genmodels.registry import Spec
 
 log = logging.getLogger(__name__)
 
-COMPONENTS = 50  # of a mixture for all images
-COMPONENTS_OF_CLASS = 10  # of one for the images of a class
 SEED = derive_seed(CONSTANT_SEED, "mixture")
 
 
@@ -32,12 +30,12 @@ class Latents:
     labels: Tensor  # (N,) int64
 
 
-def prior(model: GenerativeModel, data: ImageData | None, components: int | None) -> Prior:
+def prior(model: GenerativeModel, data: ImageData | None, components: int) -> Prior:
     """The one that the model was trained with."""
     return model.prior
 
 
-def gmm(model: VAE, data: ImageData, components: int | None) -> GaussianMixture:
+def gmm(model: VAE, data: ImageData, components: int) -> GaussianMixture:
     """A Gaussian mixture fitted to z ~ q(z|x) of the training images; of each class in a
     conditional model, whose decoder is told the class that z belongs to.
 
@@ -48,16 +46,16 @@ def gmm(model: VAE, data: ImageData, components: int | None) -> GaussianMixture:
     Arguments:
     model: which was trained.
     data: on which.
-    components: of the mixture, or of each class's; None: COMPONENTS or COMPONENTS_OF_CLASS.
+    components: of the mixture; of a conditional model they are divided among the classes.
 
     Raises ValueError for more components than images.
     """
     start = time.perf_counter()
     fitted = latents(model, data.train)
     if model.num_classes:
-        mixture = _fit_classes(fitted, model.num_classes, components or COMPONENTS_OF_CLASS)
+        mixture = _fit_classes(fitted, model.num_classes, components)
     else:
-        mixture = _fit(fitted.z, components or COMPONENTS)
+        mixture = _fit(fitted.z, components)
     held_out = latents(model, data.test)
     log_density = _mean_log_prob(mixture, held_out)
     under_prior = _mean_log_prob(model.prior, held_out)
@@ -77,7 +75,7 @@ def gmm(model: VAE, data: ImageData, components: int | None) -> GaussianMixture:
             "components=%d: new latents are less probable under the mixture than under the prior; "
             "%s latents of %d dimensions are not enough for so many components. Try fewer, or "
             "density=prior",
-            mixture.logits.shape[1],
+            components,
             f"{len(fitted.z):,}",
             model.latent_dim,
         )
@@ -91,9 +89,10 @@ def latents(model: VAE, split: ImageSet) -> Latents:
 
 
 def _fit_classes(fitted: Latents, num_classes: int, components: int) -> GaussianMixture:
+    of_class = max(components // num_classes, 1)
     mixtures = []
     for label in range(num_classes):
-        mixtures.append(_fit(fitted.z[fitted.labels == label], components))
+        mixtures.append(_fit(fitted.z[fitted.labels == label], of_class))
     return GaussianMixture.of_classes(mixtures)
 
 

@@ -101,8 +101,9 @@ class FlowPrior(Prior):
         z = z.to(self.device)
         if labels is not None:
             labels = labels.to(self.device)
-        for index in reversed(range(len(self.layers))):
-            z = self.layers[index].inverse(z, labels)
+        for layer in reversed(list(self.layers)):
+            assert isinstance(layer, CouplingLayer)
+            z = layer.inverse(z, labels)
         return z
 
     def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Priors that are mixtures of Gaussians: learned ones, fitted ones, and the VampPrior.
 
-In a mixture for each class, the first K components are those of class 0, the next K of class 1, and
-so on: M = classes x K components in all.
+A prior without classes has K = M components. With classes, the M components are divided among them:
+the first K are those of class 0, the next K of class 1, and so on.
 """
 
 import math
@@ -38,7 +38,7 @@ class GaussianMixture(Prior):
 
     Arguments:
     latent_dim: D.
-    components: K, of each class.
+    components: M, at most; K for each class, and at least one.
     covariance: "diagonal" or "full".
     num_classes: 0 for a prior without classes.
     """
@@ -51,9 +51,9 @@ class GaussianMixture(Prior):
         super().__init__(latent_dim)
         require(components >= 1, "components", components, "an integer >= 1")
         require_choice("covariance", covariance, COVARIANCES)
-        count = max(num_classes, 1) * components
         self.num_classes = num_classes
-        self.logits = nn.Parameter(torch.zeros(max(num_classes, 1), components))
+        self.logits = nn.Parameter(initial_logits(components, num_classes))
+        count = self.logits.numel()
         self.means = nn.Parameter(torch.randn(count, latent_dim))
         self.log_scales = nn.Parameter(torch.zeros(count, latent_dim))
         below = None
@@ -71,7 +71,7 @@ class GaussianMixture(Prior):
         covariances: (M, D, D).
         """
         num_classes = len(weights) if weights.dim() == 2 else 0
-        mixture = cls(means.shape[1], weights.shape[-1], "full", num_classes).to(means)
+        mixture = cls(means.shape[1], len(means), "full", num_classes).to(means)
         assert mixture.below is not None
         factors = torch.linalg.cholesky(covariances)
         identity = torch.eye(means.shape[1]).to(means)
@@ -193,9 +193,11 @@ class VampPrior(Prior):
     Arguments:
     latent_dim: D.
     image_shape: (C, H, W).
-    components: K, of each class.
+    components: M, at most; K for each class, and at least one.
     num_classes: 0 for a prior without classes.
     """
+
+    uses_encoder = True
 
     def __init__(
         self, latent_dim: int, image_shape: Sequence[int], components: int, num_classes: int = 0
@@ -203,10 +205,9 @@ class VampPrior(Prior):
         super().__init__(latent_dim)
         require(components >= 1, "components", components, "an integer >= 1")
         self.num_classes = num_classes
-        classes = max(num_classes, 1)
-        self.logits = nn.Parameter(torch.zeros(classes, components))
-        # of the pseudo-inputs: images are mostly black, with a few bright pixels each
-        self.pseudo_logits = nn.Parameter(torch.randn(classes * components, *image_shape) - 2)
+        self.logits = nn.Parameter(initial_logits(components, num_classes))
+        # of the pseudo-inputs: most pixels of an image are dark
+        self.pseudo_logits = nn.Parameter(torch.randn(self.logits.numel(), *image_shape) - 2)
 
     def use_encoder(self, encode: Encode) -> None:
         """Receive q(z|x), of which the components are made."""
@@ -251,6 +252,12 @@ class VampPrior(Prior):
         """How many pseudo-inputs."""
         each = " for each class" if self.num_classes else ""
         return f"VampPrior of {self.logits.shape[1]} pseudo-inputs{each}{_scaled(temperature)}"
+
+
+def initial_logits(components: int, num_classes: int) -> Tensor:
+    """Zeros (classes, K), for equal weights; one class without classes."""
+    classes = max(num_classes, 1)
+    return torch.zeros(classes, max(components // classes, 1))
 
 
 def mix(densities: Tensor, logits: Tensor, labels: Tensor | None) -> Tensor:

@@ -30,6 +30,8 @@ class Prior(nn.Module):
     latent_dim: D.
     """
 
+    uses_encoder = False  # whether it is made of the encoder of its model
+
     _device: Tensor  # empty; it is where the module is
 
     def __init__(self, latent_dim: int) -> None:
@@ -43,7 +45,8 @@ class Prior(nn.Module):
         return self._device.device
 
     def use_encoder(self, encode: Encode) -> None:
-        """Receive the encoder of the model, for priors that are made of it; others do nothing."""
+        """Receive the encoder of the model, where `uses_encoder`."""
+        raise NotImplementedError
 
     def sample(
         self,

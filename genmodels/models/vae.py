@@ -23,6 +23,8 @@ from genmodels.models.fixed_scale_batch_norm import FixedScaleBatchNorm
 from genmodels.models.generative import GenerativeModel, label_units
 from genmodels.models.priors import Prior
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, FixedScaleBatchNorm)
+
 
 class VAE(GenerativeModel):
     """An encoder network, a decoder network, and the likelihood that reads the decoder's output.
@@ -59,7 +61,6 @@ class VAE(GenerativeModel):
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        self.prior.use_encoder(self.encode)
         self.mean_norm: nn.Module = nn.Identity()
         if mean_batch_norm is not None:
             require(
@@ -69,6 +70,15 @@ class VAE(GenerativeModel):
                 "a finite number > 0, or null",
             )
             self.mean_norm = FixedScaleBatchNorm(latent_dim, mean_batch_norm)
+        if self.prior.uses_encoder:
+            require(
+                not any(isinstance(layer, BATCH_NORMS) for layer in self.modules()),
+                "prior",
+                type(self.prior).__name__,
+                "another one for an encoder with batch normalisation (norm=batch, "
+                "mean_batch_norm), whose statistics its pseudo-inputs would change",
+            )
+            self.prior.use_encoder(self.encode)
 
     @property
     def binary(self) -> bool:
