@@ -59,7 +59,7 @@ def test_every_prior_is_trained_evaluated_and_rebuilt(prior: str, model: str) ->
     again = trained.prior.sample(6, 0.5, torch.Generator().manual_seed(1), labels)
     assert z.shape == (6, 3) and z.dtype == torch.float32 and torch.equal(z, again)
     assert trained.prior.log_prob(z, labels).shape == (6,)
-    assert trained.prior.marginal(1).log_prob(z[:, [1]]).shape == (6,)
+    assert trained.prior.marginals()[1].log_prob(z[:, [1]]).shape == (6,)
     assert trained.sample(4, labels[:4]).shape == (4, *trained.image_shape)
     with pytest.raises(ValueError, match=r"^temperature=-1: must be a number >= 0"):
         trained.prior.sample(1, -1)

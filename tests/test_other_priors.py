@@ -1,7 +1,7 @@
 """Metrics of models whose prior is not N(0, I)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -44,8 +44,8 @@ class AnyPrior(Prior):
     def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.dimension.log_prob(z.float()).sum(dim=1)
 
-    def marginal(self, dimension: int) -> Prior:
-        return AnyPrior(1, self.make)
+    def marginals(self) -> Sequence[Prior]:
+        return [AnyPrior(1, self.make)] * self.latent_dim
 
     def formula(self, temperature: float | str = 1.0) -> str:
         return "some prior"

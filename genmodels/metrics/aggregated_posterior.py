@@ -52,11 +52,12 @@ def posteriors(model: VAE, split: ImageSet, batch_size: int = EVALUATION_BATCH) 
 
     Reseeds torch's global generators.
     """
+    marginals = model.prior.marginals()
     batches = []
     for index, (images, labels) in enumerate(split.batches(batch_size)):
         reseed(CONSTANT_SEED, "evaluation", index)
         posterior = model.encode(binarise_for(model, images), labels)
-        kl = model.prior.kl_per_dimension(posterior, posterior.rsample())
+        kl = model.prior.kl_per_dimension(posterior, posterior.rsample(), marginals)
         values = [value.cpu().double() for value in (posterior.mean, posterior.stddev, kl)]
         batches.append([*values, labels.cpu()])
     return Posteriors(*map(torch.cat, zip(*batches, strict=True)))

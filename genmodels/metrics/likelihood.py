@@ -54,6 +54,7 @@ def observe(
         another image.
     batch_size: another one means other noise.
     """
+    marginals = model.prior.marginals()
     batches = []
     for index, (images, labels) in enumerate(split.batches(batch_size)):
         reseed(CONSTANT_SEED, "evaluation", index)
@@ -66,7 +67,7 @@ def observe(
         values = (
             terms.distortion,
             terms.kl,
-            model.prior.kl_per_dimension(terms.posterior, terms.z),
+            model.prior.kl_per_dimension(terms.posterior, terms.z, marginals),
             terms.posterior.mean,
             terms.posterior.stddev,
             terms.z,

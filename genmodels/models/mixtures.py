@@ -142,13 +142,10 @@ class GaussianMixture(Prior):
         densities = [self._component_log_probs(rows) for rows in z.split(CHUNK)]
         return mix(torch.cat(densities), self.logits, labels)
 
-    def marginal(self, dimension: int) -> "GaussianMixture":
-        """The mixture of the components' own marginals, without classes."""
-        variances = self._factors()[:, dimension].square().sum(dim=1)  # (M,)
-        means = self.means.detach()[:, [dimension]]
-        return GaussianMixture.of(
-            self.weights.to(variances), means.to(variances), variances[:, None, None]
-        )
+    def marginals(self) -> Sequence[Prior]:
+        """The mixtures of the components' own marginals, without classes."""
+        variances = self._factors().square().sum(dim=2)  # (M, D)
+        return marginals_of(self.weights, self.means.detach(), variances)
 
     def formula(self, temperature: float | str = 1.0) -> str:
         """How many Gaussians."""
@@ -241,17 +238,25 @@ class VampPrior(Prior):
         return mix(densities, self.logits, labels)
 
     @torch.no_grad()
-    def marginal(self, dimension: int) -> GaussianMixture:
-        """The mixture of the components' own marginals, without classes."""
+    def marginals(self) -> Sequence[Prior]:
+        """The mixtures of the components' own marginals, without classes."""
         components = self.components()
         weights = self.logits.softmax(dim=1).flatten() / len(self.logits)
-        means, variances = components.mean[:, [dimension]], components.stddev[:, dimension].square()
-        return GaussianMixture.of(weights, means, variances[:, None, None])
+        return marginals_of(weights, components.mean, components.stddev.square())
 
     def formula(self, temperature: float | str = 1.0) -> str:
         """How many pseudo-inputs."""
         each = " for each class" if self.num_classes else ""
         return f"VampPrior of {self.logits.shape[1]} pseudo-inputs{each}{_scaled(temperature)}"
+
+
+def marginals_of(weights: Tensor, means: Tensor, variances: Tensor) -> list[Prior]:
+    """Each dimension's mixture; weights (M,), means and variances (M, D)."""
+    mixtures: list[Prior] = []
+    for dimension_means, dimension_variances in zip(means.T, variances.T, strict=True):
+        covariances = dimension_variances[:, None, None]
+        mixtures.append(GaussianMixture.of(weights, dimension_means[:, None], covariances))
+    return mixtures
 
 
 def initial_logits(components: int, num_classes: int) -> Tensor:

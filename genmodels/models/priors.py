@@ -6,7 +6,7 @@ add one, write a subclass and a file in conf/prior.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -74,14 +74,14 @@ class Prior(nn.Module):
         """
         raise NotImplementedError
 
-    def marginal(self, dimension: int) -> "Prior":
-        """p(z_d), the distribution of one dimension d of z.
+    def marginals(self) -> Sequence["Prior"]:
+        """p(z_d) of each dimension d of z.
 
-        Where no subclass knows better, the normal distribution with the moments of MOMENT_DRAWS
-        draws.
+        Where no subclass knows better, normal distributions with the moments of MOMENT_DRAWS draws.
         """
-        z = self.sample(MOMENT_DRAWS, generator=torch.Generator().manual_seed(0))[:, dimension]
-        return NormalMarginal(z.mean().item(), z.std().item()).to(self.device)
+        z = self.sample(MOMENT_DRAWS, generator=torch.Generator().manual_seed(0))
+        means, stddevs = z.mean(dim=0).tolist(), z.std(dim=0).tolist()
+        return [NormalMarginal(*moments) for moments in zip(means, stddevs, strict=True)]
 
     def formula(self, temperature: float | str = 1.0) -> str:
         """The distribution's name in titles, such as "N(0, I)"; the temperature may be a symbol."""
@@ -103,14 +103,20 @@ class Prior(nn.Module):
             log_prior = self.log_prob(z, labels)
         return (log_posterior - log_prior.to(z))[:, None]
 
-    def kl_per_dimension(self, posterior: DiagonalGaussian, z: Tensor) -> Tensor:
+    def kl_per_dimension(
+        self, posterior: DiagonalGaussian, z: Tensor, marginals: Sequence["Prior"]
+    ) -> Tensor:
         """KL(q(z_d|x) || p(z_d)) in nats of each dimension's marginal, (B, D), for diagnostics.
 
-        Estimated as in `kl`, with the same arguments, whatever the labels.
+        Estimated as in `kl`, whatever the labels.
+
+        Arguments:
+        posterior, z: as in `kl`.
+        marginals: of this prior.
         """
         log_prior = torch.empty_like(z)
-        for dimension in range(self.latent_dim):
-            log_prior[:, dimension] = self.marginal(dimension).log_prob(z[:, [dimension]])
+        for dimension, marginal in enumerate(marginals):
+            log_prior[:, dimension] = marginal.log_prob(z[:, [dimension]])
         return posterior.log_prob(z) - log_prior
 
 
@@ -131,9 +137,9 @@ class StandardNormal(Prior):
         """(B, D) -> (B,) nats."""
         return Normal(0, 1).log_prob(z).sum(dim=1)
 
-    def marginal(self, dimension: int) -> "StandardNormal":
+    def marginals(self) -> Sequence[Prior]:
         """N(0, 1), whichever dimension."""
-        return StandardNormal(1)
+        return [StandardNormal(1)] * self.latent_dim
 
     def formula(self, temperature: float | str = 1.0) -> str:
         """N(0, I), or N(0, 0.5 I)."""
@@ -145,7 +151,9 @@ class StandardNormal(Prior):
         variance = posterior.log_variance.exp()
         return kl_to_standard_normal(posterior.mean, variance, posterior.log_variance)
 
-    def kl_per_dimension(self, posterior: DiagonalGaussian, z: Tensor) -> Tensor:
+    def kl_per_dimension(
+        self, posterior: DiagonalGaussian, z: Tensor, marginals: Sequence[Prior]
+    ) -> Tensor:
         """The same as `kl`."""
         return self.kl(posterior, z)
 

@@ -1,5 +1,7 @@
 """The Laplace prior: heavier tails than N(0, I); its KL is estimated from the one draw of z."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributions import Laplace
@@ -26,9 +28,9 @@ class LaplacePrior(Prior):
         """(B, D) -> (B,) nats."""
         return Laplace(0.0, 0.5**0.5).log_prob(z).sum(dim=1)
 
-    def marginal(self, dimension: int) -> "LaplacePrior":
-        """The same of one dimension."""
-        return LaplacePrior(1)
+    def marginals(self) -> Sequence[Prior]:
+        """The same of one dimension each."""
+        return [LaplacePrior(1)] * self.latent_dim
 
     def formula(self, temperature: float | str = 1.0) -> str:
         """Laplace(0, I)."""
