@@ -71,6 +71,13 @@ class VAETrainer:
             "one for colours, such as discretised_logistic or gaussian_optimal: this one is for "
             "black and white",
         )
+        require(
+            likelihood.binary or likelihood.quantised or not objective.limits_share,
+            "distortion",
+            "null",
+            f"a limit in nats per image with {type(likelihood).__name__}, whose log_prob is of a "
+            "density: a share of it would depend on the unit of brightness",
+        )
         self.model = model
         self.kl_weight = kl_weight
         self.kl_schedule = kl_schedule
