@@ -14,6 +14,7 @@ import yaml
 from conftest import SMALL, assert_same_run, rows, same, summary, trained_states, weights
 
 import genmodels
+from genmodels.data.images import ImageSet
 from genmodels.figures.registry import FIGURES
 from genmodels.registry import select
 from genmodels.trainers import loop
@@ -254,6 +255,21 @@ def test_a_batch_systems_launcher_gets_its_signal_when_the_run_is_saved(
         assert signal.signal(signal.SIGUSR2, before) is queue_again
     assert heard == [(signal.SIGUSR2, 3)] and ended.value.code == -1
     assert summary(Path("run"))["status"] == "interrupted"
+
+
+def test_a_signal_during_an_evaluation_saves_its_step(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = VAETrainer.evaluate
+
+    def interrupted(self: VAETrainer, split: ImageSet) -> dict:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(self, split)
+
+    monkeypatch.setattr(VAETrainer, "evaluate", interrupted)
+    with pytest.raises(SystemExit):
+        train_here(*SMALL, "max_steps=4", "evaluate_every=2", "checkpoint_every=3")
+    assert trained_states(Path("run"))["step"] == 2
 
 
 @pytest.mark.parametrize("where", ["lr", "weights"])

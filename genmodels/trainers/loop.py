@@ -219,8 +219,8 @@ def fit(
                 row = means.take() | trainer.plan(step - 1, total)
                 _log_terms(run, bar, step, row, clock, stream)
             evaluates = cadence.due(cadence.evaluate, step)
-            saves = cadence.due(cadence.checkpoint, step) or bool(caught)
-            if evaluates or saves:
+            saves = cadence.due(cadence.checkpoint, step)
+            if evaluates or saves or caught:
                 trainer.recompute_statistics(map(stream.batch, range(STATISTICS_BATCHES)))
             if evaluates:
                 validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
@@ -228,7 +228,7 @@ def fit(
                 run.log_snapshots(step, snapshots(trainer.inference_model, data.test))
                 if select is not None and best_step(run.folder, select) == step:
                     writer.export(step, trainer.inference_model)
-            if saves:
+            if saves or caught:  # perhaps as it was evaluated
                 save(step)
             if caught:
                 raise SystemExit(128 + caught[0])
