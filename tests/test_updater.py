@@ -111,9 +111,9 @@ def test_gradients_up_to_the_limit_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "limit"),
-    [((1, 28, 28), 200.0), ((1, 8, 8), 200 * 64 / 784), ((3, 32, 32), 200 * 3072 / 784)],
+    [((1, 28, 28), 200.0), ((1, 14, 14), 100.0), ((3, 56, 56), 400 * math.sqrt(3))],
 )
-def test_a_vae_clips_in_proportion_to_the_values_of_an_image(
+def test_a_vae_clips_by_the_root_of_the_values_of_an_image(
     shape: tuple[int, int, int], limit: float
 ) -> None:
     trainer = built(*SMALL, shape=shape)
