@@ -41,6 +41,7 @@ QUANTITIES = {
     "likelihood_stddev": Quantity("standard deviation of the likelihood", "brightness from 0 to 1"),
     "psnr": Quantity("peak signal-to-noise ratio", "dB", HIGHER, metric="reconstruction"),
     "mse": Quantity("mean squared error", "squared brightness", LOWER, metric="reconstruction"),
+    "clipped": Quantity("clipped gradients", "share of the steps"),
     "discriminator_loss": Quantity("loss of D", "", progress_bar=True),
     "generator_loss": Quantity("loss of G", "", progress_bar=True),
     "real_above_fake": Quantity(

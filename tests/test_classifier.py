@@ -96,7 +96,7 @@ def test_it_learns_the_digits_in_seconds(trained: Path) -> None:
     share = done["accuracy"]
     assert done["accuracy_standard_error"] == pytest.approx(math.sqrt(share * (1 - share) / 359))
     first = next(row["train"] for row in rows(trained) if "train" in row)
-    assert first.keys() == {"loss", "accuracy", "gradient_norm", "lr"}
+    assert first.keys() == {"loss", "accuracy", "gradient_norm", "clipped", "lr"}
     assert first["loss"] == pytest.approx(math.log(10), rel=0.3)  # it begins by guessing
 
 

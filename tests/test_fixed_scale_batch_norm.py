@@ -64,13 +64,14 @@ def test_no_optimizer_gets_below_the_bound() -> None:
 
 
 def test_evaluation_looks_at_one_image_at_a_time() -> None:
-    model, images = batch_normed(), torch.rand(5, 1, 6, 6)
+    """The running variance is that of the population, a 2000th above that of the batch."""
+    model, images = batch_normed(), torch.rand(2000, 1, 6, 6)
     for _ in range(200):
         in_training = model.encode(images).mean
     model.eval()
     together, alone = model.encode(images).mean, model.encode(images[:1]).mean
-    torch.testing.assert_close(together, in_training, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(alone, in_training[:1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together, in_training, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(alone, together[:1], atol=1e-4, rtol=1e-4)
 
 
 def test_equal_values_become_the_shift() -> None:
@@ -112,6 +113,6 @@ def test_averaged_weights_keep_the_bound(precision: str, train_here: Callable) -
     )
     kl = summary(folder)["metrics"]["test"]["kl"]
     assert 0.95 < kl / (4 * SCALE**2 / 2) < 1.5
-    average = genmodels.load(folder).mean_norm.running_variance
-    last = trained_states(folder)["trainer"]["updater"]["model"]["mean_norm.running_variance"]
+    average = genmodels.load(folder).mean_norm.running_var
+    last = trained_states(folder)["trainer"]["updater"]["model"]["mean_norm.running_var"]
     assert 0 < (average / last - 1).abs().max() < 0.5

@@ -145,6 +145,25 @@ def test_the_gradient_penalty_of_a_unit_slope_is_none() -> None:
         assert terms["penalty"].item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_wasserstein_loss_brings_its_recipe(channels: int) -> None:
+    """D takes five steps for one of G, at the same rate also on colour images."""
+    spec = ImageSpec("planted", (channels, 16, 16))
+    usual = settings_of("model=gan", spec=spec)
+    settings = settings_of("model=gan", "adversarial_loss=wasserstein", spec=spec)
+    assert settings.trainer["n_critic"] == 5 and settings.lr < usual.lr
+    rates = {settings.trainer[network]["lr"] for network in ("generator", "discriminator")}
+    assert rates == {settings.lr}
+
+
+def test_the_command_line_changes_the_recipe_of_a_loss() -> None:
+    own = ["lr=0.01", "trainer.n_critic=2", "trainer.discriminator.lr=0.02", "optimizer=sgd"]
+    trainer = trainer_of("adversarial_loss=wasserstein", *own)
+    assert trainer.n_critic == 2
+    assert (trainer.generator.lr, trainer.discriminator.lr) == (0.01, 0.02)
+    assert isinstance(trainer.generator.optimizer, torch.optim.SGD)
+
+
 def test_a_run_leaves_its_generator(
     train_here: Callable[..., Path], infer_here: Callable[..., None], tmp_path: Path
 ) -> None:

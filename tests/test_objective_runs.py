@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 
 from genmodels.caption import caption
 from genmodels.cli import explain
+from genmodels.fitting import build
 from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.losses.objectives import ELBO, Capacity, KLTarget, Objective
 from genmodels.models.vae import MLPVAE
@@ -19,6 +20,7 @@ from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
 from genmodels.user_errors import UserError
 
+LIKELIHOODS = sorted(path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml"))
 OBJECTIVES = sorted(path.stem for path in (ROOT / "conf/objective").glob("*.yaml"))
 
 
@@ -106,6 +108,18 @@ def test_a_weight_that_would_not_be_used_is_refused(choice: str) -> None:
 def test_a_weight_that_is_needed_is_asked_for() -> None:
     with pytest.raises(ValueError, match=r"^kl_weight=None: must be a finite number"):
         trainer_of(ELBO(), kl_weight=None)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_share_of_the_distortion_is_refused_for_densities(likelihood: str) -> None:
+    """Its size, and even its sign, depends on the unit of brightness; a limit in nats does not."""
+    options = ["objective=geco", f"likelihood={likelihood}", "model.widths=[8]"]
+    build(settings_of(*options, "objective.distortion=-500"))
+    if likelihood in ("auto", "bernoulli", "discretised_logistic"):
+        build(settings_of(*options))
+        return
+    with pytest.raises(Exception, match=r"distortion=null: must be a limit in nats per image"):
+        build(settings_of(*options))
 
 
 def test_a_recipe_with_a_weight_is_refused_by_name(train_here: Callable) -> None:

@@ -108,6 +108,22 @@ def test_geco_with_a_limit_in_nats_needs_no_reference() -> None:
     assert weight == pytest.approx(math.exp(-0.1 * 100 / 500))
 
 
+@pytest.mark.parametrize(("reference", "limit"), [(1000.0, 600.0), (-1000.0, -1400.0)])
+def test_geco_with_a_share_controls_distortions_of_either_sign(
+    reference: float, limit: float
+) -> None:
+    """At share 0.6: beyond the limit the KL weight falls, within it the weight rises."""
+
+    def weight_at(distortion: float) -> float:
+        objective = geco(share=0.6)
+        weight_after(objective, reference, 0.0, progress=0.1)
+        return weight_after(objective, distortion, 0.0)
+
+    assert weight_at(limit) == pytest.approx(1.0, rel=1e-5)
+    assert weight_at(limit + 200) == pytest.approx(math.exp(-0.1 * 0.2))
+    assert weight_at(limit - 200) == pytest.approx(math.exp(0.1 * 0.2))
+
+
 def test_geco_follows_the_moving_average() -> None:
     objective = geco(distortion=100.0, decay=0.75)
     weight_after(objective, 100.0, 0.0)

@@ -20,6 +20,7 @@ class Objective(nn.Module):
     """A loss, what of it is scheduled, and multipliers: buffers that move after each step."""
 
     learns_weight = False  # whether it learns the KL weight, and is called with None for it
+    limits_share = False  # whether it limits the distortion to a share of a measured one
 
     def kl_price(self, weight: float | None) -> float | None:
         """What a nat of KL costs at this KL weight, in nats of distortion; None: not a constant."""
@@ -174,10 +175,14 @@ class GECO(LearnedWeight):
     Rezende & Viola 2018, "Taming VAEs", eq. 3 and algorithm 1: KL + lambda * (distortion - limit),
     with lambda <- lambda * exp(step_size * constraint) after each step. Here w = 1 / lambda, which
     divides their loss by lambda and leaves its optimum. The constraint is relative:
-    (moving average of the distortion - limit) / reference.
+    (moving average of the distortion - limit) / |reference|.
 
     The reference is the distortion of a model that ignores z: the one reached while w is held at
-    its upper limit, at the start of the run. So the same limit, as a share of it, suits other data.
+    its upper limit, at the start of the run. The limit is reference - (1 - share) |reference|,
+    which lies below the reference whatever its sign is. For likelihoods that are probabilities the
+    distortion is positive, and this is the share of it; so the same share suits other data. The
+    distortion of a density depends on the unit of brightness, and so would a share of it:
+    `VAETrainer` refuses that.
 
     Arguments:
     distortion: the limit in nats per image, whose size is then the reference; None: `share` of the
@@ -220,6 +225,7 @@ class GECO(LearnedWeight):
         require(0 < step_size < math.inf, "step_size", step_size, "a finite number > 0")
         _check_limits(weight_limits, lowest=1e-9)
         self.distortion = distortion
+        self.limits_share = distortion is None
         self.share = share
         self.reference_fraction = reference_fraction
         self.decay = decay
@@ -241,12 +247,17 @@ class GECO(LearnedWeight):
         average = torch.lerp(distortion, self.average, self.decay)
         self.average.copy_(torch.where(self.average == 0, distortion, average))
         known = self.reference != 0
-        limit = self.share * self.reference if self.distortion is None else self.distortion
-        violation = (self.average - limit) / self.reference
+        violation = (self.average - self._limit()) / self.reference.abs()
         constraint = torch.where(known, violation, 0.0)
         self.log_weight.sub_(self.step_size * constraint).clamp_(*self.log_limits)
         if progress >= self.reference_fraction:
             self.reference.copy_(torch.where(known, self.reference, self.average))
+
+    def _limit(self) -> Tensor | float:
+        """Of the distortion, in nats per image."""
+        if self.distortion is not None:
+            return self.distortion
+        return self.reference - (1 - self.share) * self.reference.abs()
 
 
 def _check_limits(limits: Sequence[float], lowest: float) -> None:

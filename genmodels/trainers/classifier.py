@@ -1,6 +1,6 @@
 """The update of the in-domain classifier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from genmodels.data.images import Batch, ImageSet
 from genmodels.errors import require
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.predictions import predict
+from genmodels.models.batch_norm_statistics import recompute_statistics
 from genmodels.models.classifier import Classifier
 from genmodels.trainers.updater import Updater
 
@@ -55,7 +56,8 @@ class ClassifierTrainer:
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         """One step on a batch.
 
-        Returns the loss in nats per image, the share of right answers, and the gradient's norm.
+        Returns the loss in nats per image, the share of right answers, the gradient's norm, and
+        whether it was clipped.
         """
         with self.updater.autocast():
             prediction = self.model(self.inputs(batch))
@@ -63,8 +65,13 @@ class ClassifierTrainer:
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()
         means = {"loss": loss.detach(), "accuracy": accuracy}
-        means["gradient_norm"] = self.updater.update(loss, means, step, total)
+        means |= self.updater.update(loss, means, step, total)
         return means
+
+    def recompute_statistics(self, batches: Iterable[Batch]) -> None:
+        """BatchNorm's statistics of the averaged model."""
+        model = self.inference_model
+        recompute_statistics((model,), batches, lambda batch: model(self.inputs(batch)))
 
     def evaluate(self, split: ImageSet) -> dict[str, float]:
         """Accuracy and log-likelihood of the averaged model."""

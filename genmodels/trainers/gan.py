@@ -1,6 +1,6 @@
 """The updates of a generative adversarial network, conditional or not, under any loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from genmodels.losses.adversarial import (
 from genmodels.metrics import gan_diagnosis
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.verdict import Verdict
+from genmodels.models.batch_norm_statistics import recompute_statistics
 from genmodels.models.gan import GAN, Discriminator, Generator
 from genmodels.schedules import cosine_decay
 from genmodels.trainers.updater import Updater
@@ -55,7 +56,7 @@ class GANTrainer:
         adversarial_loss: of D and of G.
         penalty: on the gradients of D.
         diff_augment: of real and generated images, before D sees them.
-        n_critic: steps of D for one of G.
+        n_critic: steps of D for one of G. Steps of the run are D's.
         instance_noise: standard deviation of noise on all images that D sees, in images of the
             range [0, 1]; falls to 0 as half a cosine (Sonderby et al. 2017, "Amortised MAP
             inference for image super-resolution", section 3.3).
@@ -75,7 +76,7 @@ class GANTrainer:
         self.diff_augment = diff_augment
         self.n_critic = n_critic
         self.instance_noise = instance_noise
-        self.generator = generator(model=model.generator)
+        self.generator = generator(model=model.generator, steps_per_update=n_critic)
         self.discriminator = discriminator(model=model.discriminator)
 
     @property
@@ -147,8 +148,8 @@ class GANTrainer:
             penalty = self._penalty(*scored, labels, progress).mean()
             loss = loss + self.penalty.every * penalty
             terms["penalty"] = penalty.detach()
-        norm = self.discriminator.update(loss, terms, step, total)
-        return terms | {"discriminator_gradient_norm": norm}
+        measured = self.discriminator.update(loss, terms, step, total)
+        return terms | {f"discriminator_{name}": value for name, value in measured.items()}
 
     def update_generator(
         self, fake: Tensor, real: Tensor, labels: Tensor, step: int, total: int
@@ -173,8 +174,21 @@ class GANTrainer:
                     real_logits = discriminator(self._augment(real, progress), labels)
         loss = self.adversarial_loss.generator(fake_logits, real_logits).mean()
         terms = {"generator_loss": loss.detach()}
-        norm = self.generator.update(loss, terms, step, total)
-        return terms | {"generator_gradient_norm": norm}
+        measured = self.generator.update(loss, terms, step, total)
+        return terms | {f"generator_{name}": value for name, value in measured.items()}
+
+    def recompute_statistics(self, batches: Iterable[Batch]) -> None:
+        """BatchNorm's statistics of both averaged networks, each on what it sees in training."""
+        generator, discriminator = self.generator.average, self.discriminator.average
+
+        def forward(batch: Batch) -> None:
+            labels = drop_labels(batch.labels, generator.label_dropout)
+            fake = generator.generate(generator.prior.sample(len(labels)), labels)
+            if discriminator.uses_batch_statistics:
+                discriminator(self.diff_augment(batch.images), labels)
+                discriminator(self.diff_augment(fake), labels)
+
+        recompute_statistics((generator, discriminator), batches, forward)
 
     def evaluate(self, split: ImageSet) -> dict[str, Any]:
         """What images that were not trained on tell of both averaged networks."""

@@ -5,7 +5,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LOG_ROWS = 100  # rows of training terms in a run
 EVALUATIONS = 10  # in a run
+STATISTICS_BATCHES = 32  # of which BatchNorm's statistics are recomputed
 
 Score = Callable[[nn.Module], Mapping[str, float]]
 
@@ -57,6 +58,13 @@ class Trainer(Protocol):
 
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         """One training step of `total`; returns scalars to log. torch is seeded for this step."""
+        ...
+
+    def recompute_statistics(self, batches: Iterable[Batch]) -> None:
+        """Give the inference model what averaging cannot: BatchNorm's statistics, of batches.
+
+        It changes nothing that a later update depends on.
+        """
         ...
 
     def evaluate(self, split: ImageSet) -> dict[str, Any]:
@@ -210,13 +218,17 @@ def fit(
             if cadence.due(cadence.log, step):
                 row = means.take() | trainer.plan(step - 1, total)
                 _log_terms(run, bar, step, row, clock, stream)
-            if cadence.due(cadence.evaluate, step):
+            evaluates = cadence.due(cadence.evaluate, step)
+            saves = cadence.due(cadence.checkpoint, step)
+            if evaluates or saves or caught:
+                trainer.recompute_statistics(map(stream.batch, range(STATISTICS_BATCHES)))
+            if evaluates:
                 validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
                 _log_evaluation(run, step, total, validation, clock)
                 run.log_snapshots(step, snapshots(trainer.inference_model, data.test))
                 if select is not None and best_step(run.folder, select) == step:
                     writer.export(step, trainer.inference_model)
-            if cadence.due(cadence.checkpoint, step) or caught:
+            if saves or caught:  # perhaps as it was evaluated
                 save(step)
             if caught:
                 raise SystemExit(128 + caught[0])

@@ -17,7 +17,10 @@ from genmodels.errors import require
 Network = TypeVar("Network", bound=nn.Module)
 LRSchedule = Callable[[int, int], float]  # (step, total steps) -> multiplier of the learning rate
 
-MAX_HALF_LIFE = 0.05  # of the steps so far, so that a short run is not averaged with its beginning
+# Of a network's updates so far, so that a short run is not averaged with its beginning
+MAX_HALF_LIFE = 0.05
+# Layers whose matrices and kernels decay; nothing else does
+DECAYED_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class NonFiniteError(ArithmeticError):
@@ -38,17 +41,22 @@ class Updater(Generic[Network]):
         ema_images: int,
         batch_size: int,
         precision: str,
+        steps_per_update: int = 1,
+        clip_scale: float = 1.0,
     ) -> None:
         """Arguments:
         model: whose weights are updated.
         optimizer: a class of torch.optim, or a partial of one; called with parameters and lr.
         lr: the largest learning rate.
         lr_schedule: (step, total steps) -> multiplier of lr; a pure function.
-        clip_norm: the gradient's largest norm; None for no limit.
-        ema_images: the moving average's half-life in images seen, at most MAX_HALF_LIFE of the
-            steps so far.
+        clip_norm: the gradient's largest norm, in units of clip_scale; None for no limit.
+        ema_images: the moving average's half-life in images of the run, at most MAX_HALF_LIFE of
+            this network's updates so far.
         batch_size: images in a step.
         precision: "fp32", or "bf16" for autocast.
+        steps_per_update: steps of the run for one update of this network, which comes after every
+            such number of steps.
+        clip_scale: how large gradients are, compared with those for which clip_norm is chosen.
         """
         require(lr > 0, "lr", lr, "a number > 0")
         require(clip_norm is None or clip_norm > 0, "clip_norm", clip_norm, "a number > 0, or null")
@@ -57,7 +65,9 @@ class Updater(Generic[Network]):
         self.lr = lr
         self.lr_schedule = lr_schedule
         self.clip_norm = clip_norm
-        self.half_life = ema_images / batch_size  # in steps
+        self.largest_norm = None if clip_norm is None else clip_norm * clip_scale
+        self.steps_per_update = steps_per_update
+        self.half_life = ema_images / (batch_size * steps_per_update)  # in updates
         self.precision = precision
         self.device = next(model.parameters()).device
         self.optimizer = build_optimizer(optimizer, model, lr)
@@ -76,7 +86,9 @@ class Updater(Generic[Network]):
         """The learning rate of a step: a pure function, so resume needs no scheduler state."""
         return self.lr * self.lr_schedule(step, total)
 
-    def update(self, loss: Tensor, terms: dict[str, Tensor], step: int, total: int) -> Tensor:
+    def update(
+        self, loss: Tensor, terms: dict[str, Tensor], step: int, total: int
+    ) -> dict[str, Tensor]:
         """Move the weights once down the loss, and the average towards them.
 
         Only this network's parameters receive gradients.
@@ -87,8 +99,9 @@ class Updater(Generic[Network]):
         step: from 0.
         total: steps of the run.
 
-        Returns the gradient's norm (). Raises NonFiniteError, before any weight is moved, where the
-        loss or the gradient is not finite.
+        Returns the gradient's norm () before clipping as `gradient_norm`, and where there is a
+        limit, whether it was clipped, 1 or 0, as `clipped`. Raises NonFiniteError, before any
+        weight is moved, where the loss or the gradient is not finite.
         """
         for weights in self._weights:
             weights.grad = None
@@ -98,13 +111,17 @@ class Updater(Generic[Network]):
         if not torch.isfinite(loss + norm):
             message = self._describe_failure(terms | {"gradient norm": norm}, step, total)
             raise NonFiniteError(message)
-        if self.clip_norm is not None and norm > self.clip_norm:  # else no multiplication
-            nn.utils.clip_grads_with_norm_(self._weights, self.clip_norm, norm)
+        measured = {"gradient_norm": norm}
+        if self.largest_norm is not None:
+            clipped = norm > self.largest_norm
+            measured["clipped"] = clipped.float()
+            if clipped:  # else no multiplication
+                nn.utils.clip_grads_with_norm_(self._weights, self.largest_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step, total)
         self.optimizer.step()
         self._update_average(step)
-        return norm
+        return measured
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, their average and the optimizer's state."""
@@ -115,14 +132,24 @@ class Updater(Generic[Network]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; the optimizer's hyper-parameters stay this run's own."""
+        """Restore what `state_dict` gave; the optimizer's hyper-parameters stay this run's own.
+
+        Raises ValueError where the state is of other groups of parameters.
+        """
+        own, saved = self.optimizer.state_dict(), state["optimizer"]
+        require(
+            _members(saved) == _members(own),
+            "optimizer",
+            f"groups of {_members(saved)} parameters",
+            f"of {_members(own)}: the training state is of another version",
+        )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        own = {"param_groups": self.optimizer.state_dict()["param_groups"]}
-        self.optimizer.load_state_dict(state["optimizer"] | own)
+        self.optimizer.load_state_dict(saved | {"param_groups": own["param_groups"]})
 
     def _update_average(self, step: int) -> None:
-        half_life = min(self.half_life, MAX_HALF_LIFE * (step + 1))
+        updates = (step + 1) // self.steps_per_update
+        half_life = min(self.half_life, MAX_HALF_LIFE * updates)
         decay = 0.5 ** (1 / max(half_life, 1e-3))
         get_ema_multi_avg_fn(decay)(self._average_state, self._state, None)
 
@@ -146,20 +173,43 @@ class Updater(Generic[Network]):
 def build_optimizer(factory: Callable[..., Optimizer], model: nn.Module, lr: float) -> Optimizer:
     """The optimizer of a model's parameters: the fused kernel where the class has one.
 
-    Raises ValueError where the class refuses its hyper-parameters.
+    Its weight decay is for matrices and kernels alone (see `parameter_groups`). Raises ValueError
+    where the class refuses its hyper-parameters.
     """
     options: dict[str, Any] = {}
     if isinstance(factory, partial):
         for name, value in factory.keywords.items():
             if isinstance(value, Sequence) and not isinstance(value, str):
                 options[name] = tuple(float(number) for number in value)  # betas; plain for torch
+    accepted = inspect.signature(factory).parameters
     device = next(model.parameters()).device.type
-    if "fused" in inspect.signature(factory).parameters and device in ("cpu", "cuda"):
+    if "fused" in accepted and device in ("cpu", "cuda"):
         options["fused"] = True
+    decayed, others = parameter_groups(model)
+    if "weight_decay" in accepted:
+        others["weight_decay"] = 0.0
+    groups = [group for group in (decayed, others) if group["params"]]
     try:
-        return factory(model.parameters(), lr=lr, **options)
+        return factory(groups, lr=lr, **options)
     except TypeError as error:
         raise ValueError(f"optimizer: {error}") from None
+
+
+def parameter_groups(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A model's parameters in two groups: those that weight decay is for, and all others.
+
+    The first are matrices and kernels of DECAYED_LAYERS. Not biases, scales and shifts of
+    normalisation, embeddings, log-variances and parameters of priors: 0 is no natural value of
+    them (Radford et al. 2018, "Improving language understanding by generative pre-training",
+    section 4.1, decay no biases and gains).
+    """
+    kernels: set[nn.Parameter] = set()
+    for layer in model.modules():
+        if isinstance(layer, DECAYED_LAYERS):
+            kernels |= {weights for weights in layer.parameters() if weights.dim() >= 2}
+    decayed = [weights for weights in model.parameters() if weights in kernels]
+    others = [weights for weights in model.parameters() if weights not in kernels]
+    return {"params": decayed}, {"params": others}
 
 
 def _averaged_state(network: nn.Module) -> Iterator[Tensor]:
@@ -169,3 +219,8 @@ def _averaged_state(network: nn.Module) -> Iterator[Tensor]:
     for buffer in network.buffers():
         if buffer.is_floating_point():
             yield buffer
+
+
+def _members(state: dict[str, Any]) -> list[int]:
+    """How many parameters each group of an optimizer's state has."""
+    return [len(group["params"]) for group in state["param_groups"]]

@@ -1,6 +1,6 @@
 """The update of a vector-quantised autoencoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -60,9 +60,12 @@ class VQVAETrainer:
         distance = (quantised.latents - quantised.z.detach()).square().sum(dim=1).mean()
         loss = error + self.commitment * distance
         terms = {"loss": loss.detach(), "distortion": error.detach()}
-        terms["gradient_norm"] = self.updater.update(loss, terms, step, total)
+        terms |= self.updater.update(loss, terms, step, total)
         self._move_codes(quantised.latents.detach(), quantised.codes)
         return terms
+
+    def recompute_statistics(self, batches: Iterable[Batch]) -> None:
+        """There is no BatchNorm."""
 
     def evaluate(self, split: ImageSet) -> dict[str, Any]:
         """The share of codes that images use."""
