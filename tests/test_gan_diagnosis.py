@@ -101,11 +101,11 @@ def judged(unseen: float, train: float, **others: float) -> GANDiagnosis:
             PARTLY,
             "Many real images have no sample near them",
         ),
-        (GANDiagnosis(0.9, 0.0, fake_to_real=1.2, real_to_fake=1.3), HEALTHY, "0.90 times"),
+        (GANDiagnosis(0.9, 0.0, fake_to_real=1.05, real_to_fake=1.15), HEALTHY, "0.90 times"),
         (
             GANDiagnosis(0.01, 1.0, fake_to_real=3.0, real_to_fake=3.0),
             NOT_GENERATIVE,
-            "samples are 3.0 times as far from the nearest real image as real images are. Try more",
+            "3.0 times as far from the nearest real image as isolated real images (one in ten) are",
         ),
         (
             replace(judged(0.5, 0.5, logit_stddev=0.0), fake_to_real=3.0),

@@ -8,6 +8,7 @@ from torch import Tensor
 from genmodels.metrics.diversity import ClassDiversity
 
 NEAR_DUPLICATE = 0.25  # of a real image's usual distance to its nearest: closer ones are duplicates
+ISOLATED = 0.1  # share of the real images that are farthest from their nearest
 
 
 def diversity(fake: Tensor, real: Tensor) -> float:
@@ -37,8 +38,9 @@ def near_duplicates(fake: Tensor, real: Tensor) -> float:
 def fake_to_real(fake: Tensor, real: Tensor) -> float:
     """The distance of a generated image to the nearest real one, in the median.
 
-    In units of the distance of a real image to its nearest, in the median; NaN if that is 0. About
-    1: as near; for what is no such image more; for blurred ones it can be less.
+    In units of the distance to their nearest that a share of ISOLATED real images exceed: the
+    median would be no measure where most images have a near duplicate. Below 1 where samples are as
+    near as real images are. NaN where that distance is 0.
     """
     return _to_nearest_of(real, fake, unit=real)
 
@@ -52,9 +54,9 @@ def real_to_fake(fake: Tensor, real: Tensor) -> float:
 
 
 def _to_nearest_of(others: Tensor, images: Tensor, unit: Tensor) -> float:
-    usual = distance_to_nearest(unit).median()
+    isolated = distance_to_nearest(unit).quantile(1 - ISOLATED)
     distance = _distances(images, others).amin(dim=1).median()
-    return (distance / usual).item() if usual > 0 else math.nan
+    return (distance / isolated).item() if isolated > 0 else math.nan
 
 
 def distance_to_nearest(images: Tensor) -> Tensor:
