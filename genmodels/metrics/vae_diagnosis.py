@@ -110,9 +110,11 @@ def verdict_on(diagnosis: VAEDiagnosis) -> Verdict:
     collapsed: dimensions are unused though one more is a WORTHWHILE_SAVING. Else healthy:
     dimensions that the data have no use for cost nothing, and a model is none the worse.
 
-    A healthy model may lie a few nats from its prior, as the default VAE does on MNIST: it encodes,
-    reconstructs and bounds the likelihood well, and its samples are images of the kind, though not
-    as good as those from a density fitted to the latents. So that is no label but a sentence.
+    A healthy model may lie a few nats from its prior, as the default VAE does on MNIST (2.6 nats in
+    32 dimensions after 1,500 steps): it encodes, reconstructs and bounds the likelihood well, and
+    its samples are images of the kind, though not as good as those from a density fitted to the
+    latents. So that is no label but a sentence. At KL weight 0 it is 44 nats and more on digits,
+    with mean_batch_norm=1, which fixes the moments, still 29.
     """
     usage, weight, saving = diagnosis.usage, diagnosis.kl_weight, diagnosis.saving
     price = sentences.price(diagnosis.spectrum, weight)

@@ -134,8 +134,8 @@ def nearness(usage: LatentUsage, gain: HeldOutGain | None) -> list[str]:
         return [f"Prior and aggregated posterior are, by their moments alone, {gap} apart."]
     if gain.nats > NEAR_ENOUGH:
         return [
-            f"{_gain(gain)}: samples from the prior come partly from where no data lie. Samples "
-            "from a density fitted to the latents (density=gmm) do not."
+            f"{_gain(gain)}: samples from the prior come partly from where no data lie. A density "
+            "fitted to the latents (density=gmm) draws fewer of those."
         ]
     return [
         f"{_gain(gain)}: near enough to sample, as far as {gain.count:,} held-out latents can tell."
