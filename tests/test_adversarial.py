@@ -73,6 +73,15 @@ def test_losses_are_their_equations(
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_saturates_where_it_is_bounded_below(name: str) -> None:
+    """A D that is as sure as can be wins nothing more by it, unless the loss is Wasserstein's."""
+    loss = instantiate(composed("train", "model=gan", f"adversarial_loss={name}").adversarial_loss)
+    logits = torch.logspace(-2, 6, 100)
+    lowest = loss.discriminator(logits, -logits).min().item()
+    assert loss.saturates == (lowest > -1.0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_players_pull_in_opposite_directions(name: str) -> None:
     """D raises real logits and lowers generated ones; G raises its own.
 

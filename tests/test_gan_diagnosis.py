@@ -1,23 +1,35 @@
 """Verdicts on generators: on planted images and on planted numbers."""
 
+import copy
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
+from genmodels.metrics.discriminator_diagnosis import (
+    CONSTANT,
+    OVERFITS,
+    WINS,
+    DiscriminatorDiagnosis,
+)
+from genmodels.metrics.discriminator_logits import discriminate
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.gan_diagnosis import (
     COLLAPSED,
-    OVERFITS,
+    NOT_GENERATIVE,
     PARTLY,
-    WINS,
     GANDiagnosis,
     diagnose,
-    real_above_fake,
+    draw_images,
+    quick_metrics,
     verdict_on,
 )
+from genmodels.metrics.sample_distances import fake_to_real, real_to_fake
 from genmodels.metrics.verdict import HEALTHY
+from genmodels.models.gan import GAN
 from genmodels.models.generative import GenerativeModel
 
 
@@ -60,45 +72,137 @@ def test_verdicts_on_planted_generators() -> None:
     assert diagnose(model, Evaluation(model, data)).diversity == pytest.approx(1, abs=0.05)
 
 
+def judged(unseen: float, train: float, **others: float) -> GANDiagnosis:
+    """A diagnosis of diverse samples, with D's numbers."""
+    return GANDiagnosis(
+        1.0,
+        0.0,
+        discriminator=DiscriminatorDiagnosis(unseen, train, **{"logit_stddev": 1, **others}),
+    )
+
+
 @pytest.mark.parametrize(
     ("diagnosis", "label", "words"),
     [
+        (judged(0.7, 0.75), HEALTHY, "in 75.0% of pairs"),
+        (judged(0.6, 0.9), OVERFITS, "by heart"),
+        (judged(0.99, 1.0), WINS, "learns little"),
+        (judged(0.99, 1.0, saturates=False), HEALTHY, "in 100.0% of pairs"),
+        (judged(0.5, 0.5, logit_stddev=0.001), CONSTANT, "D says the same of all images"),
         (
-            GANDiagnosis(1.0, 0.0, real_above_fake=0.7, real_above_fake_train=0.75),
-            HEALTHY,
-            "in 75.0% of pairs",
-        ),
-        (
-            GANDiagnosis(1.0, 0.0, real_above_fake=0.6, real_above_fake_train=0.9),
-            OVERFITS,
-            "by heart",
-        ),
-        (
-            GANDiagnosis(1.0, 0.0, real_above_fake=0.99, real_above_fake_train=1.0),
-            WINS,
-            "learns little",
-        ),
-        (
-            GANDiagnosis(1.0, 0.0, {"shirt": (0.001, 0.1)}, 0.6, 0.9),
+            replace(judged(0.6, 0.9), missing={"shirt": (0.001, 0.1)}),
             PARTLY,
             "shirt (0.1% of the samples, 10.0%",
         ),
-        (
-            GANDiagnosis(0.2, 0.0, {"shirt": (0.0, 0.1)}),
-            COLLAPSED,
-            "0.20 times",
-        ),
+        (GANDiagnosis(0.2, 0.0, {"shirt": (0.0, 0.1)}), COLLAPSED, "0.20 times"),
         (GANDiagnosis(0.9, 0.6), COLLAPSED, "60.0% of them have a near duplicate"),
         (
-            GANDiagnosis(0.9, 0.0),
-            HEALTHY,
-            "Nothing can be said of the discriminator",
+            GANDiagnosis(0.9, 0.0, fake_to_real=1.0, real_to_fake=1.3),
+            PARTLY,
+            "Many real images have no sample near them",
         ),
+        (GANDiagnosis(0.9, 0.0, fake_to_real=1.05, real_to_fake=1.15), HEALTHY, "0.90 times"),
+        (
+            GANDiagnosis(0.01, 1.0, fake_to_real=3.0, real_to_fake=3.0),
+            NOT_GENERATIVE,
+            "3.0 times as far from the nearest real image as isolated real images (one in ten) are",
+        ),
+        (
+            replace(judged(0.5, 0.5, logit_stddev=0.0), fake_to_real=3.0),
+            NOT_GENERATIVE,
+            "D says the same of all images (the standard deviation of its logits is 0)",
+        ),
+        (GANDiagnosis(0.9, 0.0), HEALTHY, "Nothing can be said of the discriminator"),
     ],
 )
 def test_verdicts_on_planted_numbers(diagnosis: GANDiagnosis, label: str, words: str) -> None:
     verdict = verdict_on(diagnosis)
     assert verdict.label == label and words in " ".join(verdict.sentences)
+
+
+def gan(norm: str = "none", **others: int) -> GAN:
+    torch.manual_seed(0)
+    return GAN(
+        image_shape=(1, 16, 16),
+        latent_dim=4,
+        generator_width=8,
+        discriminator_width=8,
+        generator_norm="batch",
+        discriminator_norm=norm,
+        **others,
+    ).eval()
+
+
+def blobs(count: int) -> torch.Tensor:
+    """Smooth gray spots at random places, (N, 1, 16, 16) in [0, 1]."""
+    noise = torch.Generator().manual_seed(0)
+    center = 4 + 8 * torch.rand(count, 2, 1, 1, generator=noise)
+    axis = torch.arange(16.0)
+    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+    squared = (rows - center[:, 0]) ** 2 + (columns - center[:, 1]) ** 2
+    return (-squared / 8).exp()[:, None]
+
+
+def test_noise_before_a_constant_discriminator_is_not_healthy() -> None:
+    """An untrained G that makes diverse noise, and a D of whose logits nothing can be learned."""
+    model = gan()
+    with torch.no_grad():
+        model.generator.body[-1].weight.mul_(1000)
+        model.discriminator.head.weight.zero_()
+    data = planted_data((blobs(400) * 255).to(torch.uint8))
+    diagnosis = diagnose(model.generator, Evaluation(model, data), model.discriminator)
+    assert diagnosis.diversity > 0.5 and diagnosis.near_duplicates < 0.1
+    verdict = verdict_on(diagnosis)
+    assert verdict.label == NOT_GENERATIVE
+    assert "D says the same of all images" in verdict.sentences[1]
+    assert "weaker penalty" in verdict.sentences[2]
+
+
+def test_an_untrained_generator_has_not_collapsed() -> None:
+    model = gan()
+    data = planted_data((blobs(400) * 255).to(torch.uint8))
+    diagnosis = diagnose(model.generator, Evaluation(model, data), model.discriminator)
+    verdict = verdict_on(diagnosis)
+    assert verdict.label == NOT_GENERATIVE
+    assert verdict.sentences[0].startswith("It has not learned the images (yet)")
+    assert "stronger penalty" not in " ".join(verdict.sentences)
+
+
+def test_distances_between_samples_and_images() -> None:
+    """Images on a line, one brightness apart; the distance of two of them is 8 times that."""
+    step = 0.01
+    real = (step * torch.arange(10.0)).view(10, 1, 1, 1).expand(10, 1, 8, 8)
+    assert fake_to_real(real + 0.3 * step, real) == pytest.approx(0.3, abs=1e-5)
+    assert fake_to_real(real[:1], real) == pytest.approx(0, abs=1e-4)  # one mode, in full
+    assert real_to_fake(real[:1], real) == pytest.approx(4, abs=1e-4)
+    assert math.isnan(fake_to_real(real, real[:1].expand(10, 1, 8, 8)))
+
+
+def test_most_classes_missing_are_seen_without_a_classifier() -> None:
+    noise = torch.Generator().manual_seed(0)
+    centers = torch.rand(5, 1, 8, 8, generator=noise)
+    classes = torch.arange(20_500) % 5
+    images = centers[classes] * 0.8 + 0.2 * torch.rand(20_500, 1, 8, 8, generator=noise)
+    data = planted_data((255 * images[:500]).to(torch.uint8))
+    samples, classes = images[500:], classes[500:]
+
+    def label(images: torch.Tensor) -> str:
+        model = Replay(images)
+        return verdict_on(diagnose(model, Evaluation(model, data))).label
+
+    assert label(samples) == HEALTHY
+    assert label(samples[classes < 2]) == PARTLY
+
+
+def test_images_are_drawn_from_the_whole_split() -> None:
+    """A split of dark images, followed by bright ones: the first 1,000 are dark."""
+    brightness = torch.arange(4000) // 2000 * 255
+    split = planted_data(brightness.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)).test
+    images, _ = draw_images(split)
+    assert len(images) == 1000 and images.mean().item() == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(images, draw_images(split).images)
+    metrics = quick_metrics(Replay(split.batch(slice(None)).images), split)
+    assert metrics["diversity"] == pytest.approx(1, abs=0.02) and metrics["n"] == 1000
 
 
 def test_missing_classes_are_named() -> None:
@@ -135,11 +239,35 @@ def test_missing_classes_are_named() -> None:
 
 def test_pairs_told_apart() -> None:
     class First(torch.nn.Module):
+        uses_batch_statistics = False
+
         def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return images[:, 0, 0, 0]
 
     ones, halves = torch.ones(300, 1, 1, 1), torch.full((300, 1, 1, 1), 0.5)
     labels = torch.zeros(300, dtype=torch.long)
-    assert real_above_fake(First(), ones, halves, labels) == 1
-    assert real_above_fake(First(), halves, ones, labels) == 0
-    assert real_above_fake(First(), ones, ones, labels) == 0.5
+
+    def share(real: torch.Tensor, fake: torch.Tensor) -> float:
+        return discriminate(First(), real, fake, labels).real_above_fake
+
+    assert share(ones, halves) == 1 and share(halves, ones) == 0 and share(ones, ones) == 0.5
+    assert discriminate(First(), ones, halves, labels).stddev == pytest.approx(0.25)
+    assert discriminate(First(), ones, ones, labels).stddev == 0
+
+
+def test_a_discriminator_with_batch_norm_is_asked_as_it_plays() -> None:
+    """Real and generated images in separate batches, and without a trace in its buffers."""
+    discriminator = gan("batch").discriminator
+    real, fake = blobs(120), 1 - blobs(120)
+    labels = torch.full((120,), -1)
+    before = copy.deepcopy(discriminator.state_dict())
+    logits = discriminate(discriminator, real, fake, labels)
+    after = discriminator.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not discriminator.training
+    discriminator.train()
+    with torch.no_grad():
+        torch.testing.assert_close(logits.real, discriminator(real, labels))
+        torch.testing.assert_close(logits.fake, discriminator(fake, labels))
+        evaluated = discriminator.eval()(real, labels)
+    assert not torch.allclose(logits.real, evaluated)

@@ -11,9 +11,13 @@ from hydra.errors import HydraException
 
 import genmodels
 from genmodels import checkpoint, safetensors_io
-from genmodels.data.images import Batch, ImageSpec
+from genmodels.data.images import Batch, ImageData, ImageSet, ImageSpec
 from genmodels.fitting import build
+from genmodels.metrics.discriminator_diagnosis import WINS
+from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.verdict import HEALTHY
 from genmodels.models.gan import Discriminator, Generator
+from genmodels.models.generative import GenerativeModel
 from genmodels.trainers.gan import GANTrainer
 from genmodels.user_errors import UserError
 
@@ -38,6 +42,36 @@ def batch_of(shape: tuple[int, int, int] = (1, 16, 16), n: int = 8) -> Batch:
 
 def state_of(updater: object) -> dict:
     return copy.deepcopy(updater.state_dict())
+
+
+@pytest.mark.parametrize(("loss", "wins"), [("relativistic", True), ("wasserstein", False)])
+def test_a_critic_that_is_never_wrong_is_a_bad_sign_unless_it_is_meant_to_be(
+    loss: str, wins: bool
+) -> None:
+    """D says how bright an image is, and generated images are a bit darker than real ones."""
+
+    class Brightness(torch.nn.Module):
+        uses_batch_statistics = False
+
+        def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return 10 * images.mean(dim=(1, 2, 3))
+
+    class Darker(GenerativeModel):
+        def __init__(self) -> None:
+            super().__init__((1, 16, 16), 256)
+            self.scale = torch.nn.Parameter(torch.tensor(0.4))
+
+        def generate(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+            return self.scale * torch.distributions.Normal(0, 1).cdf(z).view(-1, 1, 16, 16)
+
+    trainer = trainer_of(f"adversarial_loss={loss}")
+    trainer.discriminator.average, trainer.generator.average = Brightness(), Darker()
+    noise = torch.Generator().manual_seed(1)
+    images = (0.5 * 255 * torch.rand(300, 1, 16, 16, generator=noise)).to(torch.uint8)
+    split = ImageSet(images, torch.full((300,), -1), torch.arange(300))
+    data = ImageData(ImageSpec("planted", (1, 16, 16)), split, split, split)
+    label = trainer.diagnose(Evaluation(trainer.model, data)).label
+    assert label == (WINS if wins else HEALTHY)
 
 
 @pytest.mark.parametrize("model", ["gan", "cgan"])

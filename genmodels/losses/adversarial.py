@@ -18,9 +18,18 @@ from genmodels.schedules import cosine_decay
 
 
 class AdversarialLoss(Protocol):
-    """What a trainer asks of a loss."""
+    """What a trainer asks of a loss.
+
+    D's loss saturates if it is bounded below: a D that is always right comes near the bound, learns
+    no more, and what it says does not depend on how far generated images are from real ones
+    (Arjovsky & Bottou 2017, "Towards principled methods for training generative adversarial
+    networks", section 2). For such losses it is a bad sign that D is hardly ever wrong. The game's
+    value is then a divergence at its maximum, also where G's own loss does not saturate. That holds
+    for all but the Wasserstein loss, whose critic should be trained until it is as good as it can.
+    """
 
     relative: bool  # G's loss depends on the logits of real images too
+    saturates: bool  # D's loss is bounded below
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """D's loss (B,) from its logits (B,)."""
@@ -45,6 +54,7 @@ class Minimax:
 
     label_smoothing: float = 0.0
     relative = False
+    saturates = True
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
@@ -83,6 +93,7 @@ class LeastSquares:
 
     label_smoothing: float = 0.0
     relative = False
+    saturates = True
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
@@ -105,6 +116,7 @@ class Hinge:
     """
 
     relative = False
+    saturates = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """max(0, 1 - D(x)) + max(0, 1 + D(G(z)))."""
@@ -123,6 +135,7 @@ class Wasserstein:
     """
 
     relative = False
+    saturates = False
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """D(G(z)) - D(x)."""
@@ -142,6 +155,7 @@ class RelativisticPairing:
     """
 
     relative = True
+    saturates = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-log sigmoid(D(x) - D(G(z)))."""

@@ -34,6 +34,8 @@ class LatentUsage:
     mean: Tensor  # (D,) of the aggregated posterior q(z) = E_x q(z|x)
     variance: Tensor  # (D,) of the same, Var_x(E[z_d|x]) + E_x Var(z_d|x)
     prior_gap: Tensor | None  # (D,) see `standard_normal_gap`; None: the prior is not N(0, I)
+    # KL(q(z) || p(z)) is at least so many nats, by the moments of q(z); None: p is not N(0, I)
+    aggregated_kl_at_least: float | None
     mutual_information: float  # I_q(x; z), estimated: too low where it is near its ceiling
     ceiling: float  # log of the number of images that it was estimated with
     shuffled_z: float  # D(x, z of another image) - D(x, z): 0 where the decoder ignores z
@@ -58,8 +60,8 @@ class LatentUsage:
             "aggregated_variance_largest": self.variance.max().item(),
             "shuffled_z": self.shuffled_z,
         }
-        if self.prior_gap is not None:
-            latent["aggregated_kl_at_least"] = self.prior_gap.sum().item()
+        if self.aggregated_kl_at_least is not None:
+            latent["aggregated_kl_at_least"] = self.aggregated_kl_at_least
         return {**self.bound, "active_units": int(self.active.sum()), "latent": latent}
 
 
@@ -81,13 +83,18 @@ def latent_usage(
     mean = seen.mean.mean(dim=0)
     variance = variance_of_means + seen.stddev.square().mean(dim=0)
     own_distortion = seen.distortion[: len(seen.swapped)]
+    prior_gap = standard_normal_gap(model, mean, variance)
+    at_least = None
+    if prior_gap is not None:
+        at_least = max(prior_gap.sum().item(), gaussian_gap(seen.mean, seen.stddev))
     return LatentUsage(
         bound=elbo_metrics(model, seen),
         kl=seen.kl_per_dimension.mean(dim=0),
         active=variance_of_means > ACTIVE,
         mean=mean,
         variance=variance,
-        prior_gap=standard_normal_gap(model, mean, variance),
+        prior_gap=prior_gap,
+        aggregated_kl_at_least=at_least,
         mutual_information=mutual_information(
             seen.mean[:pairs], seen.stddev[:pairs], seen.z[:pairs]
         ),
@@ -121,11 +128,39 @@ def standard_normal_gap(model: VAE, mean: Tensor, variance: Tensor) -> Tensor | 
     """A lower bound of KL(q(z_d) || p(z_d)) from the moments (D,) of q(z); None: p is not N(0, I).
 
     It is KL(N(mean, variance) || N(0, 1)), (D,) nats, since a Gaussian has the most entropy of all
-    distributions with its moments. The sum is a lower bound of KL(q(z) || p(z)).
+    distributions with its moments. The sum is a lower bound of KL(q(z) || p(z)): `gaussian_gap`
+    finds more where dimensions are correlated.
     """
     if not isinstance(model.prior, StandardNormal):
         return None
     return kl_to_standard_normal(mean, variance, variance.log())
+
+
+def gaussian_gap(mean: Tensor, stddev: Tensor) -> float:
+    """A lower bound of KL(q(z) || N(0, I)) in nats, from mean m and full covariance C of q(z).
+
+    It is KL(N(m, C) || N(0, I)) = (tr C + |m|^2 - D - log det C) / 2, less the bias of its estimate
+    from N images. C is the covariance S of posterior means, which is estimated, plus their mean
+    variances, which are known. With F = C^-1/2 S C^-1/2 the bias is, to first order in 1/N and for
+    Gaussian means, ((tr F)^2 + tr F^2) / 4N + tr S / 2N: at most D (D + 1) / 4N + D / 2N for C = I.
+    0 where there are fewer than 2 D images, which do not suffice, and where nothing is left.
+
+    Arguments:
+    mean: (N, D) of q(z|x), float64.
+    stddev: (N, D) likewise.
+    """
+    count, dimensions = mean.shape
+    if count < 2 * dimensions:
+        return 0.0
+    between = torch.cov(mean.T, correction=0).view(dimensions, dimensions)  # S
+    covariance = between + stddev.square().mean(dim=0).diag()
+    center = mean.mean(dim=0)
+    trace = covariance.trace() + center.square().sum()
+    gap = 0.5 * (trace - dimensions - covariance.logdet())
+    estimated = torch.linalg.solve(covariance, between)  # similar to F
+    traces = estimated.trace().square() + (estimated @ estimated).trace()
+    bias = traces / (4 * count) + between.trace() / (2 * count)
+    return max((gap - bias).item(), 0.0)
 
 
 def mutual_information(mean: Tensor, stddev: Tensor, z: Tensor, chunk: int = 500) -> float:

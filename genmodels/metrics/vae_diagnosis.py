@@ -11,6 +11,7 @@ from genmodels.metrics.collapse_threshold import (
     whitened_spectrum,
 )
 from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.held_out_gain import HeldOutGain, held_out_gain
 from genmodels.metrics.vae_diagnosis_sentences import MIN_KL
 from genmodels.metrics.verdict import HEALTHY, Verdict
 from genmodels.models.vae import VAE
@@ -19,13 +20,18 @@ PARTLY = "partly collapsed"
 COLLAPSED = "COLLAPSED"
 NOT_GENERATIVE = "not a generative model"
 
-# As a share of the mean image's distortion: a decoder whose distortion is so near to it ignores z.
+# As a share of the mean image's distortion: so near to it are decoders that ignore z. It is no
+# proof, for in gray photographs most of the distortion is noise of the pixels.
 NEAR_MEAN_IMAGE = 0.03
-MIN_SHUFFLED_Z = 0.5  # nats: so does one to which another image's z makes less difference
+MIN_SHUFFLED_Z = 0.5  # nats: a decoder ignores z to which another image's z makes less difference
 # Nats between q(z) and the prior in one dimension: N(1.4, 1) and N(0, 2.2^2) are so far away.
 MAX_GAP_OF_ONE = 1.0
-# Nats in all dimensions: each may be near, but a draw from the prior misses the data in most.
+# Nats in all dimensions: hardly a draw from the prior, one in exp(5) = 150 if q(z) is a part of it,
+# then comes from where data lie.
 MAX_GAP = 5.0
+# Nats for each active dimension: N(0.7, 1) and N(0, 1.5^2) are so far away. With less, so that only
+# their number makes the sum large, a decoder still knows what the prior draws.
+MAX_GAP_PER_DIMENSION = 0.25
 # Nats of distortion for a nat of KL, which the ELBO buys at 1: between what 8 healthy runs on
 # digits and MNIST left (1.4 to 1.9), and those with dimensions to fill (3 and more).
 WORTHWHILE_SAVING = 2.5
@@ -39,6 +45,7 @@ class VAEDiagnosis:
 
     usage: LatentUsage
     kl_weight: float | None  # what a nat of KL cost in training; None: no such price
+    gain: HeldOutGain | None = None  # on the prior, of a density fitted to latents
     spectrum: WhitenedSpectrum | None = None  # of the training images
     mean_image: float | None = None  # distortion of the mean image, nats per image
     saving: float | None = None  # nats of distortion, in one more dimension, for a nat of KL
@@ -50,6 +57,24 @@ class VAEDiagnosis:
         if self.mean_image is None:
             return None
         return self.usage.bound["distortion"] / self.mean_image - 1
+
+    @property
+    def prior_gap(self) -> float | None:
+        """A lower bound of KL(q(z) || p(z)) in nats; of a conditional model, of q(z|y)."""
+        if self.gain is None:
+            return self.usage.aggregated_kl_at_least
+        return self.gain.nats
+
+    @property
+    def is_far_from_prior(self) -> bool:
+        """Whether samples from the prior come from where no data lie."""
+        gap, moments = self.prior_gap, self.usage.prior_gap
+        if gap is None:
+            return self.kl_weight == 0
+        if moments is not None and moments.max() > MAX_GAP_OF_ONE:
+            return True
+        used = max(int(self.usage.active.sum()), 1)
+        return gap > MAX_GAP and gap / used > MAX_GAP_PER_DIMENSION
 
     @property
     def more_would_pay(self) -> bool:
@@ -67,6 +92,7 @@ def diagnose(model: VAE, evaluation: Evaluation) -> VAEDiagnosis:
     return VAEDiagnosis(
         usage=latent_usage(model, split),
         kl_weight=evaluation.kl_weight,
+        gain=held_out_gain(model, train),
         spectrum=spectrum if threshold else None,
         mean_image=None if spectrum is None else spectrum.distortion(model, split),
         saving=unexplained(model, train) if threshold else None,
@@ -77,12 +103,18 @@ def diagnose(model: VAE, evaluation: Evaluation) -> VAEDiagnosis:
 def verdict_on(diagnosis: VAEDiagnosis) -> Verdict:
     """The verdict, by the first of these rules that holds.
 
-    COLLAPSED: a KL under MIN_KL, no active unit, or a decoder that ignores z (a distortion within
-    NEAR_MEAN_IMAGE of the mean image's, or no difference from another image's z). Not a generative
-    model: a distortion above that; KL weight 0, or moments of the aggregated posterior that are
-    MAX_GAP_OF_ONE or MAX_GAP from the prior's, so that samples come from where the decoder has seen
-    no data. Partly collapsed: dimensions are unused though one more is a WORTHWHILE_SAVING. Else
-    healthy: dimensions that the data have no use for cost nothing, and a model is none the worse.
+    COLLAPSED: a KL under MIN_KL, no active unit, or a decoder that ignores z, to which another
+    image's z makes less than MIN_SHUFFLED_Z of difference. Not a generative model: a distortion
+    above the mean image's by NEAR_MEAN_IMAGE; or an aggregated posterior far from the prior,
+    whatever the KL weight: by MAX_GAP and by MAX_GAP_PER_DIMENSION, or by MAX_GAP_OF_ONE. Partly
+    collapsed: dimensions are unused though one more is a WORTHWHILE_SAVING. Else healthy:
+    dimensions that the data have no use for cost nothing, and a model is none the worse.
+
+    A healthy model may lie a few nats from its prior, as the default VAE does on MNIST (2.6 nats in
+    32 dimensions after 1,500 steps): it encodes, reconstructs and bounds the likelihood well, and
+    its samples are images of the kind, though not as good as those from a density fitted to the
+    latents. So that is no label but a sentence. At KL weight 0 it is 44 nats and more on digits,
+    with mean_batch_norm=1, which fixes the moments, still 29.
     """
     usage, weight, saving = diagnosis.usage, diagnosis.kl_weight, diagnosis.saving
     price = sentences.price(diagnosis.spectrum, weight)
@@ -95,8 +127,9 @@ def verdict_on(diagnosis: VAEDiagnosis) -> Verdict:
     if above is not None and above > NEAR_MEAN_IMAGE:
         problem = f"It has not learned the images: {_beside_mean_image(diagnosis)}."
         return Verdict(NOT_GENERATIVE, [problem, "Try more steps, or another lr.", *price])
-    if weight == 0 or _is_far_from_prior(usage):
-        return Verdict(NOT_GENERATIVE, sentences.why_not_generative(usage, weight))
+    if diagnosis.is_far_from_prior:
+        reasons = sentences.why_not_generative(usage, diagnosis.gain, weight)
+        return Verdict(NOT_GENERATIVE, reasons)
     use = sentences.latent_use(usage)
     outlook = []
     if saving is not None and saving > WORTHWHILE_SAVING:
@@ -105,7 +138,7 @@ def verdict_on(diagnosis: VAEDiagnosis) -> Verdict:
             return Verdict(PARTLY, [use, *reasons, *price])
         latent_dim = len(usage.active)
         outlook = sentences.outlook(saving, weight, diagnosis.more_would_pay, latent_dim)
-    return Verdict(HEALTHY, [use, *sentences.nearness(usage), *outlook, *price])
+    return Verdict(HEALTHY, [use, *sentences.nearness(usage, diagnosis.gain), *outlook, *price])
 
 
 def _signs_of_collapse(diagnosis: VAEDiagnosis) -> list[str]:
@@ -116,11 +149,11 @@ def _signs_of_collapse(diagnosis: VAEDiagnosis) -> list[str]:
         signs.append(f"the KL is {kl} (under {MIN_KL:g})")
     if not usage.active.any():
         signs.append(f"none of {len(usage.active)} dimensions is active")
-    if above is not None and abs(above) < NEAR_MEAN_IMAGE:
-        signs.append(_beside_mean_image(diagnosis))
-    elif usage.shuffled_z < MIN_SHUFFLED_Z:
+    if usage.shuffled_z < MIN_SHUFFLED_Z:
         cost = sentences.format_nats(usage.shuffled_z)
-        signs.append(f"decoding from another image's z costs {cost}")
+        near_mean = above is not None and abs(above) < NEAR_MEAN_IMAGE
+        beside = _beside_mean_image(diagnosis) if near_mean else ""
+        signs.append(beside or f"decoding from another image's z costs {cost}")
     return signs
 
 
@@ -131,10 +164,3 @@ def _beside_mean_image(diagnosis: VAEDiagnosis) -> str:
         f"the distortion is {distortion:.1f} nats where that of {mean_image} is "
         f"{diagnosis.mean_image:.1f}"
     )
-
-
-def _is_far_from_prior(usage: LatentUsage) -> bool:
-    gap = usage.prior_gap
-    if gap is None:
-        return False
-    return bool(gap.max() > MAX_GAP_OF_ONE or gap.sum() > MAX_GAP)

@@ -4,9 +4,12 @@ from torch import Tensor
 
 from genmodels.metrics.collapse import LatentUsage
 from genmodels.metrics.collapse_threshold import WhitenedSpectrum
+from genmodels.metrics.held_out_gain import HeldOutGain
 
 MIN_KL = 0.5  # nats per image: latents with less say nothing worth having
 MIN_LINEAR_KL = 0.1  # nats in the best linear decoder's latents: less is none
+# Nats that a fitted density gains on the prior: above, samples from the density are clearly better.
+NEAR_ENOUGH = 0.5
 MAX_NAMED_RUNS = 12  # of dimensions, such as z3-z7
 
 ANNEALING = "a longer warm-up (kl_schedule.warmup=0.5, or kl_schedule=cyclical)"
@@ -53,7 +56,9 @@ def _why_collapsed_at_no_price(kl: float) -> list[str]:
     ]
 
 
-def why_not_generative(usage: LatentUsage, weight: float | None) -> list[str]:
+def why_not_generative(
+    usage: LatentUsage, gain: HeldOutGain | None, weight: float | None
+) -> list[str]:
     """Why samples do not come from where the data lie, and what to try."""
     cause = "at KL weight 0 nothing" if weight == 0 else "too little"
     if weight is None:
@@ -64,13 +69,15 @@ def why_not_generative(usage: LatentUsage, weight: float | None) -> list[str]:
         "Samples from the prior mean nothing, since they do not come from where the data lie: "
         f"{cause} keeps the latents near the prior."
     ]
-    if usage.prior_gap is not None:
+    if gain is not None:
+        reasons.append(f"{_gain(gain)}.")
+    if usage.prior_gap is not None and usage.aggregated_kl_at_least is not None:
         worst = int(usage.prior_gap.argmax())
         stddev = usage.variance[worst].sqrt()
         reasons.append(
-            f"Prior and aggregated posterior are at least {format_nats(usage.prior_gap.sum())} "
-            f"apart: z{worst} has mean {usage.mean[worst]:.2g} and standard deviation "
-            f"{stddev:.2g}, in the prior 0 and 1."
+            f"By their moments, prior and aggregated posterior are at least "
+            f"{format_nats(usage.aggregated_kl_at_least)} apart: z{worst} has mean "
+            f"{usage.mean[worst]:.2g} and standard deviation {stddev:.2g}, in the prior 0 and 1."
         )
     fitted = "draw z from a density fitted to the latents (density=gmm)"
     return [*reasons, f"It can reconstruct. For samples try {remedy}, or {fitted}."]
@@ -118,14 +125,33 @@ def outlook(saving: float, weight: float | None, would_pay: bool, latent_dim: in
     ]
 
 
-def nearness(usage: LatentUsage) -> list[str]:
+def nearness(usage: LatentUsage, gain: HeldOutGain | None) -> list[str]:
     """How near the aggregated posterior of a healthy model is to its prior, where that is known."""
-    if usage.prior_gap is None:
-        return []
-    gap = format_nats(usage.prior_gap.sum())
+    if gain is None:
+        if usage.aggregated_kl_at_least is None:
+            return []
+        gap = format_nats(usage.aggregated_kl_at_least)
+        return [f"Prior and aggregated posterior are, by their moments alone, {gap} apart."]
+    if gain.nats > NEAR_ENOUGH:
+        return [
+            f"{_gain(gain)}: samples from the prior come partly from where no data lie. A density "
+            "fitted to the latents (density=gmm) draws fewer of those."
+        ]
     return [
-        f"Prior and aggregated posterior are, by their moments, {gap} apart: near enough to sample."
+        f"{_gain(gain)}: near enough to sample, as far as {gain.count:,} held-out latents can tell."
     ]
+
+
+def _gain(gain: HeldOutGain) -> str:
+    density = "A Gaussian" if gain.components == 1 else f"A mixture of {gain.components} Gaussians"
+    of_class = ""
+    if gain.conditional:
+        density, of_class = f"{density} for each class", " of that class"
+    difference = f"{format_nats(gain.nats)} better than" if gain.nats > 0 else "no better than"
+    return (
+        f"{density}, fitted to latents of training images, explains other ones{of_class} "
+        f"{difference} the prior, {gain.prior}, does"
+    )
 
 
 def latent_use(usage: LatentUsage) -> str:

@@ -197,7 +197,10 @@ class GANTrainer:
     def diagnose(self, evaluation: Evaluation) -> Verdict:
         """The verdict on both averaged networks."""
         diagnosis = gan_diagnosis.diagnose(
-            self.inference_model, evaluation, self.discriminator.average
+            self.inference_model,
+            evaluation,
+            self.discriminator.average,
+            saturates=self.adversarial_loss.saturates,
         )
         return gan_diagnosis.verdict_on(diagnosis)
 
