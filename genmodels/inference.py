@@ -87,7 +87,9 @@ def infer(cfg: DictConfig, _: Job) -> None:
             evaluation = Evaluation(
                 model.model,
                 data,
+                split=settings.split,
                 kl_weight=model.about.get("kl_price"),
+                binarised_training=model.about["settings"].get("trainer.binarise"),
                 density=density,
                 k=settings.k,
                 samples=settings.samples,
@@ -259,6 +261,7 @@ def measure(
     numbers: dict[str, Any] = {
         "checkpoint": model.about["name"],
         "step": model.about["step"],
+        "split": evaluation.split_name,
         "density": evaluation.prior.formula() if evaluation.prior is not None else None,
         "seed": settings.seed,
     }
