@@ -75,8 +75,7 @@ class FeatureSpace:
         Arguments:
         score: its name.
         distance: of features (N, F) of generated images from those (M, F) of real ones.
-        held_out: images that the weights of the features were not fitted to, which images are
-            nearer to each other in these features than others.
+        held_out: images that the features were not fitted to, as samples are not.
         split: the name of the real images' split, another one.
         """
         key = (score, split, len(held_out))

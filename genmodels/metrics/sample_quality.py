@@ -6,7 +6,7 @@ the evaluation's split. They are no FID and no Inception scores unless their fea
 Frechet and kernel distances have a `floor`: the same score of `floor_n` held-out images in the
 samples' place, which no model can be expected to beat. These are validation images (test images
 where the evaluation is on the validation split): drawn like the training images, but not among
-those that the features were fitted to, which come out too near.
+those that the features were fitted to.
 """
 
 from typing import Any
