@@ -86,7 +86,9 @@ def infer(cfg: DictConfig, _: Job) -> None:
             evaluation = Evaluation(
                 model.model,
                 data,
+                split=settings.split,
                 kl_weight=model.about.get("kl_price"),
+                binarised_training=model.about["settings"].get("trainer.binarise"),
                 k=settings.k,
                 samples=settings.samples,
                 seed=settings.seed,
@@ -254,6 +256,7 @@ def measure(
     numbers: dict[str, Any] = {
         "checkpoint": model.about["name"],
         "step": model.about["step"],
+        "split": evaluation.split_name,
         "seed": settings.seed,
     }
     if isinstance(model.model, GenerativeModel):

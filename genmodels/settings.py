@@ -107,6 +107,7 @@ class InferSettings(BaseModel):
     stddev: NonNegativeFloat
     labels: Annotated[list[Annotated[int, Ge(0)]], Len(1)] | None
     seed: Seed
+    split: Literal["train", "validation", "test"]
     samples: Annotated[int, Ge(2), Le(1_000_000)]
     features: Features | None
     k: Annotated[int, Ge(1), Le(100_000)]

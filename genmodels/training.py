@@ -141,6 +141,7 @@ def complete(run: Run, data: ImageData, settings: TrainSettings, components: Com
         trainer.inference_model,
         data,
         kl_weight=about.get("kl_price"),
+        binarised_training=about["settings"].get("trainer.binarise"),
         classifier=trained_classifier,
     )
     run.finish(metrics, trainer.diagnose(evaluation))

@@ -115,8 +115,8 @@ def class_shares(data: ImageData, choose: Choose) -> dict:
 
 def test_shares_of_all_classes(data: ImageData) -> None:
     shares = class_shares(data, what_is_asked_for)
-    assert shares["entropy"] == shares["test_entropy"] == pytest.approx(math.log(4))
-    assert shares["kl_to_test"] == pytest.approx(0, abs=1e-9)
+    assert shares["entropy"] == shares["real_entropy"] == pytest.approx(math.log(4))
+    assert shares["kl_to_real"] == pytest.approx(0, abs=1e-9)
     assert shares["coverage"] == 1
 
 
@@ -124,8 +124,8 @@ def test_shares_of_half_of_the_classes(data: ImageData) -> None:
     shares = class_shares(data, lambda z, labels: labels % 2)
     assert shares["coverage"] == 0.5
     assert shares["entropy"] == pytest.approx(math.log(2))
-    assert shares["kl_to_test"] == pytest.approx(math.log(2))
-    assert shares["classes"]["a"] == {"samples": 0.5, "test": 0.25}
+    assert shares["kl_to_real"] == pytest.approx(math.log(2))
+    assert shares["classes"]["a"] == {"samples": 0.5, "real": 0.25}
     assert shares["classes"]["c"]["samples"] == 0
 
 

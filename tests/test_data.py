@@ -314,6 +314,11 @@ def test_splits_cover_everything_once(size: int, test_start: int | None) -> None
         assert test[test_start:].all() and not test[:test_start].any()
 
 
+def test_an_official_validation_split_is_kept() -> None:
+    splits = assign_splits(100, test_start=80, validation_start=50)
+    assert splits.tolist() == [TRAIN] * 50 + [VALIDATION] * 30 + [TEST] * 20
+
+
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="9 images are too few"):
         assign_splits(9, None)

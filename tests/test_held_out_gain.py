@@ -11,7 +11,8 @@ from torch.distributions import Laplace, Normal
 
 from genmodels.metrics.collapse import gaussian_gap
 from genmodels.metrics.held_out_gain import HeldOutGain, held_out_gain
-from genmodels.models.priors import GaussianMixture, Prior
+from genmodels.models.mixtures import GaussianMixture
+from genmodels.models.priors import Prior
 
 IMAGES = 4000
 
@@ -88,7 +89,7 @@ def test_any_prior(make: Callable[[], Prior]) -> None:
 
 def _two_gaussians(distance: float) -> GaussianMixture:
     means = torch.tensor([[-distance / 2], [distance / 2]]).double()
-    return GaussianMixture(torch.full((2,), 0.5).double(), means, torch.ones(2, 1, 1).double())
+    return GaussianMixture.of(torch.full((2,), 0.5).double(), means, torch.ones(2, 1, 1).double())
 
 
 def test_a_conditional_model_is_compared_class_by_class() -> None:

@@ -1,5 +1,6 @@
 """Runs with each likelihood of conf/likelihood; what the data choose, and what is refused."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,21 @@ def test_a_run_with_each(choice: str, train_here: Callable, cache: Path) -> None
         assert difference.item() == pytest.approx(0.25**2 / (2 * stddevs[-1] ** 2), rel=1e-4)
     else:
         assert set(stddevs) == {None}
+
+
+@pytest.mark.parametrize("binarise", [True, False])
+def test_evaluations_say_where_training_saw_gray_values(
+    binarise: bool, train_here: Callable, infer_here: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = train_here(*SMALL, "max_steps=3", f"trainer.binarise={str(binarise).lower()}")
+    assert ("trainer.binarise=false: training sees gray values" in caplog.text) != binarise
+    infer_here(f"checkpoint={folder}", "figures=[]", "metrics=[elbo,verdict]")
+    path = Path("results") / folder.name / "metrics.json"
+    measured = json.loads(path.read_text())
+    for numbers in (*summary(folder)["metrics"].values(), measured["elbo"]):
+        assert numbers.get("trained_on_gray") == (None if binarise else True)
+    for verdict in (summary(folder)["verdict"], measured["verdict"]):
+        assert ("which it has never seen" in " ".join(verdict["sentences"])) != binarise
 
 
 def test_a_stopped_run_keeps_its_variance(train_resumed: Callable) -> None:

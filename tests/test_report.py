@@ -27,11 +27,12 @@ def write_run(
     folder: Path,
     *,
     elbo: float | None = None,
+    test_elbo: float | None = None,
     status: str = "finished",
     snapshots: bool = True,
     **settings: object,
 ) -> None:
-    """A run folder as train.py leaves it, with these settings."""
+    """A run folder as train.py leaves it, with these settings; the ELBO is that of validation."""
     folder.mkdir(parents=True)
     choices = {
         "model": settings.pop("model", "vae"),
@@ -48,8 +49,9 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     summary: dict = {"status": status, "seconds": 12.5}
     if elbo is not None:
-        test = {"elbo": elbo, "elbo_standard_error": 0.1, "kl": 5.0, "n": 100}
-        summary["metrics"] = {"test": test}
+        validation = {"elbo": elbo, "elbo_standard_error": 0.1, "kl": 5.0, "n": 100}
+        test = validation | {"elbo": elbo - 1 if test_elbo is None else test_elbo}
+        summary["metrics"] = {"validation": validation, "test": test}
         rows = ""
         for step in (5, 10):
             row = {"step": step, "validation": {"elbo": elbo * 10 / step, "n": 50}}
@@ -67,7 +69,7 @@ def record(elbo: float | None = None, verdict: str | None = None, **settings: ob
     """A finished run with these settings, its ELBO and verdict."""
     summary: dict = {"status": "finished"}
     if elbo is not None:
-        summary["metrics"] = {"test": {"elbo": elbo}}
+        summary["metrics"] = {"validation": {"elbo": elbo}, "test": {"elbo": elbo - 1}}
     if verdict is not None:
         summary["verdict"] = {"label": verdict}
     return RunRecord(Path("x"), settings, summary, [])
@@ -195,12 +197,12 @@ def test_runs_that_cannot_be_compared(swept: str, other: dict, expected: str | N
 # Means over seeds, and what they show
 
 
-def scored(metric: str, *values_of_groups: tuple[float, ...], split: str = "test") -> Sweep:
+def scored(metric: str, *values_of_groups: tuple[float, ...]) -> Sweep:
     """A sweep over kl_weight with the values of a metric for each seed."""
     runs = []
     for weight, values in enumerate(values_of_groups):
         for seed, value in enumerate(values):
-            summary = {"metrics": {split: {metric: value}}}
+            summary = {"metrics": {"validation": {metric: value}}}
             settings = {"kl_weight": weight, "seed": seed}
             runs.append(RunRecord(Path("x"), settings, summary, []))
     return Sweep(runs)
@@ -212,7 +214,7 @@ def scored(metric: str, *values_of_groups: tuple[float, ...], split: str = "test
         (scored("elbo", (-90, -91), (-100, -101)), "elbo", 0),
         (scored("elbo", (-90, -99), (-91, -101)), "elbo", None),  # within the noise
         (scored("elbo", (-90,), (-100,)), "elbo", None),  # without repeats
-        (scored("kid", (9, 10), (1, 2), split="validation"), "kid", 1),  # lower is better
+        (scored("kid", (9, 10), (1, 2)), "kid", 1),  # lower is better
         (scored("kl", (9, 10), (1, 2)), "kl", None),  # without a direction
     ],
 )
@@ -233,14 +235,15 @@ def test_findings() -> None:
             runs.append(record(elbo, verdict, kl_weight=weight, seed=seed))
     sweep = Sweep(runs)
     best, difference, shares, verdicts = findings(sweep)
-    assert best == "Best elbo: kl_weight 1, with -90.50 ± 0.71."
+    assert best == (
+        "Best validation elbo: kl_weight 1 (validation -90.50 ± 0.71, test -91.50 ± 0.71)."
+    )
     assert difference == (
-        "The difference from kl_weight 2, with -91.50 ± 1.41, is within the standard deviation of "
-        "the seeds."
+        "The difference from kl_weight 2 (validation -91.50 ± 1.41, test -92.50 ± 1.41) is within "
+        "the standard deviation of the seeds."
     )
-    assert re.fullmatch(
-        r"Shares of the variance of elbo: kl_weight 100 % \[\d+-100\], seed 0 % \[0-0\]\.", shares
-    )
+    assert shares.startswith("Shares of the variance of validation elbo: kl_weight 100 % [")
+    assert shares.endswith("-100], seed 0 % [0-0].")
     assert verdicts == "Verdicts: 4 healthy, 2 COLLAPSED."
     labels = [row["verdict"] for row in tables.group_table(sweep)]
     assert labels == ["healthy", "healthy", "COLLAPSED"]
@@ -250,12 +253,66 @@ def test_findings() -> None:
     assert findings(Sweep(without_repeats[:1])) == ["Verdicts: healthy."]
 
 
+def disagreeing(folder: Path) -> Sweep:
+    """A sweep in which validation prefers kl_weight 1, and test kl_weight 2."""
+    for weight, validation, test in ((1, -90.0, -95.0), (2, -94.0, -91.0)):
+        for seed in (0, 1):
+            write_run(
+                folder / f"{weight}-{seed}",
+                elbo=validation + 0.1 * seed,
+                test_elbo=test + 0.1 * seed,
+                kl_weight=weight,
+                seed=seed,
+            )
+    return write([folder])
+
+
+def test_the_validation_split_chooses_and_the_test_split_is_printed_beside(tmp_path: Path) -> None:
+    sweep = disagreeing(tmp_path)
+    best = "Best validation elbo: kl_weight 1 (validation -89.95 ± 0.07, test -94.95 ± 0.07)."
+    assert findings(sweep)[0] == best
+    assert [group.settings["kl_weight"] for group in sweep.ranked("elbo")] == [1, 2]
+    assert tables.best_rows(sweep) == {"validation elbo": 0, "validation kl": None}
+    latex = (tmp_path / "report.tex").read_text(encoding="utf-8")
+    assert latex.count(r"\textbf") == 1 and r"\textbf{-89.95" in latex
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r'class="best">(.*?)<', page) == ["-89.95 ± 0.07"]
+    assert best in page
+
+
+def test_the_analysis_of_variance_is_of_the_validation_split(tmp_path: Path) -> None:
+    """Test numbers that differ by the seed alone leave the share of the setting as it is."""
+    for weight in (1, 2):
+        for seed in (0, 1):
+            write_run(
+                tmp_path / f"{weight}-{seed}",
+                elbo=-90.0 - weight,
+                test_elbo=-90.0 - 5 * seed,
+                kl_weight=weight,
+                seed=seed,
+            )
+    sweep = write([tmp_path])
+    shares = {row["share of the variance"]: row for row in tables.anova_table(sweep)}
+    assert shares["kl_weight"]["validation elbo"] == "100 % [100-100]"
+    assert "test elbo" not in shares["kl_weight"]
+
+
+def test_what_only_the_test_split_has_is_shown_and_chooses_nothing() -> None:
+    runs = []
+    for weight in (1, 2):
+        summary = {"metrics": {"test": {"elbo": -90.0 - weight}}}
+        runs.append(RunRecord(Path("x"), {"kl_weight": weight}, summary, []))
+    sweep = Sweep(runs)
+    assert sweep.ranking_metric is None and findings(sweep) == []
+    assert [row["test elbo"] for row in tables.group_table(sweep)] == ["-91.00", "-92.00"]
+
+
 def test_means_of_each_of_several_settings() -> None:
     runs = []
     for width in (0, 1, 2):
         for latent in (0, 1):
             runs.append(record(-100.0 + 4 * width + 10 * latent, width=width, latent=latent))
-    column = "mean elbo at its values"
+    column = "mean validation elbo at its values"
     assert tables.means_table(Sweep(runs)) == [
         {"setting": "latent", column: "0: -96.00; 1: -86.00"},
         {"setting": "width", column: "0: -95.00; 1: -91.00; 2: -87.00"},
@@ -279,7 +336,8 @@ def test_confounded_shares_are_unknown() -> None:
     for a, b in ((0, "x"), (0, "x"), (1, "y"), (1, "z")):
         for c in (0, 1):
             runs.append(record(float(a + c), a=a, b=b, c=c))
-    shares = {row["share of the variance"]: row["elbo"] for row in tables.anova_table(Sweep(runs))}
+    rows = tables.anova_table(Sweep(runs))
+    shares = {row["share of the variance"]: row["validation elbo"] for row in rows}
     assert shares["a"] == "?" and shares["c"].startswith("50 %")
 
 
@@ -291,23 +349,32 @@ def test_tables(sweep: Path, capsys: pytest.CaptureFixture) -> None:
     order = [(run.settings["kl_weight"], run.settings["seed"]) for run in result.runs]
     assert order == [(0, 0), (0, 1), (1, 0), (1, 1), (30, 0), (30, 1)]
     rows = tables.group_table(result)
-    assert [(row["kl_weight"], row["n"], row["elbo"]) for row in rows] == [
-        (0, 2, "-105.00 ± 7.07"),
-        (1, 2, "-91.00 ± 1.41"),
-        (30, 1, "-205.00"),
+    columns = ["kl_weight", "n", "validation elbo", "test elbo", "validation kl"]
+    assert list(rows[0]) == columns
+    assert [tuple(row.values())[:4] for row in rows] == [
+        (0, 2, "-105.00 ± 7.07", "-106.00 ± 7.07"),
+        (1, 2, "-91.00 ± 1.41", "-92.00 ± 1.41"),
+        (30, 1, "-205.00", "-206.00"),
     ]
     with open(sweep / "report.csv", newline="") as file:
         first, *_, last = csv.DictReader(file)
-    assert first["elbo"] == "-100.0" and last["status"] == "failed" and last["elbo"] == ""
+    assert first["validation elbo"] == "-100.0" and first["test elbo"] == "-101.0"
+    assert first["validation kl"] == first["test kl"] == "5.0"
+    assert last["status"] == "failed" and last["validation elbo"] == ""
     printed = capsys.readouterr().out
+    heading, second_line, *_ = printed.strip().splitlines()
+    assert re.split(" +", heading)[4:] == ["validation", "test", "validation", "seconds"]
+    assert second_line.split() == ["elbo", "elbo", "kl"]
     assert re.search(r"kl30-seed1 +30 +1 +failed", printed) and "report.html" in printed
 
 
 def test_a_table_in_latex(sweep: Path) -> None:
     write([sweep])
     lines = (sweep / "report.tex").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == r"\begin{tabular}{llll}" and lines[2] == r"kl weight & n & elbo & kl \\"
-    assert lines[5] == r"1 & 2 & \textbf{-91.00 $\pm$ 1.41} & 5.00 $\pm$ 0.00 \\"
+    assert lines[0] == r"\begin{tabular}{lllll}"
+    assert lines[2] == r"kl weight & n & validation elbo & test elbo & validation kl \\"
+    best = r"\textbf{-91.00 $\pm$ 1.41} & -92.00 $\pm$ 1.41"
+    assert lines[5] == rf"1 & 2 & {best} & 5.00 $\pm$ 0.00 \\"
     percent = Sweep([record(a_b="50 %"), record(a_b="60 %")])
     assert tables.latex_table(percent).count(r"50 \%") == 1
 
@@ -390,4 +457,5 @@ def test_the_page_in_a_browser(sweep: Path) -> None:
     labels = ["kl_weight 0", "kl_weight 1", "kl_weight 30"]
     assert re.findall(r"<b>(kl_weight \d+)</b>", first) == labels and first.count("<img") == 3
     assert second.count("<img") == 2 and "failed; no image" in second
-    assert "elbo -100" in first and "elbo -110" in second
+    assert "validation: elbo -100, kl 5; test: elbo -101, kl 5" in first
+    assert "validation: elbo -110" in second

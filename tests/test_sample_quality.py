@@ -1,6 +1,7 @@
 """Scores of samples: memorisation, distances with their floors, features, and GAN-train."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from genmodels.data.images import ImageData, ImageSet, ImageSpec
 from genmodels.metrics import features, sample_quality
+from genmodels.metrics.distances import frechet_distance
 from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.features import FeatureSpace
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
 from genmodels.randomness import generator
@@ -56,11 +59,130 @@ def test_memorisation_of_planted_models() -> None:
     train = data.train.images[data.train.rows]
     copied = memorisation(data, train)
     assert copied["copies"] == copied["nearer_to_train"] == 1
-    assert copied["test_copies"] == 0 and copied["n"] == 500
+    assert copied["real_copies"] == 0 and copied["n"] == 500
     new = memorisation(data, others)
     assert new["copies"] == 0 and abs(new["nearer_to_train"] - 0.5) < 3 * new["standard_error"]
     half = memorisation(data, torch.stack([train, others], dim=1).flatten(0, 1))
     assert half["copies"] == 0.5 and half["nearer_to_train"] == pytest.approx(0.75, abs=0.05)
+
+
+def test_memorisation_is_read_against_validation_images() -> None:
+    """Training and validation images are darker than test images, so 0.5 is no reference."""
+    data, others = planted()
+    images = data.train.images.clone()
+    images[: 2 * 600] //= 2
+    dark_train = ImageSet(images, data.train.labels, data.train.rows)
+    dark_validation = replace(dark_train, rows=data.validation.rows)
+    dark = replace(data, train=dark_train, validation=dark_validation)
+    learned = memorisation(dark, others // 2)
+    assert learned["nearer_to_train"] > 0.9 and learned["copies"] == 0
+    validation = learned["validation_nearer_to_train"]
+    assert validation == pytest.approx(learned["nearer_to_train"], abs=0.05)
+
+
+def test_without_memory_validation_images_are_as_near_to_train_as_samples() -> None:
+    data, others = planted()
+    new, copied = memorisation(data, others), memorisation(data, data.train.images[:600])
+    for metrics in (new, copied):
+        assert abs(metrics["validation_nearer_to_train"] - 0.5) < 3 * metrics["standard_error"]
+    model = Replay(others)
+    on_validation = Evaluation(model, data, split="validation", samples=600, n=500)
+    metrics = sample_quality.memorisation(model, on_validation)
+    assert abs(metrics["test_nearer_to_train"] - 0.5) < 3 * metrics["standard_error"]
+
+
+def gaussian_images(count: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
+    """(count, 1, 4, 4) uint8: 16 independent Gaussian pixels."""
+    noise = torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return (128 + 20 * (scale * noise + shift)).round().clamp(0, 255).to(torch.uint8)
+
+
+def standard_normal_features(data: ImageData) -> FeatureSpace:
+    """The pixels of `gaussian_images` in units of their standard deviation."""
+
+    def extract(images: Tensor) -> Tensor:
+        return (255 * images.flatten(1) - 128) / 20
+
+    return FeatureSpace("gaussian", "", extract, data)
+
+
+def gaussian_data(validation: int = 200) -> ImageData:
+    """Images of N(0, I): 359 test images, as the digits have."""
+    sizes = [500, validation, 359]
+    images = gaussian_images(sum(sizes), seed=0)
+    labels = torch.full((len(images),), -1)
+    rows = torch.arange(len(images)).split(sizes)
+    train, held_out, test = (ImageSet(images, labels, split) for split in rows)
+    return ImageData(ImageSpec("gaussian", (1, 4, 4)), train, held_out, test)
+
+
+def evaluation_in_gaussians(images: Tensor, data: ImageData, split: str = "test") -> Evaluation:
+    space = standard_normal_features(data)
+    model = Replay(images)
+    samples = len(images)
+    return Evaluation(model, data, split=split, samples=samples, feature_space=lambda: space)
+
+
+def test_coverage_is_of_equal_numbers() -> None:
+    """With 10,000 samples against 359 images it would be 1 for both."""
+    same = evaluation_in_gaussians(gaussian_images(10_000, seed=1), gaussian_data())
+    scores = sample_quality.prdc(same.model, same)
+    assert scores["n"] == scores["n_real"] == 359
+    missed = 1.0  # the five nearest of 358 real images and 359 samples are all real
+    for k in range(1, 6):
+        missed *= (359 - k) / (2 * 359 - k)
+    assert scores["coverage"] == pytest.approx(1 - missed, abs=0.02)
+    worse_images = gaussian_images(10_000, seed=2, scale=0.8, shift=0.3)
+    worse = evaluation_in_gaussians(worse_images, gaussian_data())
+    assert sample_quality.prdc(worse.model, worse)["coverage"] < 1 - missed - 0.02
+
+
+def bias_of_fd(n: int, n_real: int) -> float:
+    """What the same standard normal distribution scores in 16 dimensions."""
+    return 16 * (16 + 5) / 4 * (1 / n + 1 / n_real)
+
+
+def test_the_floor_is_of_held_out_images_and_compares_at_their_number() -> None:
+    data = gaussian_data()
+    evaluation = evaluation_in_gaussians(gaussian_images(5000, seed=1), data)
+    fd = sample_quality.fd(evaluation.model, evaluation)
+    assert (fd["n"], fd["floor_n"], fd["n_real"]) == (5000, 200, 359)
+    real = evaluation.feature_space.real("test")
+    validation = evaluation.feature_space.real("validation")
+    assert fd["floor"] == pytest.approx(frechet_distance(validation, real))
+    first = evaluation.generated_features[:200]
+    assert fd["fd_at_floor_n"] == pytest.approx(frechet_distance(first, real))
+    assert fd["fd"] == pytest.approx(bias_of_fd(5000, 359), rel=0.25)
+    for of_200 in ("floor", "fd_at_floor_n"):
+        assert fd[of_200] == pytest.approx(bias_of_fd(200, 359), rel=0.25)
+    kid = sample_quality.kid(evaluation.model, evaluation)
+    assert kid["floor_n"] == 200
+    assert abs(kid["floor"] - kid["kid"]) < 3 * kid["kid_standard_deviation"]
+
+
+def test_training_images_do_not_change_the_floor() -> None:
+    """Features may be fitted to them."""
+    data = gaussian_data()
+    floors = []
+    for train in (data.train, data.validation):
+        evaluation = evaluation_in_gaussians(gaussian_images(300, 1), replace(data, train=train))
+        floors.append(sample_quality.fd(evaluation.model, evaluation)["floor"])
+    assert floors[0] == floors[1]
+
+
+def test_on_the_validation_split_the_floor_is_of_test_images() -> None:
+    images = gaussian_images(300, seed=1)
+    evaluation = evaluation_in_gaussians(images, gaussian_data(), split="validation")
+    fd = sample_quality.fd(evaluation.model, evaluation)
+    assert (fd["floor_n"], fd["n_real"]) == (300, 200)
+    assert fd["fd_at_floor_n"] == fd["fd"]
+
+
+def test_too_few_held_out_images_give_no_floor() -> None:
+    evaluation = evaluation_in_gaussians(gaussian_images(300, 1), gaussian_data(validation=10))
+    fd = sample_quality.fd(evaluation.model, evaluation)
+    assert fd["floor"] is None and fd["fd_at_floor_n"] is None and fd["fd"] > 0
+    assert sample_quality.kid(evaluation.model, evaluation)["floor"] is not None
 
 
 def test_scores_state_their_features_and_their_floor() -> None:

@@ -98,7 +98,8 @@ def test_several_checkpoints_in_one_table(
     caplog.clear()
     infer_here(f"checkpoint=[{vae},{gan}]", *command)
     table = caplog.text.split("metric ")[-1]
-    for name in ("vae", "gan", "fd.fd", "kid.floor", "prdc.recall", "memorisation.copies"):
+    names = ("vae", "split", "test", "gan", "fd.fd", "kid.floor", "prdc.recall")
+    for name in (*names, "memorisation.copies"):
         assert name in table
     assert len(list(Path("results").glob("comparison-*.csv"))) == 1
     beside_another = read_metrics("gan")
@@ -107,6 +108,16 @@ def test_several_checkpoints_in_one_table(
     infer_here(f"checkpoint={gan}", *command)
     alone = read_metrics("gan")
     assert {**alone, "time": None} == {**beside_another, "time": None}  # of the same noise
+
+
+def test_metrics_are_measured_on_the_split_that_was_asked_for(
+    vae: Path, infer_here: Callable
+) -> None:
+    for split in ("validation", "test"):
+        infer_here(f"checkpoint={vae}", "figures=[]", "metrics=[elbo]", f"split={split}")
+        metrics = read_metrics("vae")
+        assert metrics["split"] == split
+        assert metrics["elbo"]["elbo"] == summary(vae)["metrics"][split]["elbo"]
 
 
 def test_checkpoints_that_cannot_be_compared_are_refused(

@@ -229,7 +229,10 @@ def test_faces_are_cropped_and_their_splits_are_the_published_ones(published: Pu
     assert labels.unique().tolist() == [-1] and published.open().spec.classes == ()
     numbers = (images[:, 2].float().mean((1, 2)) / 8).round()
     assert numbers.tolist() == list(range(1, 31))
-    assert published.open().load().test.rows.tolist() == list(range(24, 30))
+    data = published.open().load()
+    assert data.train.rows.tolist() == list(range(20))
+    assert data.validation.rows.tolist() == list(range(20, 24))
+    assert data.test.rows.tolist() == list(range(24, 30))
     with pytest.raises(ValueError, match="attribute=Grumpy: must be null or one of 5_o_Clock"):
         published.open(attribute="Grumpy")
 

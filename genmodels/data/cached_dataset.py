@@ -35,11 +35,14 @@ class DecodedImages(NamedTuple):
     images: (N, C, H, W) uint8.
     labels: (N,) int64, -1 where there are none.
     test_start: the row where the test split begins; None where there is no official one.
+    validation_start: the row where the validation split begins, which ends at `test_start`; None
+        where there is no official one.
     """
 
     images: Tensor
     labels: Tensor
     test_start: int | None
+    validation_start: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,11 @@ class CachedDataset:
         workspace = self.path.with_suffix(".files")
         try:
             decoded = self.decode(workspace)
+            size = len(decoded.images)
             tensors = {
                 "images": decoded.images,
                 "labels": decoded.labels,
-                SPLIT_TENSOR: assign_splits(len(decoded.images), decoded.test_start),
+                SPLIT_TENSOR: assign_splits(size, decoded.test_start, decoded.validation_start),
             }
             safetensors_io.save(self.path, tensors, {"state": state or self.file_state()})
             shutil.rmtree(workspace, ignore_errors=True)
@@ -132,12 +136,12 @@ class CachedDataset:
         return tensors, metadata
 
 
-def assign_splits(size: int, test_start: int | None) -> Tensor:
+def assign_splits(size: int, test_start: int | None, validation_start: int | None = None) -> Tensor:
     """The split of each of `size` images: TRAIN, VALIDATION or TEST, (size,) uint8.
 
-    The draws have a constant seed. Where there is no official test split, a random fifth of the
-    images becomes it. Of the remaining images, a random tenth, but at most 5,000, becomes the
-    validation split. Raises ValueError for fewer than ten images.
+    Official splits are kept, as `DecodedImages` has them. Else, by draws with a constant seed, a
+    random fifth of the images becomes the test split, and of the remaining images a random tenth,
+    but at most 5,000, the validation split. Raises ValueError for fewer than ten images.
     """
     if size < 10:
         raise ValueError(
@@ -150,6 +154,9 @@ def assign_splits(size: int, test_start: int | None) -> Tensor:
         splits[order[: size // 5]] = TEST
     else:
         splits[test_start:] = TEST
+    if validation_start is not None:
+        splits[validation_start:test_start] = VALIDATION
+        return splits
     remaining = (splits == TRAIN).nonzero().flatten()
     count = min(MAX_VALIDATION, max(1, len(remaining) // 10))
     order = torch.randperm(len(remaining), generator=generator(CONSTANT_SEED, "validation part"))

@@ -121,7 +121,7 @@ def flowers(*, side: int, root: str, download: bool, keep_raw: bool, cache: str)
 def celeba(
     *, side: int, attribute: str | None, root: str, download: bool, keep_raw: bool, cache: str
 ) -> CachedDataset:
-    """CelebA (Liu et al. 2015): 202,599 aligned faces, from `root`/celeba.
+    """CelebA (Liu et al. 2015): 202,599 aligned faces in its official splits, from `root`/celeba.
 
     side: in pixels, to which the centred 148x148 pixels are resized.
     attribute: one of the 40, such as Smiling: there are two classes then, without and with it.
@@ -139,7 +139,8 @@ def celeba(
         options=FileOptions(root, download, keep_raw, cache),
     )
     classes = () if attribute is None else (f"not {attribute}", attribute)
-    return dataset.cached(ImageSpec("celeba", crop.shape, classes), key=f"{crop} {attribute}")
+    spec = ImageSpec("celeba", crop.shape, classes)
+    return dataset.cached(spec, key=f"{crop} {attribute} official splits")
 
 
 def folder(

@@ -141,7 +141,8 @@ def read_flowers(crop: SquareCrop, dataset: Any, root: str, workspace: Path) -> 
 def read_celeba(
     crop: SquareCrop, attribute: str | None, dataset: Any, root: str, workspace: Path
 ) -> DecodedImages:
-    """CelebA in its own order; the labels say whether a face has the attribute."""
+    """CelebA in the order of its official splits, no two of which share a person; the labels say
+    whether a face has the attribute."""
     splits = [dataset(root, split=name) for name in ("train", "valid", "test")]
     faces: ConcatDataset = ConcatDataset(splits)
     read = partial(_read_face, crop, faces)
@@ -150,7 +151,9 @@ def read_celeba(
     if attribute is not None:
         column = CELEBA_ATTRIBUTES.index(attribute)
         labels = torch.cat([split.attr[:, column] for split in splits])
-    return DecodedImages(images, labels, test_start=len(splits[0]) + len(splits[1]))
+    validation_start = len(splits[0])
+    test_start = validation_start + len(splits[1])
+    return DecodedImages(images, labels, test_start, validation_start)
 
 
 def _read_face(crop: SquareCrop, faces: ConcatDataset, index: int) -> np.ndarray:

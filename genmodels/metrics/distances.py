@@ -87,8 +87,12 @@ def coverage_scores(
     Returns `precision`: the share of generated images in any ball of a real one; `recall`: of real
     images in any ball of a generated one; `density`: in how many balls of real ones a generated
     image is, over k (1 in the mean for equal distributions; may be more); `coverage`: the share of
-    real ones with a generated image in their ball (for equal distributions of equal size 1 - 2^-k
-    in the mean). Raises TooFewError for k samples or less.
+    real ones with a generated image in their ball. Raises TooFewError for k samples or less.
+
+    Coverage is 1 - 2^-k in the mean for equal distributions, if N = M and large: it fails where the
+    k nearest of the other N + M - 1 images are all real, each with probability 1/2 (exactly
+    1 - (N-1)...(N-k) / ((2N-1)...(2N-k))). It rises to 1 with M / N whatever the distribution of
+    the generated images, so only numbers of equal N and M can be read against it.
 
     Arguments:
     real: features (N, F).

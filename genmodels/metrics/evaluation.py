@@ -12,6 +12,7 @@ from genmodels.metrics.features import FeatureSpace
 from genmodels.metrics.predictions import Predictions
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
+from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
 
@@ -38,6 +39,7 @@ class Evaluation:
         *,
         split: str = "test",
         kl_weight: float | None = None,
+        binarised_training: bool | None = None,
         k: int = 500,
         n: int = 2000,
         samples: int = 10_000,
@@ -51,6 +53,7 @@ class Evaluation:
         data: on which it was trained.
         split: on whose images metrics measure: "test", "validation" or "train".
         kl_weight: what a nat of KL cost in training, where the objective says so; 1 is the ELBO.
+        binarised_training: whether training drew gray images black and white; None: unknown.
         k: importance samples for each image.
         n: images, drawn at random, for metrics that are too slow for all of them.
         samples: images that the model generates, at temperature 1.
@@ -64,6 +67,7 @@ class Evaluation:
         self.split_name = split
         self.split = data.splits[split]
         self.kl_weight = kl_weight
+        self.binarised_training = binarised_training
         self.k = k
         self.n = n
         self.samples = samples
@@ -71,6 +75,23 @@ class Evaluation:
         self._classifier = classifier
         self._feature_space = feature_space
         self._train_classifier = train_classifier
+
+    @property
+    def trained_on_gray(self) -> bool:
+        """Whether evaluations draw images black and white that training left gray."""
+        draws = isinstance(self.model, VAE) and self.model.binary
+        return draws and self.binarised_training is False
+
+    @property
+    def held_out_name(self) -> str:
+        """The other split that neither models nor the reference classifier were trained on:
+        validation, or test where metrics measure on validation images."""
+        return "test" if self.split_name == "validation" else "validation"
+
+    @property
+    def held_out(self) -> ImageSet:
+        """The images of that split."""
+        return self.data.splits[self.held_out_name]
 
     @property
     def classes(self) -> tuple[str, ...]:

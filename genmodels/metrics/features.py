@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genmodels import safetensors_io
 from genmodels.data.images import EVALUATION_BATCH, ImageData, ImageSet, to_uint8
+from genmodels.errors import TooFewError
 from genmodels.metrics.predictions import predict
 from genmodels.models.classifier import Classifier
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
@@ -47,8 +48,7 @@ class FeatureSpace:
         self.facts = facts
         self._extract = extract
         self._real: dict[str, Tensor] = {}
-        self._train: dict[int, Tensor] = {}
-        self._floors: dict[tuple[str, str, int], float] = {}
+        self._floors: dict[tuple[str, str, int], float | None] = {}
 
     @torch.no_grad()
     def features_of(self, images: ImageSet) -> Tensor:
@@ -62,20 +62,28 @@ class FeatureSpace:
             self._real[split] = self.features_of(self.data.splits[split])
         return self._real[split]
 
-    def train(self, count: int) -> Tensor:
-        """Features of `count` training images (or all), drawn with a constant seed."""
-        if count not in self._train:
-            images = self.data.train.subset(count, generator(CONSTANT_SEED, "drawn"))
-            self._train[count] = self.features_of(images)
-        return self._train[count]
-
     def floor(
-        self, score: str, distance: Callable[[Tensor, Tensor], float], count: int, split: str
-    ) -> float:
-        """What `count` training images score in the place of generated ones, computed once."""
-        key = (score, split, count)
+        self,
+        score: str,
+        distance: Callable[[Tensor, Tensor], float],
+        held_out: ImageSet,
+        split: str,
+    ) -> float | None:
+        """What real images score in the place of generated ones, computed once for a number of
+        them; None where they are too few.
+
+        Arguments:
+        score: its name.
+        distance: of features (N, F) of generated images from those (M, F) of real ones.
+        held_out: images that the features were not fitted to, as samples are not.
+        split: the name of the real images' split, another one.
+        """
+        key = (score, split, len(held_out))
         if key not in self._floors:
-            self._floors[key] = distance(self.train(count), self.real(split))
+            try:
+                self._floors[key] = distance(self.features_of(held_out), self.real(split))
+            except TooFewError:
+                self._floors[key] = None
         return self._floors[key]
 
     def label(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from torch.distributions import MultivariateNormal
 
 from genmodels.data.images import ImageSet
 from genmodels.metrics.aggregated_posterior import posteriors
-from genmodels.models.priors import GaussianMixture, Prior
+from genmodels.models.mixtures import GaussianMixture
+from genmodels.models.priors import Prior
 from genmodels.models.vae import VAE
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
 
@@ -77,7 +78,7 @@ def held_out_gain(model: VAE, train: ImageSet) -> HeldOutGain | None:
         gains = _gains_by_class(prior, fitted, held_out)
     else:
         density = _fit(fitted.z, components)
-        gains = density.log_prob(held_out.z) - _log_prior(prior, held_out)
+        gains = density.log_prob(held_out.z).double() - _log_prior(prior, held_out)
     return HeldOutGain(
         nats=gains.mean().item(),
         standard_error=gains.std().item() / len(gains) ** 0.5,
@@ -90,8 +91,8 @@ def held_out_gain(model: VAE, train: ImageSet) -> HeldOutGain | None:
 
 def _log_prior(prior: Prior, latents: Latents) -> Tensor:
     """log p(z) of latents, (N,) float64 on the CPU."""
-    z = latents.z.float().to(prior.device)
-    return prior.log_prob(z).cpu().double()
+    z, labels = latents.z.float().to(prior.device), latents.labels.to(prior.device)
+    return prior.log_prob(z, labels).cpu().double()
 
 
 def _affordable_components(z: Tensor) -> int:

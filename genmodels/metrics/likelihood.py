@@ -111,8 +111,14 @@ def evaluate(model: VAE, split: ImageSet) -> dict[str, float]:
 
 
 def elbo(model: VAE, evaluation: Evaluation) -> dict[str, float]:
-    """The `elbo_metrics` on the evaluation's images."""
-    return evaluate(model, evaluation.split)
+    """The `elbo_metrics` on the evaluation's images.
+
+    `trained_on_gray` is true, and else left out, where these are drawn black and white for a model
+    that was trained on gray values: the numbers compare with other models', but are of images that
+    the model has never seen.
+    """
+    metrics = evaluate(model, evaluation.split)
+    return metrics | {"trained_on_gray": True} if evaluation.trained_on_gray else metrics
 
 
 @torch.no_grad()

@@ -1,9 +1,12 @@
 """Scores of a model's samples against real images, for any family of models.
 
 `evaluation.samples` images at temperature 1, always of the same noise for the same seed, against
-the evaluation's split. Frechet and kernel distances have a `floor`: the same score of training
-images in the samples' place, which no model can be expected to beat. They are no FID and no
-Inception scores unless their features say so.
+the evaluation's split. They are no FID and no Inception scores unless their features say so.
+
+Frechet and kernel distances have a `floor`: the same score of `floor_n` held-out images in the
+samples' place, which no model can be expected to beat. These are validation images (test images
+where the evaluation is on the validation split): drawn like the training images, but not among
+those that the features were fitted to.
 """
 
 from typing import Any
@@ -27,14 +30,29 @@ COPY = 0.25  # of a test image's usual distance to its nearest training image: n
 def fd(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
     """The Frechet distance in squared units of the features; lower is better.
 
-    Comparable for equal features and equal numbers of samples only.
+    Comparable for equal features and equal numbers of images only: n images from the very
+    distribution of n_real others score above 0. F independent Gaussian features of variance 1, for
+    example, score F (F + 5) / 4 (1 / n + 1 / n_real) in the mean, to first order. Held-out images
+    may be fewer than samples. So `floor` is to be compared with `fd_at_floor_n`, the distance of
+    the first `floor_n` samples, and not with `fd`. Both are None where `floor_n` images are too
+    few.
     """
     space = evaluation.feature_space
     fake, real = evaluation.generated_features, evaluation.split_features
+    held_out = _held_out(evaluation)
+    floor = space.floor("fd", frechet_distance, held_out, evaluation.split_name)
+    distance = frechet_distance(fake, real)
+    at_floor_n: float | None = distance
+    if floor is None:
+        at_floor_n = None
+    elif len(held_out) < len(fake):
+        at_floor_n = frechet_distance(fake[: len(held_out)], real)
     return {
-        "fd": frechet_distance(fake, real),
-        "floor": space.floor("fd", frechet_distance, len(fake), evaluation.split_name),
+        "fd": distance,
+        "fd_at_floor_n": at_floor_n,
+        "floor": floor,
         "n": len(fake),
+        "floor_n": len(held_out),
         "n_real": len(real),
         **space.label(),
     }
@@ -43,7 +61,8 @@ def fd(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
 def kid(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
     """The kernel distance KID, with its standard deviation over random subsets; lower is better.
 
-    0 in the mean for equal distributions, whatever the number of samples.
+    0 in the mean for equal distributions, whatever the number of samples, so that it compares with
+    its `floor` though that may be of fewer images.
     """
     space = evaluation.feature_space
     fake, real = evaluation.generated_features, evaluation.split_features
@@ -52,23 +71,34 @@ def kid(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
     def mean_distance(fake: Tensor, real: Tensor) -> float:
         return _kernel_distance(fake, real)[0]
 
+    held_out = _held_out(evaluation)
     return {
         "kid": distance,
         "kid_standard_deviation": deviation,
-        "floor": space.floor("kid", mean_distance, len(fake), evaluation.split_name),
+        "floor": space.floor("kid", mean_distance, held_out, evaluation.split_name),
         "n": len(fake),
+        "floor_n": len(held_out),
         "n_real": len(real),
         **space.label(),
     }
 
 
 def prdc(model: GenerativeModel, evaluation: Evaluation) -> dict[str, Any]:
-    """Precision and density: are samples like real images? Recall and coverage: the reverse."""
+    """Precision and density: are samples like real images? Recall and coverage: the reverse.
+
+    Of as many samples as real images, `n` = `n_real`, a random subset (constant seed) of those that
+    are more. Among many more samples than real images even a bad model has some near each real one:
+    its coverage is 1, where that of real images in equal number is 1 - 2^-k.
+    """
     fake, real = evaluation.generated_features, evaluation.split_features
+    size = min(len(fake), len(real))
+    subsets = generator(CONSTANT_SEED, "subsets of equal size")
+    fake = fake[torch.randperm(len(fake), generator=subsets)[:size]]
+    real = real[torch.randperm(len(real), generator=subsets)[:size]]
     return {
         **coverage_scores(real, fake),
-        "n": len(fake),
-        "n_real": len(real),
+        "n": size,
+        "n_real": size,
         **evaluation.feature_space.label(),
     }
 
@@ -77,29 +107,35 @@ def memorisation(model: GenerativeModel, evaluation: Evaluation) -> dict[str, An
     """Does a model copy training images? By distances in pixels of `evaluation.n` samples.
 
     `nearer_to_train`: the share of samples that are nearer to one of m training images than to any
-    of m test images, m the same for both. These are exchangeable for a model that has learned the
-    distribution alone: 0.5, with the binomial `standard_error`; more is memory. `copies`: the share
-    of samples that are nearer to any training image than COPY of what a test image is in the
-    median. `test_copies`: the same of test images, which some data sets repeat.
+    of m test images, m the same for both, with the binomial `standard_error`. Where these are
+    exchangeable, 0.5 is without memory. The training split of a data set may differ from its test
+    split (other writers, say), so `validation_nearer_to_train` is the same share of as many
+    validation images (or all, if they are fewer), which nobody has memorised: more than that is
+    memory. (`test_nearer_to_train` where the evaluation is on the validation split, whose images
+    take the place of the test images.)
+
+    `copies`: the share of samples that are nearer to any training image than COPY of what a test
+    image is in the median. `real_copies`: the same of test images, which some data sets repeat.
     """
     train, split = evaluation.data.train, evaluation.split
     size = min(len(train), len(split))
     noise = generator(CONSTANT_SEED, "memorisation")
     fake = evaluation.generated.batch(slice(0, evaluation.n)).images
     real = split.subset(evaluation.n, noise).batch(slice(None)).images
-
-    to_train = neighbours(fake, train.subset(size, noise), 1).distance[:, 0]
-    to_split = neighbours(fake, split.subset(size, noise), 1).distance[:, 0]
-    nearer = (to_train < to_split).double() + 0.5 * (to_train == to_split).double()
+    some_train = train.subset(size, noise)
+    some_real = split.subset(size, noise)
+    held_out = evaluation.held_out.subset(evaluation.n, noise).batch(slice(None)).images
+    held_out_key = f"{evaluation.held_out_name}_nearer_to_train"
 
     fake_to_any = neighbours(fake, train, 1).distance[:, 0]
     real_to_any = neighbours(real, train, 1).distance[:, 0]
     near = COPY**2 * real_to_any.median()  # of squared distances
     return {
-        "nearer_to_train": nearer.mean().item(),
+        "nearer_to_train": _share_nearer(fake, some_train, some_real),
         "standard_error": (0.25 / len(fake)) ** 0.5,
+        held_out_key: _share_nearer(held_out, some_train, some_real),
         "copies": (fake_to_any < near).double().mean().item(),
-        "test_copies": (real_to_any < near).double().mean().item(),
+        "real_copies": (real_to_any < near).double().mean().item(),
         "n": len(fake),
         "compared": size,
     }
@@ -144,7 +180,7 @@ def class_shares(model: GenerativeModel, evaluation: Evaluation) -> dict[str, An
     """Of which classes a model's samples are, by the reference classifier.
 
     A conditional model is asked for all classes equally often. `entropy` of these shares and
-    `test_entropy` of the test images' (at most log K), and `kl_to_test`, the KL divergence of the
+    `real_entropy` of the test images' (at most log K), and `kl_to_real`, the KL divergence of the
     first from the second, 0 where they are the same; all in nats. `coverage`: the share of classes
     that are not MISSING.
     """
@@ -155,11 +191,11 @@ def class_shares(model: GenerativeModel, evaluation: Evaluation) -> dict[str, An
     expected = torch.bincount(labels, minlength=len(classes)).double() / len(split)  # (K,)
     by_class = {}
     for index, name in enumerate(classes):
-        by_class[name] = {"samples": shares[index].item(), "test": expected[index].item()}
+        by_class[name] = {"samples": shares[index].item(), "real": expected[index].item()}
     return {
         "entropy": _entropy(shares),
-        "test_entropy": _entropy(expected),
-        "kl_to_test": -_entropy(shares) - torch.xlogy(shares, expected).sum().item(),
+        "real_entropy": _entropy(expected),
+        "kl_to_real": -_entropy(shares) - torch.xlogy(shares, expected).sum().item(),
         "coverage": (shares >= MISSING * expected).double().mean().item(),
         "n": evaluation.samples,
         "reference_crc32": checksum_of(evaluation.require_classifier().state_dict()),
@@ -188,6 +224,21 @@ def _accuracy_after_training_on(images: ImageSet, evaluation: Evaluation) -> flo
     classifier = evaluation.train_classifier(images)
     predictions = predict(classifier, evaluation.split)
     return predictions.numbers()["accuracy"]
+
+
+def _held_out(evaluation: Evaluation) -> ImageSet:
+    """Held-out images for a floor: as many as samples, or all there are."""
+    draws = generator(CONSTANT_SEED, "drawn")
+    return evaluation.held_out.subset(evaluation.samples, draws)
+
+
+def _share_nearer(images: Tensor, one: ImageSet, other: ImageSet) -> float:
+    """The share of images (N, C, H, W) that are nearer to an image of one set than to any of the
+    other; ties count half."""
+    to_one = neighbours(images, one, 1).distance[:, 0]
+    to_other = neighbours(images, other, 1).distance[:, 0]
+    nearer = (to_one < to_other).double() + 0.5 * (to_one == to_other).double()
+    return nearer.mean().item()
 
 
 def _kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:

@@ -12,13 +12,16 @@ from genmodels.report.tables import text_table
 def compare_models(measured: Mapping[str, Mapping[str, Any]], path: Path) -> str:
     """Write the metrics of models as csv, a row a model; returns them as text, a column a model.
 
+    Nothing is ranked. The second row says which split the numbers are of: to choose a model,
+    compare them on the validation split.
+
     Arguments:
-    measured: name of a model -> metric -> its numbers.
+    measured: name of a model -> metric -> its numbers, and "split" -> its name.
     path: of the csv file.
     """
     rows: list[dict[str, Any]] = []
     for name, metrics in measured.items():
-        row: dict[str, Any] = {"run": name}
+        row: dict[str, Any] = {"run": name, "split": metrics["split"]}
         for metric, numbers in metrics.items():
             if isinstance(numbers, Mapping):
                 for key, value in scalar_metrics(numbers).items():

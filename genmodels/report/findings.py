@@ -3,11 +3,11 @@
 import math
 
 from genmodels.report.sweep import Sweep
-from genmodels.report.tables import format_mean, format_share, format_verdicts
+from genmodels.report.tables import format_share, format_splits, format_verdicts
 
 
 def findings(sweep: Sweep) -> list[str]:
-    """The best setting, what mattered for it, and the verdicts."""
+    """The best setting, what mattered for it, and the verdicts: by the validation split."""
     sentences = []
     metric = sweep.ranking_metric
     if metric is not None and len(sweep.groups) > 1:
@@ -17,7 +17,7 @@ def findings(sweep: Sweep) -> list[str]:
         names = [*analysis.ranked_factors, "seed"]
         shares = {name: analysis.sources[name] for name in names if name in analysis.sources}
         text = ", ".join(f"{name} {format_share(share)}" for name, share in shares.items())
-        sentences.append(f"Shares of the variance of {metric}: {text}.")
+        sentences.append(f"Shares of the variance of validation {metric}: {text}.")
     verdicts = format_verdicts(sweep.finished)
     if verdicts:
         sentences.append(f"Verdicts: {verdicts}.")
@@ -27,7 +27,8 @@ def findings(sweep: Sweep) -> list[str]:
 def _best_setting(sweep: Sweep, metric: str) -> list[str]:
     """Which setting has the best mean, and why that may be chance."""
     ranked = sweep.ranked(metric)
-    sentences = [f"Best {metric}: {ranked[0].label}, with {format_mean(ranked[0], metric)}."]
+    numbers = format_splits(ranked[0], metric)
+    sentences = [f"Best validation {metric}: {ranked[0].label} ({numbers})."]
     if len(ranked) > 1 and sweep.best(metric) is None:
         second = ranked[1]
         if math.isnan(ranked[0].standard_deviation(metric) + second.standard_deviation(metric)):
@@ -37,7 +38,7 @@ def _best_setting(sweep: Sweep, metric: str) -> list[str]:
             )
         else:
             sentences.append(
-                f"The difference from {second.label}, with {format_mean(second, metric)}, is "
-                "within the standard deviation of the seeds."
+                f"The difference from {second.label} ({format_splits(second, metric)}) is within "
+                "the standard deviation of the seeds."
             )
     return sentences

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from genmodels.report import tables
 from genmodels.report.cells import format_cell
 from genmodels.report.findings import findings
 from genmodels.report.overview import TABLE_ONLY
-from genmodels.report.runs import RunRecord
+from genmodels.report.runs import TEST, VALIDATION, RunRecord
 from genmodels.report.sweep import SeedGroup, Sweep
 from genmodels.report.swept_settings import unswept_differences
 
@@ -47,6 +48,7 @@ def write(sweep: Sweep, path: Path, overview: Path) -> None:
         sweep=sweep,
         tables=tables,
         format_cell=format_cell,
+        best_rows=tables.best_rows(sweep),
         facts=_facts(sweep),
         findings=findings(sweep),
         notes=[_metric_note(name) for name in sweep.metrics],
@@ -113,12 +115,22 @@ def _place(run: RunRecord, group: SeedGroup, sweep: Sweep) -> dict[str, str]:
 def _snapshot_entry(run: RunRecord) -> dict[str, Any]:
     """A run's newest snapshots, its status with its verdict, and its metrics as text."""
     paths = {name: run.newest_snapshot(name) for name in SNAPSHOTS}
-    metrics = {name: value for name, value in run.metrics.items() if name not in TABLE_ONLY}
+    metrics = []
+    for split in (VALIDATION, TEST):
+        numbers = _numbers(run.metrics(split))
+        if numbers:
+            metrics.append(f"{split}: {numbers}")
     return {
         "images": {name: _data_uri(path) for name, path in paths.items() if path is not None},
         "status": ", ".join(filter(None, [run.status, run.verdict])),
-        "metrics": {name: format_cell(value) for name, value in metrics.items()},
+        "metrics": "; ".join(metrics),
     }
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    """Metrics as text: "elbo -90.5, kl 20.1"."""
+    shown = [name for name in metrics if name not in TABLE_ONLY]
+    return ", ".join(f"{name} {format_cell(metrics[name])}" for name in shown)
 
 
 def _data_uri(path: Path) -> str:

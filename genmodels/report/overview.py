@@ -10,8 +10,8 @@ from genmodels.figures import sweeps
 from genmodels.figures.plotting import save
 from genmodels.figures.sweeps import RateDistortionCurve
 from genmodels.report.cells import format_cell, format_settings
-from genmodels.report.runs import RunRecord, scalar_metrics
-from genmodels.report.sweep import SeedGroup, Sweep
+from genmodels.report.runs import VALIDATION, RunRecord, scalar_metrics
+from genmodels.report.sweep import Column, SeedGroup, Sweep
 
 TABLE_ONLY = ("bits_per_dimension", "likelihood_stddev")  # metrics without a panel of their own
 TRADED = ("kl", "distortion", "active_units")  # metrics that the KL weight trades
@@ -20,7 +20,7 @@ MAX_COLOURS = 8  # settings that the learning curves tell apart
 
 
 def draw(sweep: Sweep, path: Path) -> None:
-    """Draw report.png."""
+    """Draw report.png, all of it by the validation split."""
     colours = coloured_runs(sweep)
     curves: dict[str, dict[str, list[sweeps.Curve]]] = {}
     for metric in _validation_metrics(sweep):
@@ -109,4 +109,4 @@ def _sheet_title(group: SeedGroup, sweep: Sweep) -> str:
         return group.label
     if metric is None or not group.values(metric):
         return ""
-    return f"{metric} {format_cell(group.mean(metric))}"
+    return f"{Column(VALIDATION, metric).name} {format_cell(group.mean(metric))}"

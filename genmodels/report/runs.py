@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from genmodels import run_files
-from genmodels.quantities import quantity
 from genmodels.run_folder import is_held
 from genmodels.run_name import number_settings
 from genmodels.settings import read_settings
+
+VALIDATION = "validation"  # the split by which settings are compared and chosen
+TEST = "test"  # whose numbers are read beside those of validation, and choose nothing
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,19 @@ class RunRecord:
     summary: dict[str, Any]
     rows: list[dict[str, Any]]
 
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The final metrics of the test split, without errors, counts and details.
+    def metrics(self, split: str = VALIDATION) -> dict[str, float]:
+        """The final metrics of a split, without errors, counts and details.
 
-        Those that a registered metric gives, such as fd, are measured on the validation split only
-        and come from there. Empty where the run has not finished.
+        Scores of samples, such as fd, are there for the validation split only. Empty where the run
+        has not finished.
         """
         by_split = self.summary.get("metrics", {})
-        metrics = scalar_metrics(by_split.get("test", {}))
-        for name, value in by_split.get("validation", {}).items():
-            if quantity(name).metric is not None:
-                metrics[name] = value
-        return metrics
+        return scalar_metrics(by_split.get(split, {}))
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether the run has come to final metrics."""
+        return bool(self.metrics(VALIDATION) or self.metrics(TEST))
 
     @property
     def status(self) -> str:
@@ -95,9 +97,11 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def scalar_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that compare runs: without errors, counts, lists and nested mappings."""
+    """The metrics that compare runs: without errors, counts, flags, lists and nested mappings."""
     return {
         name: value
         for name, value in metrics.items()
-        if not isinstance(value, Mapping | list) and name != "n" and not name.endswith("_error")
+        if not isinstance(value, Mapping | list | bool)
+        and name != "n"
+        and not name.endswith("_error")
     }

@@ -4,14 +4,26 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from genmodels.formatting import format_setting
 from genmodels.quantities import QUANTITIES, quantity
 from genmodels.report.anova import Anova, anova
 from genmodels.report.cells import format_settings, sort_key
-from genmodels.report.runs import RunRecord
+from genmodels.report.runs import TEST, VALIDATION, RunRecord
 from genmodels.report.swept_settings import swept_settings
+
+
+class Column(NamedTuple):
+    """A final metric of a split, as tables have it."""
+
+    split: str
+    metric: str
+
+    @property
+    def name(self) -> str:
+        """Its heading: "validation elbo"."""
+        return f"{self.split} {self.metric}"
 
 
 @dataclass(frozen=True)
@@ -29,37 +41,42 @@ class SeedGroup:
     @property
     def finished(self) -> list[RunRecord]:
         """The runs with final metrics."""
-        return [run for run in self.runs if run.metrics]
+        return [run for run in self.runs if run.has_metrics]
 
     @property
     def label(self) -> str:
         """The settings as text."""
         return format_settings(self.settings)
 
-    def values(self, metric: str) -> list[float]:
+    def values(self, metric: str, split: str = VALIDATION) -> list[float]:
         """A metric of the runs that have it."""
-        values = [run.metrics.get(metric) for run in self.runs]
+        values = [run.metrics(split).get(metric) for run in self.runs]
         return [value for value in values if value is not None]
 
-    def mean(self, metric: str) -> float:
+    def mean(self, metric: str, split: str = VALIDATION) -> float:
         """The mean of a metric over the runs; nan where none has it."""
-        values = self.values(metric)
+        values = self.values(metric, split)
         return statistics.mean(values) if values else math.nan
 
-    def standard_deviation(self, metric: str) -> float:
+    def standard_deviation(self, metric: str, split: str = VALIDATION) -> float:
         """The standard deviation of a metric over the runs; nan for fewer than two."""
-        values = self.values(metric)
+        values = self.values(metric, split)
         return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 class Sweep:
     """The runs of a sweep, in the order of what was swept.
 
+    All that compares settings (ranking, the best one, the analysis of variance) goes by the
+    validation split. The test split chooses nothing, so that the numbers on it stay those of images
+    that nothing was fitted or chosen by.
+
     runs: all of them.
     swept: the settings in which they differ, the seed last.
     factors: the same without the seed.
     groups: runs of equal settings, one group for each setting.
-    metrics: the final metrics that any run has.
+    metrics: the final metrics of the validation split that any run has.
+    all_columns: the final metrics of both splits that any run has.
     anovas: metric -> its analysis of variance, for metrics that all finished runs have.
     """
 
@@ -71,13 +88,23 @@ class Sweep:
         self.factors = [key for key in self.swept if key != "seed"]
         self.runs = sorted(runs, key=self._sort_key)
         self.groups = self._groups()
-        self.metrics = list(self._metrics())
+        self.metrics = self._metrics(VALIDATION)
+        self.all_columns = self._columns()
         self.anovas = self._anovas()
 
     @property
     def finished(self) -> list[RunRecord]:
         """The runs with final metrics."""
-        return [run for run in self.runs if run.metrics]
+        return [run for run in self.runs if run.has_metrics]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The metrics of the validation split, and those of the test split with a direction."""
+        return [
+            column
+            for column in self.all_columns
+            if column.split == VALIDATION or quantity(column.metric).better
+        ]
 
     @property
     def is_grid(self) -> bool:
@@ -148,12 +175,22 @@ class Sweep:
             group.runs.append(run)
         return list(groups.values())
 
-    def _metrics(self) -> dict[str, None]:
+    def _metrics(self, split: str) -> list[str]:
         """Their names, each once, in order."""
         names: dict[str, None] = {}
         for run in self.runs:
-            names |= dict.fromkeys(run.metrics)
-        return names
+            names |= dict.fromkeys(run.metrics(split))
+        return list(names)
+
+    def _columns(self) -> list[Column]:
+        """Of both splits, those of a metric side by side."""
+        by_split = {split: self._metrics(split) for split in (VALIDATION, TEST)}
+        columns = []
+        for metric in dict.fromkeys(by_split[VALIDATION] + by_split[TEST]):
+            for split, metrics in by_split.items():
+                if metric in metrics:
+                    columns.append(Column(split, metric))
+        return columns
 
     def _anovas(self) -> dict[str, Anova]:
         runs = self.finished
@@ -164,7 +201,7 @@ class Sweep:
                 factors[key] = values
         analyses = {}
         for metric in self.metrics:
-            known = [run.metrics.get(metric) for run in runs]
+            known = [run.metrics().get(metric) for run in runs]
             response = [float(value) for value in known if value is not None]
             if len(response) == len(runs) and len(set(response)) > 1:
                 analysis = anova(factors, response)

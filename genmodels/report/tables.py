@@ -1,14 +1,15 @@
 """The tables of a sweep, as rows, as text and as LaTeX."""
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genmodels.report.anova import Share
 from genmodels.report.cells import format_cell
-from genmodels.report.runs import RunRecord
-from genmodels.report.sweep import SeedGroup, Sweep
+from genmodels.report.runs import TEST, VALIDATION, RunRecord
+from genmodels.report.sweep import Column, SeedGroup, Sweep
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 LATEX_ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"}
@@ -17,14 +18,15 @@ LATEX = str.maketrans(LATEX_ESCAPES | {PLUS_MINUS: r"$\pm$"})
 Row = Mapping[str, Any]  # column -> value
 
 
-def run_table(sweep: Sweep) -> list[Row]:
+def run_table(sweep: Sweep, columns: Sequence[Column]) -> list[Row]:
     """One row for each run: what was swept, status, metrics, verdict, seconds and error."""
     rows: list[Row] = []
     for run in sweep.runs:
         row: dict[str, Any] = {"run": run.folder.name}
         row |= {key: run.settings.get(key) for key in sweep.swept}
         row |= {"status": run.status}
-        row |= {name: run.metrics.get(name) for name in sweep.metrics}
+        for column in columns:
+            row[column.name] = run.metrics(column.split).get(column.metric)
         row |= {"verdict": run.verdict}
         row |= {key: run.summary.get(key) for key in ("seconds", "error")}
         rows.append(row)
@@ -37,50 +39,74 @@ def group_table(sweep: Sweep) -> list[Row]:
     rows: list[Row] = []
     for group in sweep.groups:
         row = group.settings | {"n": len(group.finished)}
-        row |= {name: format_mean(group, name) for name in sweep.metrics}
+        for column in sweep.columns:
+            row[column.name] = format_mean(group, column.metric, column.split)
         if any(run.verdict for run in sweep.finished):
             row["verdict"] = format_verdicts(group.finished)
         rows.append(row)
     return rows
 
 
+def best_rows(sweep: Sweep) -> dict[str, int | None]:
+    """Column of the table of groups -> the row with its best value (`Sweep.best`), if any.
+
+    Columns of the test split have none: it is read, and chooses nothing.
+    """
+    columns = [column for column in sweep.columns if column.split == VALIDATION]
+    return {column.name: sweep.best(column.metric) for column in columns}
+
+
 def anova_table(sweep: Sweep) -> list[Row]:
-    """One row for each source of variance, one column for each metric; [] without an analysis."""
+    """One row for each source of variance, one column for each metric of the validation split; []
+    without an analysis."""
     sources = {metric: analysis.sources for metric, analysis in sweep.anovas.items()}
     rows: list[Row] = []
     for source in next(iter(sources.values()), {}):
         row = {"share of the variance": source}
-        row |= {metric: format_share(shares[source]) for metric, shares in sources.items()}
+        for metric, shares in sources.items():
+            row[Column(VALIDATION, metric).name] = format_share(shares[source])
         rows.append(row)
     return rows
 
 
 def means_table(sweep: Sweep) -> list[Row]:
-    """One row for each swept setting, the strongest first: the mean of the ranking metric at its
-    values, with the other settings at their means.
+    """One row for each swept setting, the strongest first: the mean of the ranking metric, on the
+    validation split, at its values, with the other settings at their means.
 
     [] for a single setting, whose means the table of groups has.
     """
-    analysis = sweep.ranking_anova
-    if analysis is None or len(analysis.main_effects) < 2:
+    metric, analysis = sweep.ranking_metric, sweep.ranking_anova
+    if metric is None or analysis is None or len(analysis.main_effects) < 2:
         return []
+    heading = f"mean {Column(VALIDATION, metric).name} at its values"
     rows: list[Row] = []
     for factor in analysis.ranked_factors:
         if factor in analysis.means:
             means = analysis.means[factor].items()
             text = "; ".join(f"{level}: {_round(mean, abs(mean))}" for level, mean in means)
-            rows.append({"setting": factor, f"mean {sweep.ranking_metric} at its values": text})
+            rows.append({"setting": factor, heading: text})
     return rows
 
 
-def format_mean(group: SeedGroup, metric: str) -> str:
+def format_splits(group: SeedGroup, metric: str) -> str:
+    """A metric on both splits as text: "validation -90.50 ± 0.71, test -90.80 ± 0.70"; only the
+    splits that have it."""
+    parts = []
+    for split in (VALIDATION, TEST):
+        mean = format_mean(group, metric, split)
+        if mean:
+            parts.append(f"{split} {mean}")
+    return ", ".join(parts)
+
+
+def format_mean(group: SeedGroup, metric: str, split: str = VALIDATION) -> str:
     """Mean and standard deviation as text: "-90.50 ± 0.71"; "" where no run has the metric."""
-    values = group.values(metric)
+    values = group.values(metric, split)
     if not values:
         return ""
     largest = max(map(abs, values))
-    text = _round(group.mean(metric), largest)
-    deviation = group.standard_deviation(metric)
+    text = _round(group.mean(metric, split), largest)
+    deviation = group.standard_deviation(metric, split)
     return text if math.isnan(deviation) else f"{text} {PLUS_MINUS} {_round(deviation, largest)}"
 
 
@@ -104,28 +130,37 @@ def format_verdicts(runs: Sequence[RunRecord]) -> str:
 
 
 def text_table(rows: Sequence[Row]) -> str:
-    """Rows as text in columns; columns without a value are left out."""
-    columns = []
+    """Rows as text in columns; columns without a value are left out.
+
+    A heading that is wider than the cells of its column takes a line for each word or more.
+    """
+    headings, columns = [], []
     for name in rows[0]:
         values = [row[name] for row in rows]
         if any(value is not None for value in values):
-            cells = [name, *map(format_cell, values)]
-            width = max(map(len, cells))
+            cells = list(map(format_cell, values))
+            width = max(map(len, [*cells, *name.split()]))
+            headings.append(textwrap.wrap(name, width, break_long_words=False))
             columns.append([cell.ljust(width) for cell in cells])
+    height = max(map(len, headings))
+    for heading, cells in zip(headings, columns, strict=True):
+        width = len(cells[0])
+        lines = heading + [""] * (height - len(heading))
+        cells[:0] = [line.ljust(width) for line in lines]
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
 def latex_table(sweep: Sweep) -> str:
-    """The table of groups in LaTeX (booktabs), the best of a column in bold (`Sweep.best`)."""
+    """The table of groups in LaTeX (booktabs), the best in bold (`best_rows`)."""
     rows = group_table(sweep)
     names = list(rows[0])
-    winners = {name: sweep.best(name) for name in names}
+    best = best_rows(sweep)
     lines = [" & ".join(name.replace("_", " ") for name in names)]
     for index, row in enumerate(rows):
         cells = []
         for name in names:
             cell = format_cell(row[name]).translate(LATEX)
-            cells.append(rf"\textbf{{{cell}}}" if winners[name] == index else cell)
+            cells.append(rf"\textbf{{{cell}}}" if best.get(name) == index else cell)
         lines.append(" & ".join(cells))
     head, *body = [rf"{line} \\" for line in lines]
     begin = rf"\begin{{tabular}}{{{'l' * len(names)}}}"

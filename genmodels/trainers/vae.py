@@ -1,5 +1,6 @@
 """The update of a variational autoencoder, conditional or not, under any objective."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,6 +20,8 @@ from genmodels.models.batch_norm_statistics import recompute_statistics
 from genmodels.models.vae import VAE
 from genmodels.schedules import Schedule
 from genmodels.trainers.updater import Updater
+
+log = logging.getLogger(__name__)
 
 # Values of an image for which clip_norm is chosen. The loss is a sum over them: n times as many
 # give a gradient sqrt(n) times as large where their gradients are independent, up to n times where
@@ -48,7 +51,8 @@ class VAETrainer:
         kl_weight: 1 is the ELBO; None, like its schedule, where the objective learns it.
         kl_schedule: progress in [0, 1] -> multiplier of the KL weight.
         binarise: draw each training image black and white anew at every step, which a Bernoulli
-            likelihood needs for an honest ELBO.
+            likelihood needs for an honest ELBO. Evaluations do so for such a likelihood in any
+            case.
         """
         likelihood = model.likelihood
         if objective.learns_weight:
@@ -85,6 +89,13 @@ class VAETrainer:
             f"a limit in nats per image with {type(likelihood).__name__}, whose log_prob is of a "
             "density: a share of it would depend on the unit of brightness",
         )
+        self.trains_on_gray = model.binary and not binarise
+        if self.trains_on_gray:
+            log.warning(
+                "trainer.binarise=false: training sees gray values; evaluations draw them black "
+                "and white all the same, so that the ELBO compares with other models' of this "
+                "likelihood"
+            )
         self.model = model
         self.kl_weight = kl_weight
         self.kl_schedule = kl_schedule
@@ -150,8 +161,13 @@ class VAETrainer:
         recompute_statistics((model,), batches, forward)
 
     def evaluate(self, split: ImageSet) -> dict[str, Any]:
-        """The ELBO of the averaged model at KL weight 1, its terms, and its latents' use."""
-        return collapse.quick_metrics(self.inference_model, split)
+        """The ELBO of the averaged model at KL weight 1, its terms, and its latents' use.
+
+        `trained_on_gray` is true, and else left out, where training does not binarise gray images,
+        as this evaluation does.
+        """
+        metrics = collapse.quick_metrics(self.inference_model, split)
+        return metrics | {"trained_on_gray": True} if self.trains_on_gray else metrics
 
     def diagnose(self, evaluation: Evaluation) -> Verdict:
         """The verdict on the averaged model."""
