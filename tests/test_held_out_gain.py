@@ -1,7 +1,7 @@
 """How far q(z) lies from the prior, against Kullback-Leibler divergences that are known."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -66,11 +66,11 @@ def _points(center: float, stddev: float) -> tuple[Tensor, Tensor]:
 class LaplacePrior(Prior):
     """Independent dimensions of scale 1."""
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return Laplace(0, 1).log_prob(z).sum(dim=1)
 
-    def marginal(self, dimension: int) -> Prior:
-        return LaplacePrior(1)
+    def marginals(self) -> Sequence[Prior]:
+        return [LaplacePrior(1)] * self.latent_dim
 
     def formula(self, temperature: float | str = 1.0) -> str:
         return "Laplace(0, 1)"
@@ -101,6 +101,18 @@ def test_a_conditional_model_is_compared_class_by_class() -> None:
     gain = held_out_gain(model, images)
     assert gain is not None and gain.conditional and gain.components == 1
     assert gain.nats == pytest.approx(0.9**2 / 2, abs=0.1)  # KL(N(0.9, 1) || N(0, 1))
+
+
+def test_a_prior_for_each_class_is_compared_with_that_class() -> None:
+    """p(z|y) is q(z|y): there is nothing to gain, though p(z) is far from N(0, I)."""
+    mean, stddev = torch.tensor([[-2.0], [2.0]]), torch.ones(2, 1)
+    weights, covariances = torch.ones(2, 1), torch.ones(2, 1, 1)
+    model = PlantedPosteriors(mean, stddev).with_prior(
+        GaussianMixture.of(weights, mean, covariances)
+    )
+    model.num_classes = 2
+    gain = held_out_gain(model, noise_images(torch.arange(IMAGES) % 2))
+    assert gain is not None and gain.nats == pytest.approx(0, abs=0.05)
 
 
 @pytest.mark.parametrize(("images", "dimensions"), [(60, 2), (60, 40), (1295, 256)])

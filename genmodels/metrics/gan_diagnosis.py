@@ -111,8 +111,8 @@ def diagnose(
     missing = {}
     if evaluation.classifier is not None:
         for name, share in class_shares(model, evaluation)["classes"].items():
-            if share["samples"] < MISSING * share["test"]:
-                missing[name] = (share["samples"], share["test"])
+            if share["samples"] < MISSING * share["real"]:
+                missing[name] = (share["samples"], share["real"])
     real, labels = draw_images(evaluation.split)
     fake = generate_for(model, labels)
     of_discriminator = None
