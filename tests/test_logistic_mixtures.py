@@ -173,6 +173,13 @@ def test_gradients_are_finite_where_all_components_are_far_away(level: float) ->
     assert output.grad is not None and output.grad.isfinite().all()
 
 
+def test_an_untrained_decoder_covers_the_range_evenly() -> None:
+    components = mixture(torch.zeros(1, 40, 2, 2), components=4)
+    expected = torch.tensor([0.125, 0.375, 0.625, 0.875]).view(1, 4, 1, 1, 1)
+    assert torch.equal(components.location, expected.expand(1, 4, 3, 2, 2))
+    torch.testing.assert_close(components.mean, torch.full((1, 3, 2, 2), 0.5))
+
+
 @pytest.mark.parametrize("components", [0, -1])
 def test_fewer_than_one_component_is_refused(components: int) -> None:
     with pytest.raises(ValueError, match=r"components=.*: must be an integer >= 1"):
