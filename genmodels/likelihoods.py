@@ -1,4 +1,7 @@
-"""Likelihoods: a decoder's output, read as one of genmodels.image_distributions."""
+"""Likelihoods: a decoder's output, read as a distribution over images.
+
+The distributions are those of genmodels.image_distributions and genmodels.discretised_logistics.
+"""
 
 import math
 from collections.abc import Sequence
