@@ -14,9 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STDDEV_FLOOR = 1 / 256  # about a gray level: densities of finitely many values have no maximum
-LEVELS = 256  # values of a pixel: 0, 1/255, ..., 1
-# of a discretised logistic: from a tenth of a gray level to 20 times the whole range
-LOG_SCALE_RANGE = (-8.0, 3.0)
 
 
 class ImageDistribution(Protocol):
@@ -166,54 +163,3 @@ class ContinuousBernoulli:
         half = 0.5 * self.logits
         small = half.abs() < self.SERIES
         return half, small, torch.where(small, 1.0, half)
-
-
-class DiscretisedLogistic:
-    """Pixels of 256 levels: a logistic distribution, of which each level has the mass of its bin.
-
-    Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", eq. 10.
-    The bins at both ends are open, as in Salimans et al. 2017 (PixelCNN++), eq. 2.
-
-    Arguments:
-    location: (B, C, H, W), on the scale of [0, 1].
-    log_scale: (B, C, H, W), clamped to LOG_SCALE_RANGE, so that nothing overflows.
-    """
-
-    def __init__(self, location: Tensor, log_scale: Tensor) -> None:
-        self.location = location.float()
-        self.scale = log_scale.float().clamp(*LOG_SCALE_RANGE).exp()
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of the clamped logistic variable, the integral of 1 - CDF over [0, 1].
-
-        (B, C, H, W). That of the 256 levels is at most half a level away.
-        """
-        upper = self.location / self.scale
-        lower = (self.location - 1) / self.scale
-        return (self.scale * (F.softplus(upper) - F.softplus(lower))).clamp(0, 1)
-
-    def sample(self) -> Tensor:
-        """Images of 256 levels, (B, C, H, W): location + scale * logit(u), rounded and clamped."""
-        noise = torch.logit(torch.rand_like(self.location), eps=1e-7)
-        levels = (LEVELS - 1) * (self.location + self.scale * noise)
-        return levels.round().clamp(0, LEVELS - 1) / (LEVELS - 1)
-
-    def log_prob(self, images: Tensor) -> Tensor:
-        """sum over pixels of the log-probability of their level, (B,), nats.
-
-        Images are rounded to levels. With u and l the upper and lower edge of a bin, as
-        (edge - location) / scale, its probability is
-        sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), which has a safe
-        logarithm in all tails. At an open edge its factors are 1.
-        """
-        levels = ((LEVELS - 1) * images).round()
-        upper = ((levels + 0.5) / (LEVELS - 1) - self.location) / self.scale
-        lower = ((levels - 0.5) / (LEVELS - 1) - self.location) / self.scale
-        width = 1 / ((LEVELS - 1) * self.scale)
-        black = levels <= 0
-        white = levels >= LEVELS - 1
-        log_below_upper = torch.where(white, 0.0, F.logsigmoid(upper))
-        log_above_lower = torch.where(black, 0.0, F.logsigmoid(-lower))
-        log_rest = torch.where(black | white, 0.0, torch.log(-torch.expm1(-width)))
-        return (log_below_upper + log_above_lower + log_rest).flatten(1).sum(dim=1)

@@ -1,4 +1,7 @@
-"""Likelihoods: a decoder's output, read as one of genmodels.image_distributions."""
+"""Likelihoods: a decoder's output, read as a distribution over images.
+
+The distributions are those of genmodels.image_distributions and genmodels.discretised_logistics.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,12 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from genmodels.discretised_logistics import DiscretisedLogistic, DiscretisedLogisticMixture
 from genmodels.errors import require
 from genmodels.image_distributions import (
     STDDEV_FLOOR,
     Bernoulli,
     ContinuousBernoulli,
-    DiscretisedLogistic,
     FittedGaussian,
     Gaussian,
     ImageDistribution,
@@ -154,3 +157,42 @@ class DiscretisedLogisticLikelihood(Likelihood):
         """(B, 2 C, H, W) -> DiscretisedLogistic over (B, C, H, W)."""
         location, log_scale = output.float().chunk(2, dim=1)  # (B, C, H, W) each
         return DiscretisedLogistic(0.5 + location, log_scale - 2)
+
+
+class DiscretisedLogisticMixtureLikelihood(Likelihood):
+    """Mixtures of discretised logistics; green depends on red, and blue on both.
+
+    The output is each component's logit, locations - (k + 1/2) / K, log-scales + 2 and
+    coefficients, so that the K components of an untrained decoder cover the range evenly. With free
+    parameters for each pixel of 16x16 images in place of a decoder, 250 steps gave 4.81 bits per
+    dimension with K = 5; with locations around 1/2 4.88, without coefficients 5.10, with K = 1
+    5.38, with a single logistic for each channel 5.77 (one seed each). With K = 3 they gave 4.94,
+    with coefficients bounded by tanh 5.00, with those of the paper 5.00.
+
+    Arguments:
+    components: K of each pixel.
+    """
+
+    quantised = True
+
+    def __init__(self, *, components: int) -> None:
+        super().__init__()
+        require(components >= 1, "components", components, "an integer >= 1")
+        self.components = components
+
+    def output_shape(self, image_shape: Sequence[int]) -> tuple[int, int, int]:
+        """K (C + 1) (C + 2) / 2 channels for images of C, as `DiscretisedLogisticMixture` has."""
+        channels, height, width = image_shape
+        parameters = (channels + 1) * (channels + 2) // 2
+        return self.components * parameters, height, width
+
+    def forward(self, output: Tensor) -> DiscretisedLogisticMixture:
+        """(B, K (C + 1) (C + 2) / 2, H, W) -> DiscretisedLogisticMixture over (B, C, H, W)."""
+        per_component = output.float().unflatten(1, (self.components, -1))  # (B, K, P, H, W)
+        parameters = per_component.shape[2]
+        channels = (math.isqrt(8 * parameters + 1) - 3) // 2
+        sizes = (1, channels, channels, channels * (channels - 1) // 2)
+        logits, location, log_scale, coefficients = per_component.split(sizes, dim=2)
+        centers = (torch.arange(self.components, device=output.device) + 0.5) / self.components
+        location = centers.view(-1, 1, 1, 1) + location
+        return DiscretisedLogisticMixture(logits.squeeze(2), location, log_scale - 2, coefficients)

@@ -24,6 +24,7 @@ LAYERS = [
         "genmodels.formatting",
         "genmodels.distributions",
         "genmodels.image_distributions",
+        "genmodels.discretised_logistics",
         "genmodels.likelihoods",
         "genmodels.schedules",
         "genmodels.d_optimal",

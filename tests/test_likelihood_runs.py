@@ -31,7 +31,8 @@ from genmodels.user_errors import UserError
 
 CHOICES = sorted({path.stem for path in (ROOT / "conf/likelihood").glob("*.yaml")} - {"auto"})
 LEARNED = ("gaussian_learned", "gaussian_optimal")
-COUNTABLE = ("bernoulli", "discretised_logistic")  # bits per dimension are known of these
+# bits per dimension are known of these
+COUNTABLE = ("bernoulli", "discretised_logistic", "discretised_logistic_mixture")
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -10,12 +10,8 @@ from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 from torch.distributions import Normal
 
 from genmodels import checkpoint
-from genmodels.image_distributions import (
-    STDDEV_FLOOR,
-    ContinuousBernoulli,
-    DiscretisedLogistic,
-    Gaussian,
-)
+from genmodels.discretised_logistics import DiscretisedLogistic
+from genmodels.image_distributions import STDDEV_FLOOR, ContinuousBernoulli, Gaussian
 from genmodels.likelihoods import (
     GaussianLikelihood,
     LearnedGaussianLikelihood,
@@ -150,10 +146,12 @@ def test_samples_of_the_continuous_bernoulli_follow_its_distribution_function() 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_extremes_are_finite(choice: str, dtype: torch.dtype) -> None:
     """Values, means and gradients, for any output of a decoder, at black, gray and white pixels."""
+    torch.manual_seed(0)
     likelihood = build(choice)
-    size = likelihood.parameters_per_value
+    size, _, _ = likelihood.output_shape((1, 1, 1))
     values = torch.tensor([-1e4, -50.0, -1.0, 0.0, 1.0, 50.0, 1e4])
-    output = torch.cartesian_prod(*[values] * size).view(-1, size, 1, 1).to(dtype).requires_grad_()
+    combinations = values[torch.randint(len(values), (2000, size, 1, 1))]
+    output = combinations.to(dtype).requires_grad_()
     for value in (0.0, 0.5, 1.0):
         distribution = likelihood(output)
         nats, mean = distribution.log_prob(pixel(value)), distribution.mean

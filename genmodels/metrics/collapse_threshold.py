@@ -154,7 +154,8 @@ def _with_mean(likelihood: Likelihood, mean: Tensor) -> HasVariance | None:
     It can where a decoder's output is one number a pixel, whose logistic function is the mean. None
     also where the distribution has no variance.
     """
-    if likelihood.parameters_per_value != 1:
+    image_shape = mean.shape[1:]
+    if likelihood.output_shape(image_shape) != image_shape:
         return None
     mean = mean.clamp(MIN_MEAN, 1 - MIN_MEAN)
     distribution = likelihood(torch.logit(mean))
