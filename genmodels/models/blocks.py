@@ -2,7 +2,8 @@
 
 A network with `label_units` = 0 is called as network(inputs); others are conditional, called as
 network(inputs, embedding), and each hidden layer is shifted by the labels' embedding
-(B, label_units), after its normalisation (`norm`, one of NORMS) and before its ReLU.
+(B, label_units), after its normalisation (`norm`, one of NORMS) and before its nonlinearity, which
+in encoders and decoders is LeakyReLU.
 """
 
 import itertools
@@ -18,6 +19,18 @@ Size = tuple[int, int]  # (H, W) of feature maps
 
 # over the batch (Ioffe & Szegedy 2015), or over each image (Ba et al. 2016)
 NORMS = ("none", "batch", "layer")
+
+# below 0, of the LeakyReLU of encoders and decoders: a unit that is below 0 for all images goes on
+# learning (Maas et al. 2013)
+LEAKY_SLOPE = 0.1
+
+
+class Centre(nn.Module):
+    """Images in [0, 1] to [-1, 1], so that a white background is not the largest input of all."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return 2 * images - 1
 
 
 class ConditionalBias(nn.Module):
@@ -66,7 +79,7 @@ def mlp_encoder(
     label_units: of the labels' embedding; 0 for an unconditional network.
     norm: of hidden layers, one of NORMS.
     """
-    layers: list[nn.Module] = [nn.Flatten()]  # (B, C * H * W)
+    layers: list[nn.Module] = [Centre(), nn.Flatten()]  # (B, C * H * W)
     inputs = math.prod(image_shape)
     for width in widths:
         layers += hidden_layer(nn.Linear(inputs, width), label_units, norm)  # (B, width)
@@ -112,7 +125,7 @@ def conv_encoder(
     widths=[32, 64, 128] at 28x28.
     """
     sizes = halved_sizes(image_shape, len(widths))
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [Centre()]
     channels = image_shape[0]
     for width, size in zip(widths, sizes[:-1], strict=True):
         convolution = nn.Conv2d(channels, width, kernel_size(size), stride=2, padding=1)
@@ -227,7 +240,7 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
 def hidden_layer(
     layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, label_units: int, norm: str
 ) -> list[nn.Module]:
-    """A layer with its normalisation, the labels' shift and ReLU."""
+    """A layer with its normalisation, the labels' shift and LeakyReLU."""
     require_choice("norm", norm, NORMS)
     dense = isinstance(layer, nn.Linear)
     channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
@@ -236,15 +249,24 @@ def hidden_layer(
         normalisation = nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)
     elif norm == "layer":
         normalisation = nn.GroupNorm(1, channels)
-    return [layer, *activation(channels, label_units, normalisation)]
+    return [layer, *activation(channels, label_units, normalisation, LEAKY_SLOPE)]
 
 
-def activation(channels: int, label_units: int, normalisation: nn.Module | None) -> list[nn.Module]:
-    """What follows a hidden layer: any normalisation, any shift by labels, ReLU."""
+def activation(
+    channels: int, label_units: int, normalisation: nn.Module | None, slope: float = 0.0
+) -> list[nn.Module]:
+    """What follows a hidden layer: any normalisation, any shift by labels, a nonlinearity.
+
+    Arguments:
+    channels: of the layer's output.
+    label_units: of the labels' embedding; 0 for no shift.
+    normalisation: of the channels.
+    slope: of LeakyReLU below 0; 0 is ReLU.
+    """
     layers: list[nn.Module] = []
     if normalisation is not None:
         layers.append(normalisation)
     if label_units:
         layers.append(ConditionalBias(label_units, channels))
-    layers.append(nn.ReLU())
+    layers.append(nn.LeakyReLU(slope) if slope else nn.ReLU())
     return layers

@@ -100,7 +100,7 @@ class VAE(GenerativeModel):
 
 
 class ConvVAE(VAE):
-    """Convolutions that halve the side, ReLU; the decoder mirrors the encoder.
+    """Convolutions that halve the side, LeakyReLU; the decoder mirrors the encoder.
 
     Arguments:
     widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
@@ -141,7 +141,7 @@ class ConvVAE(VAE):
 
 
 class MLPVAE(VAE):
-    """Fully connected layers, ReLU; the decoder mirrors the encoder.
+    """Fully connected layers, LeakyReLU; the decoder mirrors the encoder.
 
     Arguments:
     widths: units of the encoder's hidden layers.
