@@ -144,7 +144,16 @@ def test_units_below_zero_go_on_learning(name: str) -> None:
     assert all(layer.weight.grad is not None and layer.weight.grad.any() for layer in layers)
 
 
-def test_an_unknown_norm_is_refused() -> None:
+@pytest.mark.parametrize("name", VAES)
+def test_hidden_layers_have_the_activation_that_is_asked_for(name: str) -> None:
+    model = build_vae(name, (1, 28, 28), "model.activation=silu")
+    kinds = {type(layer) for layer in model.modules()}
+    assert nn.SiLU in kinds and not kinds & {nn.ReLU, nn.LeakyReLU}
+
+
+def test_an_unknown_norm_or_activation_is_refused() -> None:
+    with pytest.raises(ValueError, match="activation=tanh: must be one of leaky_relu, relu, silu"):
+        build("vae", (1, 28, 28), "model.activation=tanh")
     with pytest.raises(ValueError, match="norm=group: must be one of none, batch, layer"):
         build("vae", (1, 28, 28), "model.norm=group")
 
