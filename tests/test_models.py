@@ -26,6 +26,7 @@ MODELS = sorted(
     path.stem for path in (ROOT / "conf/model").glob("*.yaml") if is_generative(path.stem)
 )
 VAES = [name for name in MODELS if "vae" in name]
+WEIGHTED = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 28, 20)]
 
 
@@ -106,7 +107,7 @@ def test_hidden_layers_are_normalised(name: str, norm: str) -> None:
     }
     layers = list(model.modules())
     normalisations = sum(isinstance(layer, kinds[norm]) for layer in layers)
-    hidden = sum(isinstance(layer, nn.ReLU) for layer in layers)
+    hidden = sum(isinstance(layer, nn.LeakyReLU) for layer in layers)
     assert hidden >= 4
     assert normalisations == (0 if norm == "none" else hidden)
 
@@ -116,7 +117,43 @@ def test_hidden_layers_are_normalised(name: str, norm: str) -> None:
     assert torch.allclose(in_six, in_two, atol=1e-5) == (norm != "batch")
 
 
-def test_an_unknown_norm_is_refused() -> None:
+@pytest.mark.parametrize("name", VAES)
+def test_encoders_see_images_around_zero(name: str) -> None:
+    """A black and a white image are -1 and 1 to the first layer."""
+    model = build_vae(name, (1, 28, 28))
+    first = next(layer for layer in model.encoder.modules() if isinstance(layer, WEIGHTED))
+    inputs: list[torch.Tensor] = []
+    first.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    model.encode(torch.stack([torch.zeros(1, 28, 28), torch.ones(1, 28, 28)]))
+    (seen,) = inputs
+    assert seen[0].eq(-1).all() and seen[1].eq(1).all()
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_units_below_zero_go_on_learning(name: str) -> None:
+    """Biases of -100 keep all hidden units below zero; each weight before them has a gradient."""
+    model = build_vae(name, (1, 28, 28))
+    layers = [layer for layer in model.modules() if isinstance(layer, WEIGHTED)]
+    for layer in layers:
+        if layer.bias is not None:
+            nn.init.constant_(layer.bias, -100)
+    images, z = torch.rand(4, 1, 28, 28), torch.randn(4, model.latent_dim)
+    condition = model.condition(None, 4)
+    output = model.encoder(images, *condition).sum() + model.decoder(z, *condition).sum()
+    output.backward()
+    assert all(layer.weight.grad is not None and layer.weight.grad.any() for layer in layers)
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_hidden_layers_have_the_activation_that_is_asked_for(name: str) -> None:
+    model = build_vae(name, (1, 28, 28), "model.activation=silu")
+    kinds = {type(layer) for layer in model.modules()}
+    assert nn.SiLU in kinds and not kinds & {nn.ReLU, nn.LeakyReLU}
+
+
+def test_an_unknown_norm_or_activation_is_refused() -> None:
+    with pytest.raises(ValueError, match="activation=tanh: must be one of leaky_relu, relu, silu"):
+        build("vae", (1, 28, 28), "model.activation=tanh")
     with pytest.raises(ValueError, match="norm=group: must be one of none, batch, layer"):
         build("vae", (1, 28, 28), "model.norm=group")
 

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 
+from genmodels.losses.importance_weighted import IWAE
 from genmodels.losses.objectives import ELBO, GECO, Capacity, FreeBits, KLTarget, Objective
 
 DISTORTION = torch.tensor([10.0, 20.0])  # (B,)
@@ -178,6 +179,7 @@ def test_multipliers_that_were_logged_do_not_move_with_the_state(objective: Obje
         (ELBO(), 3.0),
         (FreeBits(0.5), None),
         (Capacity(10.0, 0.5), None),
+        (IWAE(5, 0.75), None),
         (pi_controller(target=1.0), None),
         (geco(), None),
     ],

@@ -26,6 +26,10 @@ class Objective(nn.Module):
         """What a nat of KL costs at this KL weight, in nats of distortion; None: not a constant."""
         return None
 
+    def samples(self, progress: float) -> int:
+        """How many samples of z the loss takes for each image."""
+        return 1
+
     def plan(self, progress: float) -> dict[str, float]:
         """What is scheduled besides the KL weight, by name: a pure function of the progress."""
         return {}

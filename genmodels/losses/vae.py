@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from genmodels.distributions import DiagonalGaussian
+from genmodels.losses.importance_weighted import sampled_terms
 from genmodels.losses.objectives import Objective
 from genmodels.models.vae import VAE
 
@@ -45,7 +46,10 @@ def elbo_terms(
 
 
 class VAELossTerms(NamedTuple):
-    """The loss of each image, and the two terms that it is made of, in nats."""
+    """The loss of each image, and the two terms that it is made of, in nats.
+
+    Of several samples of z, both are means over the samples.
+    """
 
     loss: Tensor  # (B,)
     distortion: Tensor  # (B,)
@@ -78,10 +82,26 @@ class VAELoss(nn.Module):
         Arguments:
         images: (B, C, H, W) in [0, 1].
         labels: (B,) int64 for a conditional model, -1 for no label.
-        noise: standard normal (B, D), from which z is made.
+        noise: standard normal (B, D), from which z is made; (k, B, D) where the objective takes
+            k samples, more than one, at this progress.
         weight: of the KL, already scheduled; None where the objective learns it.
         progress: through the run, in [0, 1].
         """
+        if self.objective.samples(progress) > 1:
+            return self._at_samples(images, labels, noise, weight, progress)
         terms = elbo_terms(self.model, images, labels, noise)
         loss = self.objective(terms.distortion, terms.kl, weight, progress)  # (B,)
         return VAELossTerms(loss, terms.distortion, terms.kl)
+
+    def _at_samples(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        noise: Tensor,
+        weight: float | None,
+        progress: float,
+    ) -> VAELossTerms:
+        assert weight is not None  # an objective that learns the weight takes one sample
+        terms = sampled_terms(self.model, images, labels, noise, weight)
+        loss = self.objective(terms.distortion, terms.kl, weight, progress)  # (B,)
+        return VAELossTerms(loss, terms.distortion.mean(dim=0), terms.kl.mean(dim=0))

@@ -2,12 +2,14 @@
 
 A network with `label_units` = 0 is called as network(inputs); others are conditional, called as
 network(inputs, embedding), and each hidden layer is shifted by the labels' embedding
-(B, label_units), after its normalisation (`norm`, one of NORMS) and before its ReLU.
+(B, label_units), after its normalisation (`norm`, one of NORMS) and before its activation (one of
+ACTIVATIONS).
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -18,6 +20,22 @@ Size = tuple[int, int]  # (H, W) of feature maps
 
 # over the batch (Ioffe & Szegedy 2015), or over each image (Ba et al. 2016)
 NORMS = ("none", "batch", "layer")
+
+# Of LeakyReLU, the slope below 0 is 0.1: a unit that is below 0 for all images goes on learning
+# (Maas et al. 2013), while one of ReLU is dead.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "leaky_relu": partial(nn.LeakyReLU, 0.1),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
+
+
+class Centre(nn.Module):
+    """Images in [0, 1] to [-1, 1], so that a white background is not the largest input of all."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return 2 * images - 1
 
 
 class ConditionalBias(nn.Module):
@@ -56,6 +74,7 @@ def mlp_encoder(
     outputs: int,
     label_units: int = 0,
     norm: str = "none",
+    activation: str = "leaky_relu",
 ) -> nn.Module:
     """Fully connected layers: images (B, C, H, W) -> (B, outputs).
 
@@ -65,11 +84,14 @@ def mlp_encoder(
     outputs: units of the last layer.
     label_units: of the labels' embedding; 0 for an unconditional network.
     norm: of hidden layers, one of NORMS.
+    activation: of hidden layers, one of ACTIVATIONS.
     """
-    layers: list[nn.Module] = [nn.Flatten()]  # (B, C * H * W)
+    layers: list[nn.Module] = [Centre(), nn.Flatten()]  # (B, C * H * W)
     inputs = math.prod(image_shape)
     for width in widths:
-        layers += hidden_layer(nn.Linear(inputs, width), label_units, norm)  # (B, width)
+        layers += hidden_layer(
+            nn.Linear(inputs, width), label_units, norm, activation
+        )  # (B, width)
         inputs = width
     layers.append(nn.Linear(inputs, outputs))  # (B, outputs)
     return network(layers, label_units)
@@ -81,11 +103,14 @@ def mlp_decoder(
     image_shape: ImageShape,
     label_units: int = 0,
     norm: str = "none",
+    activation: str = "leaky_relu",
 ) -> nn.Module:
     """Fully connected layers: (B, inputs) -> (B, C, H, W), unbounded; see `mlp_encoder`."""
     layers: list[nn.Module] = []
     for width in widths:
-        layers += hidden_layer(nn.Linear(inputs, width), label_units, norm)  # (B, width)
+        layers += hidden_layer(
+            nn.Linear(inputs, width), label_units, norm, activation
+        )  # (B, width)
         inputs = width
     layers.append(nn.Linear(inputs, math.prod(image_shape)))  # (B, C * H * W)
     layers.append(nn.Unflatten(1, tuple(image_shape)))  # (B, C, H, W)
@@ -98,6 +123,7 @@ def conv_encoder(
     outputs: int,
     label_units: int = 0,
     norm: str = "none",
+    activation: str = "leaky_relu",
 ) -> nn.Module:
     """Convolutions that halve the side, then a linear layer: images (B, C, H, W) -> (B, outputs).
 
@@ -107,16 +133,19 @@ def conv_encoder(
     outputs: units of the last layer.
     label_units: of the labels' embedding; 0 for an unconditional network.
     norm: of hidden layers, one of NORMS; it made steps a fifth slower (one core, bf16).
+    activation: of hidden layers, one of ACTIVATIONS.
 
     Raises ValueError where a side cannot be halved so often. Shapes below are those of
     widths=[32, 64, 128] at 28x28.
     """
     sizes = halved_sizes(image_shape, len(widths))
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [Centre()]
     channels = image_shape[0]
     for width, size in zip(widths, sizes[:-1], strict=True):
         convolution = nn.Conv2d(channels, width, kernel_size(size), stride=2, padding=1)
-        layers += hidden_layer(convolution, label_units, norm)  # (B, 32, 14, 14) after the first
+        layers += hidden_layer(
+            convolution, label_units, norm, activation
+        )  # (B, 32, 14, 14) after the first
         channels = width
     layers.append(nn.Flatten())  # (B, 2048)
     layers.append(nn.Linear(channels * math.prod(sizes[-1]), outputs))  # (B, outputs)
@@ -130,6 +159,7 @@ def conv_decoder(
     image_shape: ImageShape,
     label_units: int = 0,
     norm: str = "none",
+    activation: str = "leaky_relu",
 ) -> nn.Module:
     """Linear layers, transposed convolutions that double the side: (B, inputs) -> (B, C, H, W).
 
@@ -142,6 +172,7 @@ def conv_decoder(
     image_shape: (C, H, W).
     label_units: of the labels' embedding; 0 for an unconditional network.
     norm: of hidden layers, one of NORMS.
+    activation: of hidden layers, one of ACTIVATIONS.
 
     Raises ValueError where a side cannot be halved so often. Shapes below are those of
     widths=[128, 64, 32] at 28x28.
@@ -149,13 +180,17 @@ def conv_decoder(
     smallest, *larger = reversed(halved_sizes(image_shape, len(widths)))
     first_maps = (widths[0], *smallest)
     layers = [
-        *hidden_layer(nn.Linear(inputs, hidden), label_units, norm),  # (B, hidden)
-        *hidden_layer(nn.Linear(hidden, math.prod(first_maps)), label_units, norm),  # (B, 2048)
+        *hidden_layer(nn.Linear(inputs, hidden), label_units, norm, activation),  # (B, hidden)
+        *hidden_layer(
+            nn.Linear(hidden, math.prod(first_maps)), label_units, norm, activation
+        ),  # (B, 2048)
         nn.Unflatten(1, first_maps),  # (B, 128, 4, 4)
     ]
     *stages, last = upsampling_layers([*widths, image_shape[0]], larger)
     for stage in stages:
-        layers += hidden_layer(stage, label_units, norm)  # (B, 64, 7, 7) after the first
+        layers += hidden_layer(
+            stage, label_units, norm, activation
+        )  # (B, 64, 7, 7) after the first
     layers.append(last)  # (B, C, 28, 28)
     return network(layers, label_units)
 
@@ -225,10 +260,11 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
 
 
 def hidden_layer(
-    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, label_units: int, norm: str
+    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, label_units: int, norm: str, kind: str
 ) -> list[nn.Module]:
-    """A layer with its normalisation, the labels' shift and ReLU."""
+    """A layer with its normalisation, the labels' shift and its activation, one of ACTIVATIONS."""
     require_choice("norm", norm, NORMS)
+    require_choice("activation", kind, tuple(ACTIVATIONS))
     dense = isinstance(layer, nn.Linear)
     channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     normalisation: nn.Module | None = None
@@ -236,15 +272,17 @@ def hidden_layer(
         normalisation = nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)
     elif norm == "layer":
         normalisation = nn.GroupNorm(1, channels)
-    return [layer, *activation(channels, label_units, normalisation)]
+    return [layer, *activation(channels, label_units, normalisation, kind)]
 
 
-def activation(channels: int, label_units: int, normalisation: nn.Module | None) -> list[nn.Module]:
-    """What follows a hidden layer: any normalisation, any shift by labels, ReLU."""
+def activation(
+    channels: int, label_units: int, normalisation: nn.Module | None, kind: str = "relu"
+) -> list[nn.Module]:
+    """What follows a hidden layer: any normalisation, any shift by labels, an activation."""
     layers: list[nn.Module] = []
     if normalisation is not None:
         layers.append(normalisation)
     if label_units:
         layers.append(ConditionalBias(label_units, channels))
-    layers.append(nn.ReLU())
+    layers.append(ACTIVATIONS[kind]())
     return layers

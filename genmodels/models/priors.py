@@ -98,7 +98,7 @@ class Prior(nn.Module):
         labels: (B,) int64, as in `log_prob`.
         """
         log_posterior = posterior.log_prob(z).sum(dim=1)  # (B,)
-        # densities of 32 dimensions are no matter for bfloat16
+        # densities need more digits than bfloat16 has
         with torch.autocast(z.device.type, enabled=False):
             log_prior = self.log_prob(z, labels)
         return (log_posterior - log_prior.to(z))[:, None]

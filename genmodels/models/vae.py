@@ -111,12 +111,13 @@ class VAE(GenerativeModel):
 
 
 class ConvVAE(VAE):
-    """Convolutions that halve the side, ReLU; the decoder mirrors the encoder.
+    """Convolutions that halve the side; the decoder mirrors the encoder.
 
     Arguments:
     widths: channels of the encoder's stages, each of which halves the side (28 -> 14 -> 7 -> 4).
     hidden: units of the decoder's first layer.
     norm: of all hidden layers, one of `blocks.NORMS`.
+    activation: of all hidden layers, one of `blocks.ACTIVATIONS`.
     others: as `VAE`.
     """
 
@@ -131,6 +132,7 @@ class ConvVAE(VAE):
         num_classes: int = 0,
         label_dropout: float = 0.0,
         norm: str = "none",
+        activation: str = "leaky_relu",
         mean_batch_norm: float | None = None,
         prior: Prior | None = None,
     ) -> None:
@@ -139,8 +141,8 @@ class ConvVAE(VAE):
         units = label_units(num_classes)
         output = likelihood.output_shape(image_shape)
         super().__init__(
-            blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm),
-            blocks.conv_decoder(latent_dim, hidden, widths[::-1], output, units, norm),
+            blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
+            blocks.conv_decoder(latent_dim, hidden, widths[::-1], output, units, norm, activation),
             likelihood,
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -152,11 +154,12 @@ class ConvVAE(VAE):
 
 
 class MLPVAE(VAE):
-    """Fully connected layers, ReLU; the decoder mirrors the encoder.
+    """Fully connected layers; the decoder mirrors the encoder.
 
     Arguments:
     widths: units of the encoder's hidden layers.
     norm: of all hidden layers, one of `blocks.NORMS`.
+    activation: of all hidden layers, one of `blocks.ACTIVATIONS`.
     others: as `VAE`.
     """
 
@@ -170,6 +173,7 @@ class MLPVAE(VAE):
         num_classes: int = 0,
         label_dropout: float = 0.0,
         norm: str = "none",
+        activation: str = "leaky_relu",
         mean_batch_norm: float | None = None,
         prior: Prior | None = None,
     ) -> None:
@@ -177,8 +181,8 @@ class MLPVAE(VAE):
         units = label_units(num_classes)
         output = likelihood.output_shape(image_shape)
         super().__init__(
-            blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm),
-            blocks.mlp_decoder(latent_dim, widths[::-1], output, units, norm),
+            blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
+            blocks.mlp_decoder(latent_dim, widths[::-1], output, units, norm, activation),
             likelihood,
             image_shape=image_shape,
             latent_dim=latent_dim,

@@ -127,6 +127,14 @@ class VAETrainer:
         """The images (B, C, H, W) as the model sees them: drawn black and white, if `binarise`."""
         return binarise(batch.images) if self.binarise else batch.images
 
+    def noise(self, images: Tensor, progress: float) -> Tensor:
+        """Standard normal, of which z is made: (B, D), or (k, B, D) for k > 1 samples of z."""
+        shape: tuple[int, ...] = (len(images), self.model.latent_dim)
+        samples = self.objective.samples(progress)
+        if samples > 1:
+            shape = (samples, *shape)
+        return torch.randn(shape, device=images.device)
+
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         """One step on a batch.
 
@@ -136,7 +144,7 @@ class VAETrainer:
         progress = step / total
         images = self.inputs(batch)
         labels = drop_labels(batch.labels, self.model.label_dropout)
-        noise = torch.randn(len(images), self.model.latent_dim, device=images.device)
+        noise = self.noise(images, progress)
         weight = self.scheduled_kl_weight(progress)
         with self.updater.autocast():
             terms = self.loss(images, labels, noise, weight, progress)
