@@ -79,7 +79,12 @@ class FlowPrior(Prior):
 
     def __init__(self, latent_dim: int, layers: int, hidden: int, num_classes: int = 0) -> None:
         super().__init__(latent_dim)
-        require(latent_dim >= 2, "latent_dim", latent_dim, "at least 2 for a flow")
+        require(
+            latent_dim >= 2,
+            "latent_dim",
+            latent_dim,
+            "at least 2 for a flow (prior=standard_normal takes 1)",
+        )
         require(layers >= 1, "layers", layers, "an integer >= 1")
         require(hidden >= 1, "hidden", hidden, "an integer >= 1")
         self.num_classes = num_classes
