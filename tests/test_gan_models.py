@@ -5,7 +5,7 @@ import torch
 from test_models import build
 from torch import nn
 
-from genmodels.models.blocks import FiLM
+from genmodels.models.blocks import ConditionalBias
 from genmodels.models.gan import GAN, Discriminator, Generator, feature_map_sizes
 
 NARROW = ["model.generator_width=4", "model.discriminator_width=4", "model.latent_dim=8"]
@@ -25,28 +25,15 @@ def count(network: nn.Module) -> int:
 def test_a_label_reaches_every_hidden_layer_of_the_generator() -> None:
     generator = gan_of("cgan").generator
     layers = list(generator.modules())
-    modulations = [layer for layer in layers if isinstance(layer, FiLM)]
-    assert len(modulations) == sum(isinstance(layer, nn.ReLU) for layer in layers) == 2
+    biases = [layer for layer in layers if isinstance(layer, ConditionalBias)]
+    assert len(biases) == sum(isinstance(layer, nn.ReLU) for layer in layers) == 2
     z, labels = generator.prior.sample(3), torch.tensor([0, 1, 2])
     images = generator.generate(z, labels)
-    for modulation in modulations:
-        weight = modulation.shift.weight.data
-        modulation.shift.weight.data = torch.zeros_like(weight)
+    for bias in biases:
+        weight = bias.shift.weight.data
+        bias.shift.weight.data = torch.zeros_like(weight)
         assert not torch.equal(generator.generate(z, labels), images)
-        modulation.shift.weight.data = weight
-
-
-@pytest.mark.parametrize("places", [(), (4, 5)])
-def test_film_scales_and_shifts_each_channel(places: tuple[int, ...]) -> None:
-    """(1 + e) x + 2 e for an embedding e of one unit; before training, x plus a shift."""
-    film = FiLM(1, 3)
-    nn.init.constant_(film.shift.weight, 2.0)
-    features = torch.randn(2, 3, *places)
-    embedding = torch.tensor([[0.5], [-1.0]])
-    e = embedding.view(2, 1, *[1] * len(places))
-    torch.testing.assert_close(film(features, embedding), features + 2 * e)
-    nn.init.ones_(film.gain.weight)
-    torch.testing.assert_close(film(features, embedding), (1 + e) * features + 2 * e)
+        bias.shift.weight.data = weight
 
 
 def test_a_label_changes_the_logit() -> None:

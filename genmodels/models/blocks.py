@@ -55,25 +55,6 @@ class ConditionalBias(nn.Module):
         return features + shift.view(*shift.shape, *places)
 
 
-class FiLM(ConditionalBias):
-    """Scales features, then shifts them, by linear functions of an embedding.
-
-    Feature-wise linear modulation (Perez et al. 2018, eq. 2); after a BatchNorm it is conditional
-    batch normalisation (Dumoulin et al. 2017, eq. 5). The scale is 1 before training.
-    """
-
-    def __init__(self, label_units: int, channels: int) -> None:
-        super().__init__(label_units, channels)
-        self.gain = nn.Linear(label_units, channels, bias=False)
-        nn.init.zeros_(self.gain.weight)
-
-    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """features (B, C, ...), embedding (B, label_units) -> (B, C, ...)."""
-        scale = 1 + self.gain(embedding)  # (B, C)
-        places = [1] * (features.dim() - 2)
-        return super().forward(features * scale.view(*scale.shape, *places), embedding)
-
-
 class Conditional(nn.ModuleList):
     """Layers in sequence; conditional biases also receive the embedding."""
 
@@ -279,11 +260,11 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
 
 
 def hidden_layer(
-    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, label_units: int, norm: str, activation: str
+    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, label_units: int, norm: str, kind: str
 ) -> list[nn.Module]:
     """A layer with its normalisation, the labels' shift and its activation, one of ACTIVATIONS."""
     require_choice("norm", norm, NORMS)
-    require_choice("activation", activation, tuple(ACTIVATIONS))
+    require_choice("activation", kind, tuple(ACTIVATIONS))
     dense = isinstance(layer, nn.Linear)
     channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     normalisation: nn.Module | None = None
@@ -291,9 +272,17 @@ def hidden_layer(
         normalisation = nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)
     elif norm == "layer":
         normalisation = nn.GroupNorm(1, channels)
-    layers: list[nn.Module] = [layer]
+    return [layer, *activation(channels, label_units, normalisation, kind)]
+
+
+def activation(
+    channels: int, label_units: int, normalisation: nn.Module | None, kind: str = "relu"
+) -> list[nn.Module]:
+    """What follows a hidden layer: any normalisation, any shift by labels, an activation."""
+    layers: list[nn.Module] = []
     if normalisation is not None:
         layers.append(normalisation)
     if label_units:
         layers.append(ConditionalBias(label_units, channels))
-    return [*layers, ACTIVATIONS[activation]()]
+    layers.append(ACTIVATIONS[kind]())
+    return layers

@@ -3,10 +3,9 @@
 Convolutions double and halve the side, as in DCGAN (Radford et al. 2016, "Unsupervised
 representation learning with deep convolutional generative adversarial networks").
 
-With classes, both networks are given the label: a learned embedding scales and shifts every hidden
-layer of the generator, and the discriminator has a direction among its features for each class
-(Miyato & Koyama 2018, "cGANs with projection discriminator"). The losses are in
-genmodels.losses.adversarial.
+With classes, both networks are given the label: a learned embedding shifts every hidden layer of
+the generator, and the discriminator has a direction among its features for each class (Miyato &
+Koyama 2018, "cGANs with projection discriminator"). The losses are in genmodels.losses.adversarial.
 """
 
 import math
@@ -18,8 +17,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from genmodels.errors import require, require_choice
 from genmodels.models.blocks import (
-    FiLM,
     Size,
+    activation,
     halved_sizes,
     kernel_size,
     network,
@@ -63,12 +62,8 @@ class Generator(GenerativeModel):
         units = label_units(num_classes)
 
         def activated(channels: int) -> list[nn.Module]:
-            layers: list[nn.Module] = []
-            if generator_norm == "batch":
-                layers.append(nn.BatchNorm2d(channels))
-            if units:
-                layers.append(FiLM(units, channels))
-            return [*layers, nn.ReLU()]
+            norm = nn.BatchNorm2d(channels) if generator_norm == "batch" else None
+            return activation(channels, units, norm)
 
         # shapes are those of generator_width=64 at 64x64
         first_maps = (widths[0], *smallest)
