@@ -59,7 +59,8 @@ def build_vae(name: str, shape: tuple[int, int, int], *overrides: str) -> VAE:
 @pytest.mark.parametrize("name", MODELS)
 def test_contract(name: str, shape: tuple[int, int, int], latent_dim: int, tmp_path: Path) -> None:
     """Shapes, range, a gradient to every parameter, and the same images once saved and rebuilt."""
-    model, config = build_generative(name, shape, f"model.latent_dim={latent_dim}")
+    prior = ["prior=standard_normal"] if name in VAES else []  # others: test_learned_priors
+    model, config = build_generative(name, shape, f"model.latent_dim={latent_dim}", *prior)
     z = model.prior.sample(3)
     assert z.shape == (3, latent_dim)
     images = model.generate(z)
@@ -133,7 +134,8 @@ def test_encoders_see_images_around_zero(name: str) -> None:
 def test_units_below_zero_go_on_learning(name: str) -> None:
     """Biases of -100 keep all hidden units below zero; each weight before them has a gradient."""
     model = build_vae(name, (1, 28, 28))
-    layers = [layer for layer in model.modules() if isinstance(layer, WEIGHTED)]
+    networks = [*model.encoder.modules(), *model.decoder.modules()]
+    layers = [layer for layer in networks if isinstance(layer, WEIGHTED)]
     for layer in layers:
         if layer.bias is not None:
             nn.init.constant_(layer.bias, -100)
