@@ -33,6 +33,7 @@ READ_BATCH = 2000  # images that are read at once where no network sees them
 # The least variance of a pixel, as a share of the largest one: else the few images in which a pixel
 # is ever lit would look like directions of their own.
 MIN_VARIANCE = 0.03
+SATURATED = 1e-6  # variance of pixels that a model takes for certain, where all are
 MIN_MEAN = 1e-4  # a mean image's distance from black and white at least
 
 
@@ -196,7 +197,7 @@ def _flat_variance(likelihood: HasVariance, images: Tensor) -> Tensor:
 
 def _whitening(variance: Tensor) -> Tensor:
     """What to multiply pixels by, so that their noise has variance 1."""
-    smallest = MIN_VARIANCE * variance.max().item()
+    smallest = MIN_VARIANCE * max(variance.max().item(), SATURATED)
     return variance.clamp(min=smallest).rsqrt()
 
 
