@@ -63,13 +63,14 @@ def test_labels_change_both_networks(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
-    """As many conditional biases as hidden layers, none of which is without effect."""
+    """As many shifts as hidden layers, none without effect; a decoder's first reads the label."""
     model = vae(kind).requires_grad_(True)
     labels = torch.tensor([0, 1])
     model.generate(model.encode(torch.rand(2, 1, 8, 8), labels).mean, labels).sum().backward()
     for network in (model.encoder, model.decoder):
         shifts = [weight for name, weight in network.named_parameters() if ".shift." in name]
-        assert len(shifts) == sum(isinstance(layer, nn.LeakyReLU) for layer in network.children())
+        hidden = sum(isinstance(layer, nn.LeakyReLU) for layer in network.modules())
+        assert len(shifts) == hidden - (network is model.decoder)
         assert all(weight.grad is not None and weight.grad.any() for weight in shifts)
     gradient = model.label_embedding.weight.grad
     assert gradient is not None
@@ -86,12 +87,12 @@ def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
 def test_unconditional_models_are_what_they_were(
     name: str, weights: float, distortion: float, kl: float
 ) -> None:
-    """Labels change no weight, term or name: weights are of the code before there were labels."""
-    model = build_vae(name, (1, 28, 28), "likelihood=bernoulli")
+    """Without skips weights and terms are those of the code before there were labels."""
+    model = build_vae(name, (1, 28, 28), "likelihood=bernoulli", "model.skips=false")
     total = sum(parameter.double().abs().sum().item() for parameter in model.parameters())
     assert total == pytest.approx(weights, rel=1e-12)
     assert {key.split(".")[0] for key in model.state_dict()} == {"encoder", "decoder"}
-    assert type(model.encoder) is type(model.decoder) is nn.Sequential
+    assert not [name for name in model.state_dict() if ".shift." in name]
     torch.manual_seed(1)
     terms = elbo_terms(model, torch.rand(4, 1, 28, 28), torch.arange(4))
     assert terms.distortion.sum().item() == pytest.approx(distortion, rel=1e-5)

@@ -14,6 +14,7 @@ from genmodels.models import blocks
 from genmodels.models.classifier import Classifier
 from genmodels.models.gan import GAN
 from genmodels.models.generative import GenerativeModel
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 
 
@@ -162,11 +163,28 @@ def test_an_unknown_norm_or_activation_is_refused() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_samples_at_temperature_zero_are_all_alike(name: str) -> None:
+    """Under N(0, I); other priors may have several modes."""
     model, _ = build_generative(name, (1, 8, 8))
-    images = model.eval().sample(3, temperature=0.0)
+    model = model.with_prior(StandardNormal(model.latent_dim)).eval()
+    images = model.sample(3, temperature=0.0)
     torch.testing.assert_close(images, images[:1].expand(3, -1, -1, -1))
     with pytest.raises(ValueError, match="temperature=-1"):
         model.sample(1, temperature=-1)
+
+
+@pytest.mark.parametrize("kind", ["vae", "vae_mlp"])
+def test_z_reaches_every_hidden_layer_of_a_decoder(kind: str) -> None:
+    """All but the first, whose input it is; with skips=false none."""
+    model = build_vae(kind, (1, 8, 8))
+    z = torch.randn(2, model.latent_dim)
+    model.requires_grad_(True).generate(z).sum().backward()
+    shifts = [weights for name, weights in model.named_parameters() if ".shift." in name]
+    hidden = sum(isinstance(layer, nn.LeakyReLU) for layer in model.decoder.modules())
+    assert len(shifts) == hidden - 1 > 0
+    assert all(weights.grad is not None and weights.grad.any() for weights in shifts)
+
+    plain = build_vae(kind, (1, 8, 8), "model.skips=false")
+    assert not [name for name, _ in plain.named_parameters() if ".shift." in name]
 
 
 @pytest.mark.parametrize("side", range(4, 70))

@@ -3,7 +3,7 @@
 A network with `label_units` = 0 is called as network(inputs); others are conditional, called as
 network(inputs, embedding), and each hidden layer is shifted by the labels' embedding
 (B, label_units), after its normalisation (`norm`, one of NORMS) and before its activation (one of
-ACTIVATIONS).
+ACTIVATIONS). In a decoder the latents z shift them, too.
 """
 
 import itertools
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from genmodels.errors import require, require_choice
@@ -44,12 +45,12 @@ class ConditionalBias(nn.Module):
     The additive half of FiLM (Perez et al. 2018, eq. 2).
     """
 
-    def __init__(self, label_units: int, channels: int) -> None:
+    def __init__(self, shift_units: int, channels: int) -> None:
         super().__init__()
-        self.shift = nn.Linear(label_units, channels, bias=False)
+        self.shift = nn.Linear(shift_units, channels, bias=False)
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """features (B, C, ...), embedding (B, label_units) -> (B, C, ...)."""
+        """features (B, C, ...), embedding (B, shift_units) -> (B, C, ...)."""
         shift = self.shift(embedding)  # (B, C)
         places = [1] * (features.dim() - 2)
         return features + shift.view(*shift.shape, *places)
@@ -59,13 +60,34 @@ class Conditional(nn.ModuleList):
     """Layers in sequence; conditional biases also receive the embedding."""
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """features (B, ...), embedding (B, label_units) -> the last layer's output."""
+        """features (B, ...), embedding (B, shift_units) -> the last layer's output."""
         for layer in self:
             if isinstance(layer, ConditionalBias):
                 features = layer(features, embedding)
             else:
                 features = layer(features)
         return features
+
+
+class Decoder(nn.Module):
+    """Layers whose input is z and the labels' embedding, if there is one.
+
+    Arguments:
+    layers: those of `Conditional`.
+    skips: whether all that input shifts the hidden layers (Dieng et al. 2019, "Avoiding latent
+        variable collapse with generative skip models", section 3), or the embedding alone.
+    """
+
+    def __init__(self, layers: list[nn.Module], skips: bool) -> None:
+        super().__init__()
+        self.body = Conditional(layers)
+        self.skips = skips
+
+    def forward(self, z: Tensor, *embedding: Tensor) -> Tensor:
+        """z (B, D), embedding (B, label_units) -> the last layer's output."""
+        inputs = torch.cat([z, *embedding], dim=1)
+        shift = inputs if self.skips else inputs[:, z.shape[1] :]
+        return self.body(inputs, shift)
 
 
 def mlp_encoder(
@@ -98,23 +120,25 @@ def mlp_encoder(
 
 
 def mlp_decoder(
-    inputs: int,
+    latent_dim: int,
     widths: Sequence[int],
     image_shape: ImageShape,
     label_units: int = 0,
     norm: str = "none",
     activation: str = "leaky_relu",
-) -> nn.Module:
-    """Fully connected layers: (B, inputs) -> (B, C, H, W), unbounded; see `mlp_encoder`."""
-    layers: list[nn.Module] = []
-    for width in widths:
-        layers += hidden_layer(
-            nn.Linear(inputs, width), label_units, norm, activation
-        )  # (B, width)
+    skips: bool = True,
+) -> Decoder:
+    """Fully connected layers: latents (B, D) -> (B, C, H, W), unbounded; see `conv_decoder`."""
+    shift_units = label_units + latent_dim * skips
+    first, *others = widths
+    layers = hidden_layer(nn.Linear(latent_dim + label_units, first), 0, norm, activation)
+    inputs = first
+    for width in others:
+        layers += hidden_layer(nn.Linear(inputs, width), shift_units, norm, activation)
         inputs = width
     layers.append(nn.Linear(inputs, math.prod(image_shape)))  # (B, C * H * W)
     layers.append(nn.Unflatten(1, tuple(image_shape)))  # (B, C, H, W)
-    return network(layers, label_units)
+    return Decoder(layers, skips)
 
 
 def conv_encoder(
@@ -153,46 +177,48 @@ def conv_encoder(
 
 
 def conv_decoder(
-    inputs: int,
+    latent_dim: int,
     hidden: int,
     widths: Sequence[int],
     image_shape: ImageShape,
     label_units: int = 0,
     norm: str = "none",
     activation: str = "leaky_relu",
-) -> nn.Module:
-    """Linear layers, transposed convolutions that double the side: (B, inputs) -> (B, C, H, W).
+    skips: bool = True,
+) -> Decoder:
+    """Linear layers, transposed convolutions that double the side: (B, D) -> (B, C, H, W).
 
     It mirrors `conv_encoder`; the output is unbounded.
 
     Arguments:
-    inputs: units that the first layer reads.
+    latent_dim: D.
     hidden: units of the first layer.
     widths: channels of the feature maps, from the smallest map to the largest.
     image_shape: (C, H, W).
     label_units: of the labels' embedding; 0 for an unconditional network.
     norm: of hidden layers, one of NORMS.
     activation: of hidden layers, one of ACTIVATIONS.
+    skips: whether z shifts every hidden layer, as labels do.
 
     Raises ValueError where a side cannot be halved so often. Shapes below are those of
     widths=[128, 64, 32] at 28x28.
     """
+    shift_units = label_units + latent_dim * skips
     smallest, *larger = reversed(halved_sizes(image_shape, len(widths)))
     first_maps = (widths[0], *smallest)
+    first = nn.Linear(latent_dim + label_units, hidden)
+    second = nn.Linear(hidden, math.prod(first_maps))
     layers = [
-        *hidden_layer(nn.Linear(inputs, hidden), label_units, norm, activation),  # (B, hidden)
-        *hidden_layer(
-            nn.Linear(hidden, math.prod(first_maps)), label_units, norm, activation
-        ),  # (B, 2048)
+        *hidden_layer(first, 0, norm, activation),  # (B, hidden)
+        *hidden_layer(second, shift_units, norm, activation),  # (B, 2048)
         nn.Unflatten(1, first_maps),  # (B, 128, 4, 4)
     ]
     *stages, last = upsampling_layers([*widths, image_shape[0]], larger)
     for stage in stages:
-        layers += hidden_layer(
-            stage, label_units, norm, activation
-        )  # (B, 64, 7, 7) after the first
+        # (B, 64, 7, 7) after the first
+        layers += hidden_layer(stage, shift_units, norm, activation)
     layers.append(last)  # (B, C, 28, 28)
-    return network(layers, label_units)
+    return Decoder(layers, skips)
 
 
 def upsampling_layers(channels: Sequence[int], sizes: Sequence[Size]) -> list[nn.ConvTranspose2d]:
@@ -260,9 +286,9 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
 
 
 def hidden_layer(
-    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, label_units: int, norm: str, kind: str
+    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, shift_units: int, norm: str, kind: str
 ) -> list[nn.Module]:
-    """A layer with its normalisation, the labels' shift and its activation, one of ACTIVATIONS."""
+    """A layer with its normalisation, any shift and its activation, one of ACTIVATIONS."""
     require_choice("norm", norm, NORMS)
     require_choice("activation", kind, tuple(ACTIVATIONS))
     dense = isinstance(layer, nn.Linear)
@@ -272,17 +298,24 @@ def hidden_layer(
         normalisation = nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)
     elif norm == "layer":
         normalisation = nn.GroupNorm(1, channels)
-    return [layer, *activation(channels, label_units, normalisation, kind)]
+    return [layer, *activation(channels, shift_units, normalisation, kind)]
 
 
 def activation(
-    channels: int, label_units: int, normalisation: nn.Module | None, kind: str = "relu"
+    channels: int, shift_units: int, normalisation: nn.Module | None, kind: str = "relu"
 ) -> list[nn.Module]:
-    """What follows a hidden layer: any normalisation, any shift by labels, an activation."""
+    """What follows a hidden layer: any normalisation, any shift, an activation.
+
+    Arguments:
+    channels: of the layer's output.
+    shift_units: of what shifts it, labels or z; 0 for no shift.
+    normalisation: of the channels.
+    kind: of activation, one of ACTIVATIONS.
+    """
     layers: list[nn.Module] = []
     if normalisation is not None:
         layers.append(normalisation)
-    if label_units:
-        layers.append(ConditionalBias(label_units, channels))
+    if shift_units:
+        layers.append(ConditionalBias(shift_units, channels))
     layers.append(ACTIVATIONS[kind]())
     return layers

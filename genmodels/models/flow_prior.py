@@ -1,11 +1,11 @@
-"""A prior that is a normalising flow: affine coupling layers between latents and N(0, I) noise."""
+"""A prior that is a normalising flow: affine coupling layers between latents and noise."""
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
 from genmodels.errors import require
-from genmodels.models.priors import Prior, draw_noise, format_temperature, stddev_of
+from genmodels.models.mixtures import GaussianMixture
+from genmodels.models.priors import Prior, StandardNormal
 
 MAX_LOG_SCALE = 2.0  # of one layer, so that no density overflows early in training
 
@@ -65,19 +65,30 @@ class CouplingLayer(nn.Module):
 
 
 class FlowPrior(Prior):
-    """z = f(noise) with noise ~ N(0, I) and an invertible f of coupling layers.
+    """z = f(noise) with an invertible f of coupling layers; the noise is a mixture of Gaussians.
 
     Xu et al. 2019, "On the necessity and effectiveness of learning the prior of variational
-    auto-encoder", section 3. The temperature is the variance of the noise.
+    auto-encoder", section 3, where the noise is N(0, I). Latents lie in separate regions, such as
+    those of classes; a continuous f of one Gaussian has to join them, a mixture need not (Izmailov
+    et al. 2020, "Semi-supervised learning with normalizing flows"). The temperature is that of the
+    noise.
 
     Arguments:
     latent_dim: D, at least 2.
     layers: how many coupling layers.
     hidden: units of their hidden layers.
-    num_classes: 0 for a prior without classes.
+    components: of the noise, learned Gaussians; 0 for N(0, I).
+    num_classes: 0 for a prior without classes; else the components are divided among them.
     """
 
-    def __init__(self, latent_dim: int, layers: int, hidden: int, num_classes: int = 0) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        layers: int,
+        hidden: int,
+        components: int = 0,
+        num_classes: int = 0,
+    ) -> None:
         super().__init__(latent_dim)
         require(
             latent_dim >= 2,
@@ -87,11 +98,15 @@ class FlowPrior(Prior):
         )
         require(layers >= 1, "layers", layers, "an integer >= 1")
         require(hidden >= 1, "hidden", hidden, "an integer >= 1")
+        require(components >= 0, "components", components, "an integer >= 0")
         self.num_classes = num_classes
         couplings = []
         for index in range(layers):
             couplings.append(CouplingLayer(latent_dim, hidden, index % 2 == 1, num_classes))
         self.layers = nn.ModuleList(couplings)
+        self.noise: Prior = StandardNormal(latent_dim)
+        if components:
+            self.noise = GaussianMixture(latent_dim, components, "full", num_classes)
 
     @torch.no_grad()
     def sample(
@@ -101,9 +116,8 @@ class FlowPrior(Prior):
         generator: torch.Generator | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """z = f(noise) with noise ~ N(0, temperature I), (n, D)."""
-        z = stddev_of(temperature) * draw_noise(n, self.latent_dim, generator)
-        z = z.to(self.device)
+        """z = f(noise), (n, D)."""
+        z = self.noise.sample(n, temperature, generator, labels)
         if labels is not None:
             labels = labels.to(self.device)
         for layer in reversed(list(self.layers)):
@@ -112,18 +126,16 @@ class FlowPrior(Prior):
         return z
 
     def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, D) -> (B,) nats: log N(noise; 0, I) + log |det of the Jacobian|."""
+        """(B, D) -> (B,) nats: that of the noise + log |det of the Jacobian|."""
         noise = z.float()
         log_det = torch.zeros(len(z), device=z.device)
         for layer in self.layers:
             noise, change = layer(noise, labels)
             log_det = log_det + change
-        return Normal(0, 1).log_prob(noise).sum(dim=1) + log_det
+        return self.noise.log_prob(noise, labels) + log_det
 
     def formula(self, temperature: float | str = 1.0) -> str:
-        """How many layers."""
+        """How many layers, and of which noise."""
+        noise = self.noise.formula(temperature)
         each = " for each class" if self.num_classes else ""
-        text = f"flow of {len(self.layers)} coupling layers{each}"
-        if temperature == 1:
-            return text
-        return f"{text} from N(0, {format_temperature(temperature)} I)"
+        return f"flow of {len(self.layers)} coupling layers{each} (noise: {noise})"

@@ -118,6 +118,7 @@ class ConvVAE(VAE):
     hidden: units of the decoder's first layer.
     norm: of all hidden layers, one of `blocks.NORMS`.
     activation: of all hidden layers, one of `blocks.ACTIVATIONS`.
+    skips: whether z shifts every hidden layer of the decoder.
     others: as `VAE`.
     """
 
@@ -133,6 +134,7 @@ class ConvVAE(VAE):
         label_dropout: float = 0.0,
         norm: str = "none",
         activation: str = "leaky_relu",
+        skips: bool = True,
         mean_batch_norm: float | None = None,
         prior: Prior | None = None,
     ) -> None:
@@ -142,7 +144,9 @@ class ConvVAE(VAE):
         output = likelihood.output_shape(image_shape)
         super().__init__(
             blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
-            blocks.conv_decoder(latent_dim, hidden, widths[::-1], output, units, norm, activation),
+            blocks.conv_decoder(
+                latent_dim, hidden, widths[::-1], output, units, norm, activation, skips
+            ),
             likelihood,
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -160,6 +164,7 @@ class MLPVAE(VAE):
     widths: units of the encoder's hidden layers.
     norm: of all hidden layers, one of `blocks.NORMS`.
     activation: of all hidden layers, one of `blocks.ACTIVATIONS`.
+    skips: whether z shifts every hidden layer of the decoder.
     others: as `VAE`.
     """
 
@@ -174,6 +179,7 @@ class MLPVAE(VAE):
         label_dropout: float = 0.0,
         norm: str = "none",
         activation: str = "leaky_relu",
+        skips: bool = True,
         mean_batch_norm: float | None = None,
         prior: Prior | None = None,
     ) -> None:
@@ -182,7 +188,7 @@ class MLPVAE(VAE):
         output = likelihood.output_shape(image_shape)
         super().__init__(
             blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
-            blocks.mlp_decoder(latent_dim, widths[::-1], output, units, norm, activation),
+            blocks.mlp_decoder(latent_dim, widths[::-1], output, units, norm, activation, skips),
             likelihood,
             image_shape=image_shape,
             latent_dim=latent_dim,
