@@ -10,7 +10,7 @@ from torch import nn
 
 from genmodels import checkpoint
 from genmodels.data.images import ImageSpec
-from genmodels.models import blocks
+from genmodels.models import blocks, vae_networks
 from genmodels.models.classifier import Classifier
 from genmodels.models.gan import GAN
 from genmodels.models.generative import GenerativeModel
@@ -189,7 +189,7 @@ def test_z_reaches_every_hidden_layer_of_a_decoder(kind: str) -> None:
 
 @pytest.mark.parametrize("side", range(4, 70))
 def test_halving_and_doubling_any_side_are_inverse(side: int) -> None:
-    network = blocks.conv_decoder(2, 4, [4, 2], (1, side, 2 * side))
+    network = vae_networks.conv_decoder(2, 4, [4, 2], (1, side, 2 * side))
     assert network(torch.zeros(1, 2)).shape == (1, 1, side, 2 * side)
 
 

@@ -18,7 +18,8 @@ from genmodels.distributions import DiagonalGaussian
 from genmodels.errors import require
 from genmodels.image_distributions import ImageDistribution
 from genmodels.likelihoods import Likelihood
-from genmodels.models import blocks
+from genmodels.models import vae_networks
+from genmodels.models.blocks import check_widths
 from genmodels.models.fixed_scale_batch_norm import FixedScaleBatchNorm
 from genmodels.models.generative import GenerativeModel, label_units
 from genmodels.models.priors import Prior
@@ -143,8 +144,8 @@ class ConvVAE(VAE):
         units = label_units(num_classes)
         output = likelihood.output_shape(image_shape)
         super().__init__(
-            blocks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
-            blocks.conv_decoder(
+            vae_networks.conv_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
+            vae_networks.conv_decoder(
                 latent_dim, hidden, widths[::-1], output, units, norm, activation, skips
             ),
             likelihood,
@@ -187,8 +188,10 @@ class MLPVAE(VAE):
         units = label_units(num_classes)
         output = likelihood.output_shape(image_shape)
         super().__init__(
-            blocks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
-            blocks.mlp_decoder(latent_dim, widths[::-1], output, units, norm, activation, skips),
+            vae_networks.mlp_encoder(image_shape, widths, 2 * latent_dim, units, norm, activation),
+            vae_networks.mlp_decoder(
+                latent_dim, widths[::-1], output, units, norm, activation, skips
+            ),
             likelihood,
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -201,4 +204,4 @@ class MLPVAE(VAE):
 
 def _check_sizes(latent_dim: int, widths: Sequence[int]) -> None:
     require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
-    blocks.check_widths(widths)
+    check_widths(widths)
