@@ -17,6 +17,7 @@ from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import FigureResult
 from genmodels.figures.registry import FIGURES
 from genmodels.likelihoods import BernoulliLikelihood
+from genmodels.models.mixtures import GaussianMixture
 from genmodels.models.vae import MLPVAE
 from genmodels.registry import select
 from genmodels.settings import read_settings
@@ -107,6 +108,16 @@ def test_a_row_of_the_style_grid_is_one_z() -> None:
     table = draw("style_grid", n=3).table
     z = torch.tensor([[row["z0"], row["z1"], row["z2"]] for row in table]).view(3, CLASSES, 3)
     assert (z == z[:, :1]).all() and len(z[:, 0].unique(dim=0)) == 3
+
+
+def test_a_row_of_the_style_grid_is_one_noise_where_each_class_has_a_prior() -> None:
+    means = 10.0 * torch.arange(CLASSES)[:, None].expand(CLASSES, 3)
+    prior = GaussianMixture.of(torch.ones(CLASSES, 1), means, torch.eye(3).expand(CLASSES, 3, 3))
+    table = draw("style_grid", LabelVAE().with_prior(prior), n=3).table
+    z = torch.tensor([[row["z0"], row["z1"], row["z2"]] for row in table]).view(3, CLASSES, 3)
+    noise = z - means
+    torch.testing.assert_close(noise, noise[:, :1].expand_as(noise), atol=1e-5, rtol=0)
+    assert len(noise[:, 0].round(decimals=3).unique(dim=0)) == 3
 
 
 def test_each_image_of_the_class_grid_has_its_own_z() -> None:

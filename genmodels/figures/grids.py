@@ -17,7 +17,7 @@ from genmodels.randomness import CONSTANT_SEED, generator, reseed
 MAX_CLASSES = 12  # in a grid; of more, evenly spaced ones, unless others are asked for
 TEMPERATURES = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)  # about equal steps of the standard deviation
 COLUMNS = 10
-STYLE_ROWS = 8  # latents that are decoded as every class
+STYLE_ROWS = 8  # draws of noise that are shown as every class
 MAX_RECONSTRUCTIONS = 30
 
 
@@ -93,25 +93,29 @@ def class_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
 
 @torch.no_grad()
 def style_grid(model: GenerativeModel, options: FigureOptions) -> FigureResult:
-    """One z for each of min(n, 8) rows, decoded as every class.
+    """The same noise in each of min(n, 8) rows, as every class.
 
-    What is the same along a row comes from z, the style; what changes comes from the label.
+    Where the prior is the same for all classes, z is the same along a row: what does not change
+    comes from it, the style, and what changes comes from the label. Where each class has a prior of
+    its own, z is what that prior makes of the noise.
 
     Numbers: each image's label and z.
     """
     classes = _classes(model, options)
     rows = min(options.n, STYLE_ROWS)
-    noise = generator(options.seed, "style grid")
-    row_z = model.prior.sample(rows, options.temperature, noise)
-    z = row_z.repeat_interleave(len(classes), dim=0)
+    columns = []
+    for label in classes:
+        noise = generator(options.seed, "style grid")
+        labels = torch.full((rows,), label)
+        columns.append(model.prior.sample(rows, options.temperature, noise, labels))
+    z = torch.stack(columns, dim=1).flatten(0, 1)  # (rows * classes, D)
     labels = torch.tensor(classes).repeat(rows)
     figure = image_table(
         model.generate(z, labels.to(z.device)),
         len(classes),
-        "The same z in each row",
+        f"The same noise in each row, {distribution_of_z(model, options)}",
         column_labels=[options.class_name(label) for label in classes],
         x_label=f"label ({_count(classes, model)})",
-        y_label=distribution_of_z(model, options),
     )
     return FigureResult(figure, latent_table(z, label=labels.tolist()))
 
