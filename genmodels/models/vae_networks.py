@@ -41,7 +41,8 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor, *embedding: Tensor) -> Tensor:
         """z (B, D), embedding (B, label_units) -> the last layer's output."""
         inputs = torch.cat([z, *embedding], dim=1)
-        shift = inputs if self.skips else inputs[:, z.shape[1] :]
+        latent_dim = z.shape[1]
+        shift = inputs if self.skips else inputs[:, latent_dim:]
         return self.body(inputs, shift)
 
 
