@@ -5,8 +5,8 @@ from the likelihood p(x|z) that the decoder gives. The encoder gives q(z|x), whi
 posterior. Both return distributions; the loss is in genmodels.losses.vae.
 
 With classes it is the conditional VAE (Sohn et al. 2015, "Learning structured output representation
-using deep conditional generative models"): it bounds log p(x|y), and its prior is the same for
-every label y.
+using deep conditional generative models"): it bounds log p(x|y), and its prior may be one for each
+label y.
 """
 
 import math
