@@ -113,6 +113,7 @@ def our_rate(precision: str, steps: int) -> float:
         generator_width=WIDTH,
         discriminator_width=WIDTH,
         generator_norm="batch",
+        generator_blocks=0,
         discriminator_norm="batch",
     )
     updater = partial(

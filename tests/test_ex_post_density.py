@@ -96,7 +96,7 @@ def test_figures_and_metrics_draw_from_a_fitted_density() -> None:
     drawn: list[Tensor] = []
     model.decoder.register_forward_pre_hook(lambda _, arguments: drawn.append(arguments[0]))
     assert len(Evaluation(model, data, samples=5, seed=2).generated) == 5
-    assert torch.equal(drawn[0], density.sample(5, generator=generator(2, "judged samples")))
+    assert torch.equal(drawn[0], density.sample(5, generator=generator(2, "scored samples")))
 
 
 def samples_table() -> list[list[float]]:

@@ -128,6 +128,7 @@ def gan(norm: str = "none", **others: int) -> GAN:
         generator_width=8,
         discriminator_width=8,
         generator_norm="batch",
+        generator_blocks=0,
         discriminator_norm=norm,
         **others,
     ).eval()

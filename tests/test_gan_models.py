@@ -5,7 +5,7 @@ import torch
 from test_models import build
 from torch import nn
 
-from genmodels.models.blocks import ConditionalBias
+from genmodels.models.blocks import ConditionalBias, ResidualBlock
 from genmodels.models.gan import GAN, Discriminator, Generator, feature_map_sizes
 
 NARROW = ["model.generator_width=4", "model.discriminator_width=4", "model.latent_dim=8"]
@@ -26,7 +26,8 @@ def test_a_label_reaches_every_hidden_layer_of_the_generator() -> None:
     generator = gan_of("cgan").generator
     layers = list(generator.modules())
     biases = [layer for layer in layers if isinstance(layer, ConditionalBias)]
-    assert len(biases) == sum(isinstance(layer, nn.ReLU) for layer in layers) == 2
+    # after the linear layer and its block, after a transposed convolution and its block
+    assert len(biases) == sum(isinstance(layer, nn.ReLU) for layer in layers) == 4
     z, labels = generator.prior.sample(3), torch.tensor([0, 1, 2])
     images = generator.generate(z, labels)
     for bias in biases:
@@ -84,7 +85,11 @@ def test_the_networks_are_those_of_the_paper() -> None:
     """
     shape = (3, 64, 64)
     generator = Generator(
-        image_shape=shape, latent_dim=100, generator_width=64, generator_norm="batch"
+        image_shape=shape,
+        latent_dim=100,
+        generator_width=64,
+        generator_norm="batch",
+        generator_blocks=0,
     )
     kernels = 16 * (512 * 256 + 256 * 128 + 128 * 64 + 64 * 3)
     norms = 2 * (512 + 256 + 128 + 64)
@@ -104,6 +109,26 @@ def test_the_networks_are_those_of_the_paper() -> None:
     assert kinds == [nn.Conv2d, nn.LeakyReLU, *stage * 3, nn.Flatten]
 
 
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_residual_blocks_follow_each_hidden_layer(blocks: int) -> None:
+    """Of widths 8 and 4 at 16x16, each with two 3x3 convolutions and their normalisation."""
+    generator = gan_of("gan", f"model.generator_blocks={blocks}").generator
+    without = gan_of("gan", "model.generator_blocks=0").generator
+    per_block = {width: 2 * (9 * width * width + width + 2 * width) for width in (8, 4)}
+    assert count(generator) - count(without) == blocks * sum(per_block.values())
+    assert generator.generate(generator.prior.sample(3)).shape == (3, 1, 16, 16)
+
+
+def test_a_residual_block_without_normalisation_begins_as_the_identity() -> None:
+    generator = gan_of("gan", "model.generator_norm=none").generator
+    blocks = [layer for layer in generator.modules() if isinstance(layer, ResidualBlock)]
+    assert len(blocks) == 2
+    features = torch.rand(2, 8, 4, 4)
+    assert torch.equal(blocks[0](features), features)
+    nn.init.ones_(blocks[0].second.weight)
+    assert not torch.equal(blocks[0](features), features)
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
 def test_activations_keep_their_size(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
@@ -113,6 +138,7 @@ def test_activations_keep_their_size(shape: tuple[int, int, int]) -> None:
         generator_width=16,
         discriminator_width=16,
         generator_norm="none",
+        generator_blocks=1,
         discriminator_norm="none",
     )
     assert 0.5 < gan.generator.body(torch.randn(64, 64)).std() < 3
@@ -150,6 +176,7 @@ def test_only_batch_norm_lets_a_logit_depend_on_other_images(norm: str, uses_bat
         ("model.latent_dim=0", "latent_dim=0"),
         ("model.generator_width=0", "generator_width=0"),
         ("model.discriminator_width=-1", "discriminator_width=-1"),
+        ("model.generator_blocks=-1", "generator_blocks=-1: must be an integer >= 0"),
         ("model.generator_norm=layer", "generator_norm=layer: must be one of none, batch$"),
         ("model.discriminator_norm=layer", "discriminator_norm=layer: must be one of none, "),
     ],

@@ -225,7 +225,7 @@ def test_the_same_seed_makes_the_same_samples() -> None:
     data, others = planted(60)
     model = Replay(others)
     assert len(Evaluation(model, data, samples=3, seed=5).generated) == 3
-    noise = model.prior.sample(3, generator=generator(5, "judged samples"))
+    noise = model.prior.sample(3, generator=generator(5, "scored samples"))
     assert torch.equal(model.noise[0], noise)
 
 

@@ -149,7 +149,7 @@ def generate(model: GenerativeModel, count: int, seed: int, classes: int) -> Ima
     Returns (count, C, H, W) uint8 with the labels that were asked for, -1 without classes.
     """
     labels = torch.arange(count) % classes if classes else torch.full((count,), -1)
-    noise = generator(seed, "judged samples")
+    noise = generator(seed, "scored samples")
     images = []
     for some in labels.split(EVALUATION_BATCH):
         z = model.prior.sample(len(some), generator=noise, labels=some)

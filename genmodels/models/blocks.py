@@ -8,12 +8,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from genmodels.errors import require, require_choice
 
 ImageShape = Sequence[int]  # (C, H, W)
 Size = tuple[int, int]  # (H, W) of feature maps
+Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 # over the batch (Ioffe & Szegedy 2015), or over each image (Ba et al. 2016)
 NORMS = ("none", "batch", "layer")
@@ -53,16 +55,38 @@ class ConditionalBias(nn.Module):
 
 
 class Conditional(nn.ModuleList):
-    """Layers in sequence; conditional biases also receive the embedding."""
+    """Layers in sequence; those that use the embedding receive it too."""
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
         """features (B, ...), embedding (B, shift_units) -> the last layer's output."""
         for layer in self:
-            if isinstance(layer, ConditionalBias):
+            if isinstance(layer, ConditionalBias | ResidualBlock):
                 features = layer(features, embedding)
             else:
                 features = layer(features)
         return features
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(features + two convolutions of them) (He et al. 2016, fig. 2), of the same shape.
+
+    Arguments:
+    channels: of the feature maps.
+    shift_units: of what shifts the first convolution; 0 for no shift.
+    norm: of both convolutions, one of NORMS.
+    """
+
+    def __init__(self, channels: int, shift_units: int, norm: str) -> None:
+        super().__init__()
+        first = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.first = network(hidden_layer(first, shift_units, norm, "relu"), shift_units)
+        self.second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.norm = normalisation(norm, self.second) or nn.Identity()
+
+    def forward(self, features: Tensor, *embedding: Tensor) -> Tensor:
+        """features (B, C, H, W), any embedding (B, shift_units) -> (B, C, H, W)."""
+        hidden = self.first(features, *embedding)
+        return torch.relu(features + self.norm(self.second(hidden)))
 
 
 def upsampling_layers(channels: Sequence[int], sizes: Sequence[Size]) -> list[nn.ConvTranspose2d]:
@@ -129,20 +153,28 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
     return Conditional(layers) if label_units else nn.Sequential(*layers)
 
 
-def hidden_layer(
-    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, shift_units: int, norm: str, kind: str
-) -> list[nn.Module]:
+def hidden_layer(layer: Layer, shift_units: int, norm: str, kind: str) -> list[nn.Module]:
     """A layer with its normalisation, any shift and its activation, one of ACTIVATIONS."""
-    require_choice("norm", norm, NORMS)
     require_choice("activation", kind, tuple(ACTIVATIONS))
-    dense = isinstance(layer, nn.Linear)
-    channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-    normalisation: nn.Module | None = None
+    return [layer, *activation(channels_of(layer), shift_units, normalisation(norm, layer), kind)]
+
+
+def normalisation(norm: str, layer: Layer) -> nn.Module | None:
+    """One of NORMS for a layer's output; None for "none"."""
+    require_choice("norm", norm, NORMS)
+    channels = channels_of(layer)
+    if norm == "layer":
+        return nn.GroupNorm(1, channels)
+    if norm == "batch" and isinstance(layer, nn.Linear):
+        return nn.BatchNorm1d(channels)
     if norm == "batch":
-        normalisation = nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)
-    elif norm == "layer":
-        normalisation = nn.GroupNorm(1, channels)
-    return [layer, *activation(channels, shift_units, normalisation, kind)]
+        return nn.BatchNorm2d(channels)
+    return None
+
+
+def channels_of(layer: Layer) -> int:
+    """Of a layer's output."""
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def activation(

@@ -17,9 +17,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from genmodels.errors import require, require_choice
 from genmodels.models.blocks import (
+    ResidualBlock,
     Size,
     activation,
     halved_sizes,
+    hidden_layer,
     kernel_size,
     network,
     upsampling_layers,
@@ -35,11 +37,15 @@ DISCRIMINATOR_NORMS = ("none", "batch", "spectral")
 class Generator(GenerativeModel):
     """G(z): a linear layer, transposed convolutions that double the side, ReLU; tanh to [0, 1].
 
+    Residual blocks may follow each of them but the last (He et al. 2016, "Deep residual learning
+    for image recognition", fig. 2).
+
     Arguments:
     image_shape: (C, H, W), with sides of more than MIN_SIDE.
     latent_dim: D.
     generator_width: channels before the last layer; each layer towards z has twice as many.
     generator_norm: of hidden layers, "none" or "batch".
+    generator_blocks: residual blocks at each size of the hidden feature maps.
     num_classes: 0 for a model without classes.
     label_dropout: share of labels that training hides.
     """
@@ -51,30 +57,36 @@ class Generator(GenerativeModel):
         latent_dim: int,
         generator_width: int,
         generator_norm: str,
+        generator_blocks: int,
         num_classes: int = 0,
         label_dropout: float = 0.0,
     ) -> None:
         super().__init__(image_shape, latent_dim, num_classes, label_dropout)
         require(latent_dim >= 1, "latent_dim", latent_dim, "an integer >= 1")
         require_choice("generator_norm", generator_norm, GENERATOR_NORMS)
+        require(generator_blocks >= 0, "generator_blocks", generator_blocks, "an integer >= 0")
         smallest, *larger = reversed(feature_map_sizes(image_shape))
         widths = _widths("generator_width", generator_width, len(larger))[::-1]
         units = label_units(num_classes)
 
-        def activated(channels: int) -> list[nn.Module]:
-            norm = nn.BatchNorm2d(channels) if generator_norm == "batch" else None
-            return activation(channels, units, norm)
+        def blocks(channels: int) -> list[nn.Module]:
+            return [
+                ResidualBlock(channels, units, generator_norm) for _ in range(generator_blocks)
+            ]
 
         # shapes are those of generator_width=64 at 64x64
         first_maps = (widths[0], *smallest)
+        first_norm = nn.BatchNorm2d(widths[0]) if generator_norm == "batch" else None
         layers = [
             nn.Linear(latent_dim, math.prod(first_maps)),  # (B, 8192)
             nn.Unflatten(1, first_maps),  # (B, 512, 4, 4)
-            *activated(widths[0]),
+            *activation(widths[0], units, first_norm),
+            *blocks(widths[0]),
         ]
-        *stages, last = upsampling_layers([*widths, image_shape[0]], larger)
-        for stage in stages:
-            layers += [stage, *activated(stage.out_channels)]  # (B, 256, 8, 8) after the first
+        *hidden, last = upsampling_layers([*widths, image_shape[0]], larger)
+        for layer in hidden:
+            layers += hidden_layer(layer, units, generator_norm, "relu")
+            layers += blocks(layer.out_channels)  # (B, 256, 8, 8) after the first
         layers.append(last)  # (B, C, 64, 64)
         self.body = network(layers, units)
         initialise(self.body, normalised=generator_norm == "batch")
@@ -175,6 +187,7 @@ class GAN(nn.Module):
         generator_width: int,
         discriminator_width: int,
         generator_norm: str,
+        generator_blocks: int,
         discriminator_norm: str,
         num_classes: int = 0,
         label_dropout: float = 0.0,
@@ -185,6 +198,7 @@ class GAN(nn.Module):
             latent_dim=latent_dim,
             generator_width=generator_width,
             generator_norm=generator_norm,
+            generator_blocks=generator_blocks,
             num_classes=num_classes,
             label_dropout=label_dropout,
         )
@@ -212,9 +226,10 @@ def feature_map_sizes(image_shape: Sequence[int]) -> list[Size]:
 def initialise(network: nn.Module, normalised: bool) -> None:
     """Draw the weights of a GAN's network anew, and set its biases to 0.
 
-    Without normalisation activations keep their size from layer to layer (He et al. 2015, eq. 10);
-    with it weights are N(0, 0.02^2) (Radford et al. 2016, section 3). Layers without a bias are
-    those of labels, and stay as they are.
+    Without normalisation activations keep their size from layer to layer (He et al. 2015, eq. 10),
+    and residual blocks begin as the identity (Zhang et al. 2019, "Fixup initialization"); with it
+    weights are N(0, 0.02^2) (Radford et al. 2016, section 3). Layers without a bias are those of
+    labels, and stay as they are.
 
     Arguments:
     network: changed in place.
@@ -227,6 +242,9 @@ def initialise(network: nn.Module, normalised: bool) -> None:
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.02)
+    for layer in network.modules():
+        if isinstance(layer, ResidualBlock) and not normalised:
+            nn.init.zeros_(layer.second.weight)
 
 
 def fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
