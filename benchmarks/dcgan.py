@@ -115,6 +115,7 @@ def our_rate(precision: str, steps: int) -> float:
         generator_norm="batch",
         generator_blocks=0,
         discriminator_norm="batch",
+        discriminator_blocks=0,
     )
     updater = partial(
         Updater,

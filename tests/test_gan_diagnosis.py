@@ -130,6 +130,7 @@ def gan(norm: str = "none", **others: int) -> GAN:
         generator_norm="batch",
         generator_blocks=0,
         discriminator_norm=norm,
+        discriminator_blocks=0,
         **others,
     ).eval()
 

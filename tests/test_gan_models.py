@@ -22,12 +22,17 @@ def count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def residual_blocks(network: nn.Module) -> list[ResidualBlock]:
+    return [layer for layer in network.modules() if isinstance(layer, ResidualBlock)]
+
+
 def test_a_label_reaches_every_hidden_layer_of_the_generator() -> None:
     generator = gan_of("cgan").generator
     layers = list(generator.modules())
     biases = [layer for layer in layers if isinstance(layer, ConditionalBias)]
-    # after the linear layer and its block, after a transposed convolution and its block
-    assert len(biases) == sum(isinstance(layer, nn.ReLU) for layer in layers) == 4
+    # of the linear layer, of the transposed convolution, and of the first layer in each of 2 blocks
+    relus = sum(isinstance(layer, nn.ReLU) for layer in layers)
+    assert len(biases) == relus - len(residual_blocks(generator)) == 4
     z, labels = generator.prior.sample(3), torch.tensor([0, 1, 2])
     images = generator.generate(z, labels)
     for bias in biases:
@@ -97,7 +102,10 @@ def test_the_networks_are_those_of_the_paper() -> None:
     assert count(generator) == 100 * 512 * 16 + kernels + norms + biases
 
     discriminator = Discriminator(
-        image_shape=shape, discriminator_width=64, discriminator_norm="batch"
+        image_shape=shape,
+        discriminator_width=64,
+        discriminator_norm="batch",
+        discriminator_blocks=0,
     )
     kernels = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
     norms = 2 * (128 + 256 + 512)
@@ -111,22 +119,37 @@ def test_the_networks_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("blocks", [0, 2])
 def test_residual_blocks_follow_each_hidden_layer(blocks: int) -> None:
-    """Of widths 8 and 4 at 16x16, each with two 3x3 convolutions and their normalisation."""
-    generator = gan_of("gan", f"model.generator_blocks={blocks}").generator
-    without = gan_of("gan", "model.generator_blocks=0").generator
-    per_block = {width: 2 * (9 * width * width + width + 2 * width) for width in (8, 4)}
-    assert count(generator) - count(without) == blocks * sum(per_block.values())
-    assert generator.generate(generator.prior.sample(3)).shape == (3, 1, 16, 16)
+    """Of widths 8 and 4 at 16x16, each with two 3x3 convolutions; G's are normalised."""
+    keys = ["model.generator_blocks={}", "model.discriminator_blocks={}"]
+    gan = gan_of("gan", *(key.format(blocks) for key in keys))
+    without = gan_of("gan", *(key.format(0) for key in keys))
+    convolutions = sum(2 * (9 * width * width + width) for width in (8, 4))
+    norms = sum(2 * 2 * width for width in (8, 4))
+    added = count(gan.generator) - count(without.generator)
+    assert added == blocks * (convolutions + norms)
+    assert count(gan.discriminator) - count(without.discriminator) == blocks * convolutions
+    images = gan.generator.generate(gan.generator.prior.sample(3))
+    assert images.shape == (3, 1, 16, 16)
+    assert gan.discriminator(images).shape == (3,)
 
 
-def test_a_residual_block_without_normalisation_begins_as_the_identity() -> None:
-    generator = gan_of("gan", "model.generator_norm=none").generator
-    blocks = [layer for layer in generator.modules() if isinstance(layer, ResidualBlock)]
-    assert len(blocks) == 2
+def test_a_residual_block_without_normalisation_begins_by_adding_nothing() -> None:
+    gan = gan_of("gan", "model.generator_norm=none")
     features = torch.rand(2, 8, 4, 4)
-    assert torch.equal(blocks[0](features), features)
-    nn.init.ones_(blocks[0].second.weight)
-    assert not torch.equal(blocks[0](features), features)
+    for block in (residual_blocks(gan.generator)[0], residual_blocks(gan.discriminator)[1]):
+        assert torch.equal(block(features), features)
+        nn.init.ones_(block.second[0].weight)
+        assert not torch.equal(block(features), features)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_a_residual_block_with_normalisation_does_not_begin_at_zero(norm: str) -> None:
+    """Spectral normalisation would divide by 0."""
+    overrides = (f"model.discriminator_norm={norm}", "penalty=none")
+    discriminator = gan_of("gan", *overrides).discriminator
+    features = torch.rand(2, 8, 4, 4)
+    changed = residual_blocks(discriminator)[1](features)
+    assert changed.isfinite().all() and not torch.equal(changed, features)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
@@ -140,6 +163,7 @@ def test_activations_keep_their_size(shape: tuple[int, int, int]) -> None:
         generator_norm="none",
         generator_blocks=1,
         discriminator_norm="none",
+        discriminator_blocks=1,
     )
     assert 0.5 < gan.generator.body(torch.randn(64, 64)).std() < 3
     features = gan.discriminator.features(torch.rand(64, *shape))
@@ -177,6 +201,7 @@ def test_only_batch_norm_lets_a_logit_depend_on_other_images(norm: str, uses_bat
         ("model.generator_width=0", "generator_width=0"),
         ("model.discriminator_width=-1", "discriminator_width=-1"),
         ("model.generator_blocks=-1", "generator_blocks=-1: must be an integer >= 0"),
+        ("model.discriminator_blocks=-1", "discriminator_blocks=-1: must be an integer >= 0"),
         ("model.generator_norm=layer", "generator_norm=layer: must be one of none, batch$"),
         ("model.discriminator_norm=layer", "discriminator_norm=layer: must be one of none, "),
     ],

@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from genmodels.errors import require, require_choice
@@ -16,13 +15,14 @@ from genmodels.errors import require, require_choice
 ImageShape = Sequence[int]  # (C, H, W)
 Size = tuple[int, int]  # (H, W) of feature maps
 Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+MakeActivation = Callable[[], nn.Module]
 
 # over the batch (Ioffe & Szegedy 2015), or over each image (Ba et al. 2016)
 NORMS = ("none", "batch", "layer")
 
 # Of LeakyReLU, the slope below 0 is 0.1: a unit that is below 0 for all images goes on learning
 # (Maas et al. 2013), while one of ReLU is dead.
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+ACTIVATIONS: dict[str, MakeActivation] = {
     "leaky_relu": partial(nn.LeakyReLU, 0.1),
     "relu": nn.ReLU,
     "silu": nn.SiLU,
@@ -68,25 +68,35 @@ class Conditional(nn.ModuleList):
 
 
 class ResidualBlock(nn.Module):
-    """ReLU(features + two convolutions of them) (He et al. 2016, fig. 2), of the same shape.
+    """Adds to features two convolutions of them, before an activation (He et al. 2016, fig. 2).
 
     Arguments:
     channels: of the feature maps.
-    shift_units: of what shifts the first convolution; 0 for no shift.
     norm: of both convolutions, one of NORMS.
+    shift_units: of what shifts the first convolution; 0 for no shift.
+    activation: makes one.
     """
 
-    def __init__(self, channels: int, shift_units: int, norm: str) -> None:
+    def __init__(
+        self,
+        channels: int,
+        norm: str,
+        shift_units: int = 0,
+        activation: MakeActivation = nn.ReLU,
+    ) -> None:
         super().__init__()
         first = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        self.first = network(hidden_layer(first, shift_units, norm, "relu"), shift_units)
-        self.second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        self.norm = normalisation(norm, self.second) or nn.Identity()
+        second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.first = network(
+            [first, *activated(channels, shift_units, norm, activation)], shift_units
+        )
+        self.second = nn.Sequential(second, *normalisation(norm, channels))
+        self.activation = activation()
 
     def forward(self, features: Tensor, *embedding: Tensor) -> Tensor:
         """features (B, C, H, W), any embedding (B, shift_units) -> (B, C, H, W)."""
         hidden = self.first(features, *embedding)
-        return torch.relu(features + self.norm(self.second(hidden)))
+        return self.activation(features + self.second(hidden))
 
 
 def upsampling_layers(channels: Sequence[int], sizes: Sequence[Size]) -> list[nn.ConvTranspose2d]:
@@ -156,42 +166,36 @@ def network(layers: list[nn.Module], label_units: int) -> nn.Module:
 def hidden_layer(layer: Layer, shift_units: int, norm: str, kind: str) -> list[nn.Module]:
     """A layer with its normalisation, any shift and its activation, one of ACTIVATIONS."""
     require_choice("activation", kind, tuple(ACTIVATIONS))
-    return [layer, *activation(channels_of(layer), shift_units, normalisation(norm, layer), kind)]
+    dense = isinstance(layer, nn.Linear)
+    channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    return [layer, *activated(channels, shift_units, norm, ACTIVATIONS[kind], dense)]
 
 
-def normalisation(norm: str, layer: Layer) -> nn.Module | None:
-    """One of NORMS for a layer's output; None for "none"."""
-    require_choice("norm", norm, NORMS)
-    channels = channels_of(layer)
-    if norm == "layer":
-        return nn.GroupNorm(1, channels)
-    if norm == "batch" and isinstance(layer, nn.Linear):
-        return nn.BatchNorm1d(channels)
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return None
-
-
-def channels_of(layer: Layer) -> int:
-    """Of a layer's output."""
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-
-
-def activation(
-    channels: int, shift_units: int, normalisation: nn.Module | None, kind: str = "relu"
+def activated(
+    channels: int,
+    shift_units: int,
+    norm: str,
+    activation: MakeActivation,
+    dense: bool = False,
 ) -> list[nn.Module]:
     """What follows a hidden layer: any normalisation, any shift, an activation.
 
     Arguments:
     channels: of the layer's output.
     shift_units: of what shifts it, labels or z; 0 for no shift.
-    normalisation: of the channels.
-    kind: of activation, one of ACTIVATIONS.
+    norm: one of NORMS.
+    activation: makes one.
+    dense: whether the output is (B, channels), not feature maps.
     """
-    layers: list[nn.Module] = []
-    if normalisation is not None:
-        layers.append(normalisation)
-    if shift_units:
-        layers.append(ConditionalBias(shift_units, channels))
-    layers.append(ACTIVATIONS[kind]())
-    return layers
+    shift = [ConditionalBias(shift_units, channels)] if shift_units else []
+    return [*normalisation(norm, channels, dense), *shift, activation()]
+
+
+def normalisation(norm: str, channels: int, dense: bool = False) -> list[nn.Module]:
+    """The layer of one of NORMS, if it has one; arguments as `activated`."""
+    require_choice("norm", norm, NORMS)
+    if norm == "layer":
+        return [nn.GroupNorm(1, channels)]
+    if norm == "batch":
+        return [nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)]
+    return []

@@ -10,6 +10,7 @@ Koyama 2018, "cGANs with projection discriminator"). The losses are in genmodels
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from genmodels.errors import require, require_choice
 from genmodels.models.blocks import (
     ResidualBlock,
     Size,
-    activation,
+    activated,
     halved_sizes,
     hidden_layer,
     kernel_size,
@@ -70,17 +71,14 @@ class Generator(GenerativeModel):
         units = label_units(num_classes)
 
         def blocks(channels: int) -> list[nn.Module]:
-            return [
-                ResidualBlock(channels, units, generator_norm) for _ in range(generator_blocks)
-            ]
+            return [ResidualBlock(channels, generator_norm, units) for _ in range(generator_blocks)]
 
         # shapes are those of generator_width=64 at 64x64
         first_maps = (widths[0], *smallest)
-        first_norm = nn.BatchNorm2d(widths[0]) if generator_norm == "batch" else None
         layers = [
             nn.Linear(latent_dim, math.prod(first_maps)),  # (B, 8192)
             nn.Unflatten(1, first_maps),  # (B, 512, 4, 4)
-            *activation(widths[0], units, first_norm),
+            *activated(widths[0], units, generator_norm, nn.ReLU),
             *blocks(widths[0]),
         ]
         *hidden, last = upsampling_layers([*widths, image_shape[0]], larger)
@@ -89,7 +87,7 @@ class Generator(GenerativeModel):
             layers += blocks(layer.out_channels)  # (B, 256, 8, 8) after the first
         layers.append(last)  # (B, C, 64, 64)
         self.body = network(layers, units)
-        initialise(self.body, normalised=generator_norm == "batch")
+        initialise(self.body, generator_norm)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) in [0, 1] for latents (B, D) or (B, D, 1, 1)."""
@@ -105,11 +103,14 @@ class Generator(GenerativeModel):
 class Discriminator(nn.Module):
     """D(x): convolutions that halve the side, LeakyReLU; a logit, > 0 for "real".
 
+    Residual blocks may follow each of them, as in `Generator`.
+
     Arguments:
     image_shape: (C, H, W), with sides of more than MIN_SIDE.
     discriminator_width: channels of the first layer; each later layer has twice as many.
     discriminator_norm: "none"; "batch", in all layers but the first; "spectral", of all weights
         (Miyato et al. 2018, "Spectral normalization for generative adversarial networks").
+    discriminator_blocks: residual blocks at each size of the feature maps.
     num_classes: 0 for a discriminator without classes.
     """
 
@@ -119,29 +120,40 @@ class Discriminator(nn.Module):
         image_shape: Sequence[int],
         discriminator_width: int,
         discriminator_norm: str,
+        discriminator_blocks: int,
         num_classes: int = 0,
     ) -> None:
         super().__init__()
         require_choice("discriminator_norm", discriminator_norm, DISCRIMINATOR_NORMS)
+        require(
+            discriminator_blocks >= 0,
+            "discriminator_blocks",
+            discriminator_blocks,
+            "an integer >= 0",
+        )
         *sizes, smallest = feature_map_sizes(image_shape)
         widths = _widths("discriminator_width", discriminator_width, len(sizes))
         self.num_classes = num_classes
         # whether a logit depends on the other images of the batch too
         self.uses_batch_statistics = discriminator_norm == "batch"
 
+        leaky_relu = partial(nn.LeakyReLU, LEAKY_SLOPE)
+        norm = "batch" if self.uses_batch_statistics else "none"
+
         # shapes are those of discriminator_width=64 at 64x64
         layers: list[nn.Module] = []
         channels = image_shape[0]
         for stage, (width, size) in enumerate(zip(widths, sizes, strict=True)):
             layers.append(nn.Conv2d(channels, width, kernel_size(size), stride=2, padding=1))
-            if self.uses_batch_statistics and stage > 0:
-                layers.append(nn.BatchNorm2d(width))
-            layers.append(nn.LeakyReLU(LEAKY_SLOPE))  # (B, 64, 32, 32) after the first
+            # (B, 64, 32, 32) after the first
+            layers += activated(width, 0, norm if stage > 0 else "none", leaky_relu)
+            for _ in range(discriminator_blocks):
+                layers.append(ResidualBlock(width, norm, activation=leaky_relu))
             channels = width
         self.body = nn.Sequential(*layers, nn.Flatten())  # (B, F), F = 512 * 4 * 4
         features = channels * math.prod(smallest)
         self.head = nn.Linear(features, 1)  # (B, 1)
-        initialise(self, normalised=self.uses_batch_statistics)
+        initialise(self, discriminator_norm)
         if num_classes:
             # the first row is that of no label
             self.class_directions = nn.Embedding(num_classes + 1, features)
@@ -189,6 +201,7 @@ class GAN(nn.Module):
         generator_norm: str,
         generator_blocks: int,
         discriminator_norm: str,
+        discriminator_blocks: int,
         num_classes: int = 0,
         label_dropout: float = 0.0,
     ) -> None:
@@ -206,6 +219,7 @@ class GAN(nn.Module):
             image_shape=image_shape,
             discriminator_width=discriminator_width,
             discriminator_norm=discriminator_norm,
+            discriminator_blocks=discriminator_blocks,
             num_classes=num_classes,
         )
 
@@ -223,28 +237,30 @@ def feature_map_sizes(image_shape: Sequence[int]) -> list[Size]:
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, normalised: bool) -> None:
+def initialise(network: nn.Module, norm: str) -> None:
     """Draw the weights of a GAN's network anew, and set its biases to 0.
 
-    Without normalisation activations keep their size from layer to layer (He et al. 2015, eq. 10),
-    and residual blocks begin as the identity (Zhang et al. 2019, "Fixup initialization"); with it
-    weights are N(0, 0.02^2) (Radford et al. 2016, section 3). Layers without a bias are those of
-    labels, and stay as they are.
+    With BatchNorm weights are N(0, 0.02^2) (Radford et al. 2016, section 3). Otherwise activations
+    keep their size from layer to layer (He et al. 2015, eq. 10), and without any normalisation
+    residual blocks begin by adding nothing (Zhang et al. 2019, "Fixup initialization", section 3).
+    Layers without a bias are those of labels, and stay as they are.
 
     Arguments:
     network: changed in place.
-    normalised: whether its hidden layers are.
+    norm: "none", "batch" or "spectral".
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and layer.bias is not None:
-            stddev = 0.02 if normalised else math.sqrt(2 / fan_in(layer))
+            stddev = 0.02 if norm == "batch" else math.sqrt(2 / fan_in(layer))
             nn.init.normal_(layer.weight, std=stddev)
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.02)
+    if norm != "none":
+        return
     for layer in network.modules():
-        if isinstance(layer, ResidualBlock) and not normalised:
-            nn.init.zeros_(layer.second.weight)
+        if isinstance(layer, ResidualBlock):
+            nn.init.zeros_(layer.second[0].weight)
 
 
 def fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
