@@ -7,23 +7,23 @@ rebuilds their module.
 import importlib
 import inspect
 import logging
-import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from genmodels import files, safetensors_io
 from genmodels.files import DamagedFileError
 from genmodels.run_files import CHECKPOINT, INFERENCE, PREVIOUS
+from genmodels.tensor_checks import check_tensors
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 # Packages of the classes that a checkpoint may name
 BUILDABLE = ("genmodels.models", "genmodels.likelihoods")
 
@@ -82,14 +82,26 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint of a run, or None where there is none yet.
+    """The newest whole checkpoint of a run, or None where there is none yet; see `restore`."""
+    return restore(folder, lambda _: None)
+
+
+def restore(folder: Path, load: Callable[[Checkpoint], None]) -> Checkpoint | None:
+    """Load the newest whole checkpoint of a run, and return it; None where there is none yet.
 
     A damaged one is passed over with a warning. Raises DamagedFileError where all of them are.
+
+    Arguments:
+    folder: of the run.
+    load: gives the states to those who need them; whatever it raises means that they do not fit.
     """
     damaged = []
     for path in (folder / CHECKPOINT, folder / PREVIOUS):
         try:
-            return _read(path)
+            checkpoint = _read(path)
+            with files.reading(path, "its training state does not fit this run"):
+                load(checkpoint)
+            return checkpoint
         except FileNotFoundError:
             continue
         except DamagedFileError as error:
@@ -101,19 +113,26 @@ def latest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def initial_states(folder: Path, model: Mapping[str, Any]) -> dict[str, Any]:
-    """The training states of another run, to start a new one from.
+def start_from(
+    folder: Path, model: Mapping[str, Any], load: Callable[[dict[str, Any]], None]
+) -> None:
+    """Load the trainer's state of another run, to start a new one from.
 
-    Raises ValueError where there are none, or the other run's model is another one.
+    Raises ValueError where there is none, or the other run's model is another one.
+
+    Arguments:
+    folder: of the other run.
+    model: the configuration of this run's model.
+    load: gives the state to the trainer.
     """
-    checkpoint = latest(folder)
-    if checkpoint is None:
+    newest = latest(folder)
+    if newest is None:
         raise ValueError(f"init_from={folder}: no {CHECKPOINT} there")
-    keys = checkpoint.model.keys() | model.keys()
-    different = sorted(key for key in keys if checkpoint.model.get(key) != model.get(key))
+    keys = newest.model.keys() | model.keys()
+    different = sorted(key for key in keys if newest.model.get(key) != model.get(key))
     if different:
         raise ValueError(f"init_from={folder}: its model differs in {', '.join(different)}")
-    return checkpoint.states
+    restore(folder, lambda checkpoint: load(checkpoint.states["trainer"]))
 
 
 def export(path: Path, model: nn.Module, config: dict[str, Any], about: dict[str, Any]) -> None:
@@ -157,16 +176,26 @@ def open_run(
         raise DamagedFileError(
             f"{path}: format {metadata.get('format')}, not {FORMAT}: no checkpoint of this project"
         )
-    model = rebuild(metadata["model"])
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise DamagedFileError(f"{path}: its weights do not fit its model ({reason})") from None
-    model = model.to(device).to(
-        memory_format=torch.channels_last
-    )  # as in training: decodes 1.7 times as fast
-    return model.eval().requires_grad_(False), metadata["about"]
+    with files.reading(path, "its model cannot be loaded"):
+        model = _with_weights(metadata["model"], tensors).to(device)
+        about = dict(metadata["about"])
+    # as in training: decodes 1.7 times as fast
+    model = model.to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False), about
+
+
+def _with_weights(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The model of a configuration with these weights.
+
+    A configuration of a stranger may ask for any size: what it builds is first built without
+    memory, and compared with the weights.
+    """
+    with torch.device("meta"):
+        expected = rebuild(config).state_dict()
+    check_tensors(tensors, expected)
+    model = rebuild(config)
+    model.load_state_dict(tensors)
+    return model
 
 
 def rebuild(config: Mapping[str, Any]) -> nn.Module:
@@ -199,27 +228,18 @@ def _model_class(target: str) -> type[nn.Module]:
 
 
 def _read(path: Path) -> Checkpoint:
-    try:
-        with zipfile.ZipFile(
-            path
-        ) as archive:  # torch.save's zip has checksums, which torch.load does not read
+    with files.reading(path, "not a whole checkpoint of this project"):
+        # torch.save's zip has checksums, which torch.load does not read
+        with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():
                 raise DamagedFileError(f"{path}: damaged ({broken})")
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise DamagedFileError(f"{path}: format {content['format']}, not {FORMAT}")
-        return Checkpoint(content["step"], content["states"], content["model"])
-    except (
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        TypeError,
-    ) as error:
-        raise DamagedFileError(
-            f"{path}: not a whole checkpoint of this project ({type(error).__name__})"
-        ) from None
+        step, states, model = content["step"], content["states"], content["model"]
+        if type(step) is not int or type(states) is not dict or type(model) is not dict:
+            raise TypeError("step, states and model must be an integer and two mappings")
+        return Checkpoint(step, states, model)
 
 
 def _locate(run: str) -> Path:

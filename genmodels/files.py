@@ -16,6 +16,8 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
+MAX_MESSAGE = 200  # characters of another library's message
+
 
 class DamagedFileError(ValueError):
     """A file of this project that is truncated, changed, or not what its name says."""
@@ -51,6 +53,35 @@ def atomic_write(
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reading(path: Path, problem: str) -> Iterator[None]:
+    """Turn every failure to make sense of a file's content into one DamagedFileError.
+
+    A file may hold anything, and fail in as many ways. An OSError goes through: it is the system's,
+    and names the file itself.
+
+    Arguments:
+    path: of the file.
+    problem: what the failure means, as the message words it.
+    """
+    try:
+        yield
+    except (DamagedFileError, OSError):
+        raise
+    except Exception as error:
+        raise DamagedFileError(f"{path}: {problem} ({describe(error)})") from None
+
+
+def describe(error: BaseException) -> str:
+    """An error in one short line: its first line, and its kind where it is not one of ours."""
+    lines = str(error).strip().splitlines()
+    text = lines[0][:MAX_MESSAGE] if lines else ""
+    ours = type(error) is ValueError or type(error).__module__.startswith("genmodels.")
+    if ours and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -41,8 +41,8 @@ def build(settings: TrainSettings) -> Components:
             network.compile()
     trainer = instantiate(settings.trainer, model=model)
     if settings.init_from is not None:
-        states = checkpoint.initial_states(Path(settings.init_from), settings.model)
-        trainer.load_state_dict(states["trainer"])
+        folder = Path(settings.init_from)
+        checkpoint.start_from(folder, settings.model, trainer.load_state_dict)
     return Components(model, trainer, instantiate(settings.augment))
 
 

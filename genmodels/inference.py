@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from omegaconf import DictConfig
+from pydantic import StringConstraints
 from torch import nn
 
 from genmodels import checkpoint, files, hardware
@@ -35,12 +37,21 @@ from genmodels.registry import Selection
 from genmodels.report.comparison import compare_models
 from genmodels.run_name import clean, digest
 from genmodels.settings import InferSettings
-from genmodels.validation import validate
+from genmodels.validation import check_type, validate
 
 log = logging.getLogger(__name__)
 
 RESULTS = Path("results")
-ABOUT_KEYS = {"name", "step", "settings", "choices", "classes"}  # what inference needs of a file
+# What inference needs of what a file says of its training; a stranger may have written it
+ShortText = Annotated[str, StringConstraints(max_length=200)]
+ABOUT = {
+    "name": ShortText,
+    "step": Annotated[int, Ge(0)],
+    "settings": dict[str, Any],
+    "choices": dict[str, ShortText],
+    "classes": list[ShortText],
+}
+OPTIONAL_ABOUT = {"data": ShortText | None, "kl_price": float | None}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class TrainedModel:
     checkpoint: str  # as the user named it
     model: nn.Module
     about: dict[str, Any]
+    caption: str  # under its figures
     selection: Selection
     run: Path | None  # the run folder, where that is here with what the run kept as it trained
 
@@ -105,9 +117,13 @@ def infer(cfg: DictConfig, _: Job) -> None:
 def open_model(name: str, settings: InferSettings, device: torch.device) -> TrainedModel:
     """Load a model, and choose what can be made from it."""
     model, about = checkpoint.open_run(name, device)
-    missing = ABOUT_KEYS - about.keys()
+    missing = ABOUT.keys() - about.keys()
     if missing:
         raise ValueError(f"checkpoint={name}: does not say its {', '.join(sorted(missing))}")
+    with files.reading(Path(name), "what it says of its training is damaged"):
+        for key, hint in (ABOUT | OPTIONAL_ABOUT).items():
+            check_type(key, about.get(key), hint)
+        text = caption(about, about["step"])
     density = [settings.density]
     if isinstance(model, GenerativeModel):
         model.check_classes(settings.labels or [], about["classes"])
@@ -124,7 +140,7 @@ def open_model(name: str, settings: InferSettings, device: torch.device) -> Trai
         selection.skip("history", f"there is none at {name}")
     if not about["classes"]:
         selection.skip("labels", "its data have none")
-    return TrainedModel(name, model, about, selection, run)
+    return TrainedModel(name, model, about, text, selection, run)
 
 
 def run_folder_of(name: str) -> Path | None:
@@ -244,8 +260,8 @@ def draw_figures(model: TrainedModel, settings: InferSettings, data: ImageData |
         classes=model.about["classes"],
         run=model.run,
     )
-    text = caption(model.about, model.about["step"])
-    for path in draw(model.model, model.selection["figures"], options, RESULTS / model.name, text):
+    names, folder = model.selection["figures"], RESULTS / model.name
+    for path in draw(model.model, names, options, folder, model.caption):
         log.info("%s", path)
 
 

@@ -17,6 +17,7 @@ LAYERS = [
         "genmodels.files",
         "genmodels.run_files",
         "genmodels.safetensors_io",
+        "genmodels.tensor_checks",
         "genmodels.randomness",
         "genmodels.hardware",
         "genmodels.registry",

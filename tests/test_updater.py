@@ -15,7 +15,8 @@ from genmodels.data.images import Batch, ImageSpec
 from genmodels.fitting import build
 from genmodels.models.batch_norm_statistics import recompute_statistics
 from genmodels.schedules import WarmupCosine
-from genmodels.trainers.updater import Updater, parameter_groups
+from genmodels.trainers.optimizers import parameter_groups
+from genmodels.trainers.updater import Updater
 
 SMALL_GAN = [
     "model=gan",

@@ -227,10 +227,9 @@ def open_dataset(settings: Mapping[str, Any], root: str, cache: str) -> CachedDa
     for name in signature.parameters.keys() & files.keys():
         arguments[name] = files[name]
     try:
-        signature.bind(**arguments)
-    except TypeError as error:
+        return function(**arguments)
+    except (TypeError, AttributeError) as error:  # unknown arguments, and values of another type
         raise ValueError(f"dataset._target_={target}: {error}") from None
-    return function(**arguments)
 
 
 def _mnist_like(

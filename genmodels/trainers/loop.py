@@ -16,8 +16,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from genmodels import checkpoint, run_files
-from genmodels.checkpoint import CheckpointWriter
+from genmodels.checkpoint import Checkpoint, CheckpointWriter
 from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
+from genmodels.errors import require
 from genmodels.figures.snapshots import snapshots
 from genmodels.formatting import format_metrics
 from genmodels.metrics.evaluation import Evaluation
@@ -139,8 +140,14 @@ class Means:
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        """Restore what `state_dict` gave. Raises ValueError for anything else."""
+        sums, counts = state["sums"], state["counts"]
+        require(sums.keys() == counts.keys(), "counts", sorted(counts), f"of {sorted(sums)}")
+        for name, count in counts.items():
+            require(type(count) is int and count > 0, f"counts.{name}", count, "an integer > 0")
+            is_number = isinstance(sums[name], Tensor) and sums[name].dim() == 0
+            require(is_number, f"sums.{name}", type(sums[name]).__name__, "a tensor ()")
+        self.sums, self.counts = dict(sums), dict(counts)
 
 
 class Clock:
@@ -165,8 +172,10 @@ class Clock:
         return {"seconds": self.seconds()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from the seconds that `state_dict` gave."""
-        self._start = time.perf_counter() - state["seconds"]
+        """Go on from the seconds that `state_dict` gave. Raises ValueError for anything else."""
+        seconds = state["seconds"]
+        require(0 <= seconds < math.inf, "seconds", seconds, "a number >= 0")
+        self._start = time.perf_counter() - seconds
 
 
 def fit(
@@ -210,7 +219,7 @@ def fit(
         writer.save(step, {name: state.state_dict() for name, state in states.items()})
         run.update_summary(step=step, seconds=clock.seconds())
 
-    start = _resume(run, states)
+    start = _resume(run, states, total)
     with _caught_signals() as caught, _progress_bar(start, total) as bar:
         for step, terms in train_steps(trainer, stream, start, total):
             means.add(terms)
@@ -265,14 +274,18 @@ def best_step(folder: Path, name: str) -> int:
     return best(values, key=lambda step: values[step])
 
 
-def _resume(run: Run, states: dict[str, Any]) -> int:
+def _resume(run: Run, states: dict[str, Any], total: int) -> int:
     """Load the newest checkpoint into the states and drop the rows beyond it; returns its step."""
-    newest = checkpoint.latest(run.folder)
+
+    def load(saved: Checkpoint) -> None:
+        require(0 <= saved.step <= total, "step", saved.step, f"from 0 to {total}")
+        for name, state in states.items():
+            state.load_state_dict(saved.states[name])
+
+    newest = checkpoint.restore(run.folder, load)
     if newest is None:
         run.drop_rows_after(0)
         return 0
-    for name, state in states.items():
-        state.load_state_dict(newest.states[name])
     run.drop_rows_after(newest.step)
     states["clock"].steps_per_second(newest.step)  # counts from here
     log.info("resuming at step %d", newest.step)

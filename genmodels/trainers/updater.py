@@ -1,10 +1,8 @@
 """How a network gets from a loss to new weights: clipping, an optimizer, a moving average."""
 
 import copy
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -13,14 +11,14 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from genmodels.errors import require
+from genmodels.tensor_checks import check_tensors
+from genmodels.trainers.optimizers import build_optimizer, load_optimizer_state
 
 Network = TypeVar("Network", bound=nn.Module)
 LRSchedule = Callable[[int, int], float]  # (step, total steps) -> multiplier of the learning rate
 
 # Of a network's updates so far, so that a short run is not averaged with its beginning
 MAX_HALF_LIFE = 0.05
-# Layers whose matrices and kernels decay; nothing else does
-DECAYED_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class NonFiniteError(ArithmeticError):
@@ -134,18 +132,12 @@ class Updater(Generic[Network]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; the optimizer's hyper-parameters stay this run's own.
 
-        Raises ValueError where the state is of other groups of parameters.
+        Raises ValueError where the state is of other weights or of another optimizer.
         """
-        own, saved = self.optimizer.state_dict(), state["optimizer"]
-        require(
-            _members(saved) == _members(own),
-            "optimizer",
-            f"groups of {_members(saved)} parameters",
-            f"of {_members(own)}: the training state is of another version",
-        )
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(saved | {"param_groups": own["param_groups"]})
+        for network, weights in ((self.model, state["model"]), (self.average, state["average"])):
+            check_tensors(weights, network.state_dict())
+            network.load_state_dict(weights)
+        load_optimizer_state(self.optimizer, state["optimizer"])
 
     def _update_average(self, step: int) -> None:
         updates = (step + 1) // self.steps_per_update
@@ -170,48 +162,6 @@ class Updater(Generic[Network]):
         )
 
 
-def build_optimizer(factory: Callable[..., Optimizer], model: nn.Module, lr: float) -> Optimizer:
-    """The optimizer of a model's parameters: the fused kernel where the class has one.
-
-    Its weight decay is for matrices and kernels alone (see `parameter_groups`). Raises ValueError
-    where the class refuses its hyper-parameters.
-    """
-    options: dict[str, Any] = {}
-    if isinstance(factory, partial):
-        for name, value in factory.keywords.items():
-            if isinstance(value, Sequence) and not isinstance(value, str):
-                options[name] = tuple(float(number) for number in value)  # betas; plain for torch
-    accepted = inspect.signature(factory).parameters
-    device = next(model.parameters()).device.type
-    if "fused" in accepted and device in ("cpu", "cuda"):
-        options["fused"] = True
-    decayed, others = parameter_groups(model)
-    if "weight_decay" in accepted:
-        others["weight_decay"] = 0.0
-    groups = [group for group in (decayed, others) if group["params"]]
-    try:
-        return factory(groups, lr=lr, **options)
-    except TypeError as error:
-        raise ValueError(f"optimizer: {error}") from None
-
-
-def parameter_groups(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A model's parameters in two groups: those that weight decay is for, and all others.
-
-    The first are matrices and kernels of DECAYED_LAYERS. Not biases, scales and shifts of
-    normalisation, embeddings, log-variances and parameters of priors: 0 is no natural value of
-    them (Radford et al. 2018, "Improving language understanding by generative pre-training",
-    section 4.1, decay no biases and gains).
-    """
-    kernels: set[nn.Parameter] = set()
-    for layer in model.modules():
-        if isinstance(layer, DECAYED_LAYERS):
-            kernels |= {weights for weights in layer.parameters() if weights.dim() >= 2}
-    decayed = [weights for weights in model.parameters() if weights in kernels]
-    others = [weights for weights in model.parameters() if weights not in kernels]
-    return {"params": decayed}, {"params": others}
-
-
 def _averaged_state(network: nn.Module) -> Iterator[Tensor]:
     """Weights, and buffers of numbers, such as BatchNorm's means (not its counters)."""
     for weights in network.parameters():
@@ -219,8 +169,3 @@ def _averaged_state(network: nn.Module) -> Iterator[Tensor]:
     for buffer in network.buffers():
         if buffer.is_floating_point():
             yield buffer
-
-
-def _members(state: dict[str, Any]) -> list[int]:
-    """How many parameters each group of an optimizer's state has."""
-    return [len(group["params"]) for group in state["param_groups"]]

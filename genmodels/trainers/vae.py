@@ -19,6 +19,7 @@ from genmodels.metrics.verdict import Verdict
 from genmodels.models.batch_norm_statistics import recompute_statistics
 from genmodels.models.vae import VAE
 from genmodels.schedules import Schedule
+from genmodels.tensor_checks import check_tensors
 from genmodels.trainers.updater import Updater
 
 log = logging.getLogger(__name__)
@@ -192,5 +193,7 @@ class VAETrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; under another objective (init_from) its state is new."""
         self.updater.load_state_dict(state["updater"])
-        if state["objective"].keys() == self.objective.state_dict().keys():
+        own = self.objective.state_dict()
+        if state["objective"].keys() == own.keys():
+            check_tensors(state["objective"], own)
             self.objective.load_state_dict(state["objective"])
