@@ -65,7 +65,7 @@ def open_dataset(tmp_path: Path) -> OpenDataset:
 
 def cached(folder: Path, pixels: torch.Tensor, origin: str = "") -> CachedDataset:
     """A data set of these pixels without labels."""
-    decoded = DecodedImages(pixels, torch.arange(len(pixels)), None)
+    decoded = DecodedImages(pixels, torch.full((len(pixels),), -1), None)
     spec = ImageSpec("x", tuple(pixels.shape[1:]))
     return CachedDataset(spec, lambda _: decoded, folder, origin=origin)
 
@@ -183,7 +183,7 @@ def decode_slowly(folder: Path, _: Path) -> DecodedImages:
         file.write("x")
     time.sleep(0.3)
     pixels = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1)
-    return DecodedImages(pixels, torch.arange(20), None)
+    return DecodedImages(pixels, torch.full((20,), -1), None)
 
 
 def load_slowly(folder: Path, results: Any) -> None:

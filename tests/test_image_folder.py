@@ -1,5 +1,8 @@
 """Folders of images as people have them, and as nobody should: used, or left out by name."""
 
+import builtins
+import errno
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +164,7 @@ def test_what_is_no_image_is_skipped_by_name(
     (root / "broken.png").symlink_to(root / "nowhere.png")
     (root / "folder").symlink_to(tmp_path / "outside")
     (root / "loop").symlink_to(root)
+    (root / "itself.png").symlink_to(root / "itself.png")
     (root / "inside.png").symlink_to(root / "000.png")
     os.mkfifo(root / "pipe.png")
     for name in ("a.txt", "b.txt", "c.heic", "d", ".hidden.png", "._000.png", "Thumbs.db"):
@@ -174,12 +178,42 @@ def test_what_is_no_image_is_skipped_by_name(
         "broken.png (no regular file)",
         "folder (a link out of the folder)",
         "loop (a link",
+        "itself.png (too many levels of symbolic links)",
         "pipe.png (no regular file)",
         "huge.png (more than 256 MB)",
         "files of other kinds: 2 .txt, 1 .heic, 1 without an ending",
     ):
         assert f"skipped: {line}" in caplog.text and f"skipped: {line}" in notes_of(tmp_path)
     assert "hidden" not in caplog.text and "Thumbs" not in caplog.text
+
+
+def test_what_may_not_be_read_is_left_out_by_name(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for others than root, who may read everything."""
+    write_pictures(root / "closed")
+    real_open, real_scandir = builtins.open, os.scandir
+
+    def deny(path: object) -> None:
+        if str(path).endswith(("003.png", "closed")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def guarded_open(path: Any, *args: Any, **options: Any) -> Any:
+        deny(path)
+        return real_open(path, *args, **options)
+
+    def guarded_scandir(path: Any) -> Any:
+        deny(path)
+        return real_scandir(path)
+
+    monkeypatch.setattr(builtins, "open", guarded_open)
+    monkeypatch.setattr(io, "open", guarded_open)  # pathlib's
+    monkeypatch.setattr(os, "scandir", guarded_scandir)
+    images = images_of(root, labelled=False, max_unreadable=0.5)
+    assert len(images) == 11
+    notes = notes_of(tmp_path)
+    assert "skipped: closed (permission denied)" in notes
+    assert "unreadable: 003.png ([Errno 13] Permission denied" in notes
 
 
 @pytest.mark.parametrize(

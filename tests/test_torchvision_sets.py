@@ -250,6 +250,40 @@ def test_idx_bytes_are_what_the_format_says() -> None:
     assert idx_bytes(np.zeros((2, 3), np.uint8)) == expected
 
 
+def write_mnist(root: Path, images: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> None:
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(idx_bytes(images[split]))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(idx_bytes(labels[split]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "side", "message"),
+    [
+        ({"train": range(70)}, 28, "60 training images have 70 labels"),
+        ({"train": range(50), "t10k": range(30)}, 28, "60 training images have 50 labels"),
+        ({"t10k": range(5)}, 28, "20 test images have 5 labels"),
+        ({"train": range(196, 256)}, 28, "its labels go from 0 to 255, where there are 10 classes"),
+        ({}, 32, r"its images are \(1, 32, 32\) torch.uint8, not \(1, 28, 28\) torch.uint8"),
+    ],
+)
+def test_files_that_do_not_fit_each_other_are_refused(
+    labels: dict, side: int, message: str, tmp_path: Path
+) -> None:
+    sizes = {"train": 60, "t10k": 20}
+    images = {split: np.zeros((size, side, side), np.uint8) for split, size in sizes.items()}
+    usual = {split: np.arange(size) % 10 for split, size in sizes.items()}
+    changed = {split: np.array(values) for split, values in labels.items()}
+    write_mnist(tmp_path, images, usual | changed)
+    dataset = datasets.mnist(
+        root=str(tmp_path), download=False, keep_raw=False, cache=str(tmp_path / "cache")
+    )
+    with pytest.raises(ValueError, match=message):
+        dataset.load()
+    assert not dataset.path.exists()
+
+
 # Archives.
 
 FILES = {"fine.txt": b"fine", "below/b.txt": b"b"}

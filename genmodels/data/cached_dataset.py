@@ -105,6 +105,7 @@ class CachedDataset:
         workspace = self.path.with_suffix(".files")
         try:
             decoded = self.decode(workspace)
+            self._check(decoded)
             size = len(decoded.images)
             tensors = {
                 "images": decoded.images,
@@ -119,6 +120,24 @@ class CachedDataset:
         content = self._read()
         assert content is not None, f"{self.path} was just written"
         return content
+
+    def _check(self, decoded: DecodedImages) -> None:
+        """Raise ValueError unless the images and labels are those of the spec."""
+        images, labels = decoded.images, decoded.labels
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != tuple(self.spec.image_shape):
+            raise ValueError(
+                f"{self.spec.name}: its images are {tuple(images.shape[1:])} {images.dtype}, "
+                f"not {tuple(self.spec.image_shape)} {torch.uint8}"
+            )
+        if len(labels) != len(images):
+            raise ValueError(f"{self.spec.name}: {len(images):,} images, {len(labels):,} labels")
+        smallest, largest = int(labels.min()), int(labels.max())
+        classes = len(self.spec.classes)
+        if smallest < -1 or largest >= classes:
+            raise ValueError(
+                f"{self.spec.name}: its labels go from {smallest} to {largest}, where there are "
+                f"{classes} classes: from 0 to {classes - 1}, or -1 for none"
+            )
 
     def _read(self, log_damage: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         try:

@@ -203,23 +203,47 @@ def _image_states(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
 
 def _walk(root: Path) -> Iterator[tuple[os.DirEntry, str]]:
     """Every file below a folder that is not hidden, with why it is skipped, "" if it is not."""
-    stack = [os.fspath(root)]
     inside = os.path.join(os.path.realpath(root), "")
+    stack = _entries(root)
     while stack:
-        with os.scandir(stack.pop()) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if _is_hidden(entry.name):
-                    continue
-                if entry.is_symlink() and not os.path.realpath(entry.path).startswith(inside):
-                    yield entry, "a link out of the folder"
-                elif entry.is_dir(follow_symlinks=False):
-                    stack.append(entry.path)
-                elif entry.is_dir():
-                    yield entry, "a link to a folder"
-                elif not entry.is_file():
-                    yield entry, "no regular file"
-                else:
-                    yield entry, ""
+        entry = stack.pop()
+        problem = _problem(entry, inside)
+        if problem or not entry.is_dir():
+            yield entry, problem
+            continue
+        try:
+            stack += _entries(entry.path)
+        except OSError as error:
+            yield entry, _reason(error)
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry]:
+    """What a folder holds and is not hidden, the last name first."""
+    with os.scandir(folder) as entries:
+        shown = [entry for entry in entries if not _is_hidden(entry.name)]
+    return sorted(shown, key=lambda entry: entry.name, reverse=True)
+
+
+def _problem(entry: os.DirEntry, inside: str) -> str:
+    """Why neither a file nor a folder is there to be read; "" where one is.
+
+    Arguments:
+    entry: of a folder.
+    inside: the folder that links may not lead out of, with a separator at its end.
+    """
+    try:
+        if entry.is_symlink() and not os.path.realpath(entry.path).startswith(inside):
+            return "a link out of the folder"
+        if entry.is_dir():
+            return "a link to a folder" if entry.is_symlink() else ""
+        return "" if entry.is_file() else "no regular file"
+    except OSError as error:
+        return _reason(error)
+
+
+def _reason(error: OSError) -> str:
+    """In the system's words, without the path: "permission denied"."""
+    return (error.strerror or str(error)).lower()
 
 
 def _empty_folders(root: Path, folders: Sequence[str]) -> list[str]:
@@ -236,8 +260,11 @@ def _is_hidden(name: str) -> bool:
 
 def _digest(images: ImageFolder) -> str:
     def digest_of_file(name: str) -> bytes:
-        with open(images.root / name, "rb") as file:
-            return hashlib.file_digest(file, "blake2b").digest()
+        try:
+            with open(images.root / name, "rb") as file:
+                return hashlib.file_digest(file, "blake2b").digest()
+        except OSError as error:  # it is left out, and named, when images are decoded
+            return _reason(error).encode()
 
     total = hashlib.blake2b(digest_size=16)
     contents = image_files.parallel_map(digest_of_file, images.names, "reading images")

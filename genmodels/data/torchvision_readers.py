@@ -90,9 +90,16 @@ def idx_names(train: str, test: str) -> list[str]:
 
 
 def read_mnist(dataset: Any, root: str, workspace: Path, **options: str) -> DecodedImages:
-    """MNIST and its drop-in replacements; options are the class's own."""
+    """MNIST and its drop-in replacements; options are the class's own.
+
+    Raises ValueError where a split has more or fewer labels than images.
+    """
     train = dataset(root, train=True, **options)
     test = dataset(root, train=False, **options)
+    for name, split in (("training", train), ("test", test)):
+        images, labels = len(split.data), len(split.targets)
+        if images != labels:
+            raise ValueError(f"{images:,} {name} images have {labels:,} labels")
     return DecodedImages(
         torch.cat([train.data, test.data])[:, None],
         torch.cat([train.targets, test.targets]),
