@@ -9,13 +9,19 @@ import io
 import json
 import logging
 import os
+import platform
+import secrets
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
+HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # in the names of temporary files
 MAX_MESSAGE = 200  # characters of another library's message
 
 
@@ -30,7 +36,7 @@ def atomic_write(
     """Give a temporary path to write to, which becomes `path` at the end of the block.
 
     It vanishes if anything failed. Readers see the old file or the new one, also after a power
-    cut.
+    cut, and of several writers at once the last one wins.
 
     Arguments:
     path: of the file.
@@ -39,7 +45,8 @@ def atomic_write(
     previous: where the old file is kept; None: nowhere.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    remove_strays(path.parent)
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with name_in_errors(path):
             yield temporary
@@ -55,12 +62,33 @@ def atomic_write(
         temporary.unlink(missing_ok=True)
 
 
+@cache
+def remove_strays(folder: Path) -> None:
+    """Remove temporary files whose writers, processes of this machine, were killed. Looks once."""
+    if os.name != "posix":  # elsewhere there is no harmless way to ask for a process
+        return
+    for path in folder.glob(f".*.{HOST}-*.tmp"):
+        number = path.name.split(f".{HOST}-")[-1].partition("-")[0]
+        if number.isdigit() and not _is_alive(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def reading(path: Path, problem: str) -> Iterator[None]:
     """Turn every failure to make sense of a file's content into one DamagedFileError.
 
-    A file may hold anything, and fail in as many ways. An OSError goes through: it is the system's,
-    and names the file itself.
+    A file may hold anything, and fail in as many ways. An OSError of the system goes through, since
+    it names the file itself.
 
     Arguments:
     path: of the file.
@@ -68,9 +96,11 @@ def reading(path: Path, problem: str) -> Iterator[None]:
     """
     try:
         yield
-    except (DamagedFileError, OSError):
+    except DamagedFileError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise DamagedFileError(f"{path}: {problem} ({describe(error)})") from None
 
 
@@ -137,12 +167,26 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict:
-    """A json file's content; {} where there is no file, or a killed process left it broken."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A json file's content, a mapping; {} where there is no file.
+
+    A file that holds anything else is passed over with a warning.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        with reading(path, "no json mapping"):
+            return as_mapping(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
         return {}
+    except DamagedFileError as error:
+        log.warning("%s: passed over", error)
+        return {}
+
+
+def as_mapping(value: Any) -> dict[str, Any]:
+    """The value, where it is a mapping of texts. Raises TypeError where it is not."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise TypeError("not a mapping")
+    return value
 
 
 def finite(value: object) -> object:

@@ -25,6 +25,8 @@ from genmodels.wandb_mirror import WandbMirror
 
 log = logging.getLogger(__name__)
 
+# What a run has come to, which is worth nothing without its settings
+RESULTS = (run_files.SUMMARY, run_files.CHECKPOINT, run_files.PREVIOUS, run_files.INFERENCE)
 PACKAGES = ("genmodels", "torch", "torchvision", "hydra-core", "numpy")  # whose versions are kept
 
 
@@ -79,15 +81,11 @@ class Run:
         self._lock.release()
 
     def clear(self) -> None:
-        """Delete what an earlier run left in the folder. Other files stay."""
-        names = (
-            run_files.CONFIG,
-            run_files.METRICS,
-            run_files.SUMMARY,
-            run_files.CHECKPOINT,
-            run_files.PREVIOUS,
-            run_files.INFERENCE,
-        )
+        """Delete what an earlier run left in the folder. Other files stay.
+
+        The settings go last: until then what is left is that run's.
+        """
+        names = (*RESULTS, run_files.METRICS, run_files.CONFIG)
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
         for name in (run_files.FIGURES, "wandb"):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import yaml
 from annotated_types import Ge, Gt, Le, Len
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -178,9 +179,26 @@ def write_settings(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What config.yaml of a run folder says, {} where there is none."""
+    """What config.yaml of a run folder says, {} where there is none.
+
+    Raises DamagedFileError for a file that `write_settings` did not write.
+    """
     path = folder / run_files.CONFIG
-    return to_dict(cast(DictConfig, OmegaConf.load(path))) if path.exists() else {}
+    try:
+        with files.reading(path, "no settings of a run"):
+            return files.as_mapping(yaml.load(path.read_text(encoding="utf-8"), PlainLoader))
+    except FileNotFoundError:
+        return {}
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Reads YAML without anchors, whose repetitions may multiply without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node of the document. Raises ValueError for a repetition."""
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it holds an alias")
+        return super().compose_node(parent, index)
 
 
 def _can_be_selected(name: str) -> bool:

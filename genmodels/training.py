@@ -22,7 +22,7 @@ from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.features import default_features
 from genmodels.models.classifier import Classifier
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
-from genmodels.run_folder import Run
+from genmodels.run_folder import RESULTS, Run
 from genmodels.run_name import clean, digest, number_settings, run_name
 from genmodels.scoring import check_selection, make_score, quantities_to_score
 from genmodels.settings import (
@@ -215,6 +215,7 @@ def refuse_other_settings(folder: Path, settings: TrainSettings) -> None:
     """Raise UserError where the folder holds a run with other settings, naming these."""
     before = number_settings(read_settings(folder))
     if not before:
+        refuse_results_without_settings(folder)
         return
     now = number_settings(settings.as_dict())
     different = []
@@ -226,6 +227,16 @@ def refuse_other_settings(folder: Path, settings: TrainSettings) -> None:
         raise UserError(
             f"{folder} holds a run with other settings: {', '.join(different[:6])}. Choose another "
             "hydra.run.dir, or overwrite=true to lose that run"
+        )
+
+
+def refuse_results_without_settings(folder: Path) -> None:
+    """Raise UserError where the folder holds results of nobody knows which settings."""
+    left = [name for name in RESULTS if (folder / name).exists()]
+    if left:
+        raise UserError(
+            f"{folder} holds a run without its {run_files.CONFIG} ({', '.join(left)}). Choose "
+            "another hydra.run.dir, or overwrite=true to lose that run"
         )
 
 

@@ -3,6 +3,9 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -79,14 +82,57 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_killed_between_the_two_renames_of_a_save(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, state(1))
     checkpoint.save(tmp_path, state(2))
-    (tmp_path / "checkpoint.pt").rename(tmp_path / ".checkpoint.pt.tmp")
+    (tmp_path / "checkpoint.pt").rename(tmp_path / stray("checkpoint.pt"))
     found = checkpoint.latest(tmp_path)
     assert found is not None and found.step == 1
+    files.remove_strays.cache_clear()  # of another process it is empty
     checkpoint.save(tmp_path, state(2))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint.previous.pt",
         "checkpoint.pt",
     ]
+
+
+def stray(name: str) -> str:
+    """The name of what a process that has ended left of a file."""
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    return f".{name}.{files.HOST}-{int(ended.stdout)}-abcd1234.tmp"
+
+
+def test_temporary_files_of_others_stay(tmp_path: Path) -> None:
+    names = {
+        f".x.json.{files.HOST}-{os.getpid()}-12345678.tmp",  # its writer lives
+        ".x.json.00000000-1-12345678.tmp",  # of another machine
+        ".mine.tmp",
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    files.write_json(tmp_path / "x.json", {})
+    assert {path.name for path in tmp_path.iterdir()} == names | {"x.json"}
+
+
+def test_several_writers_of_one_file(tmp_path: Path) -> None:
+    """Each ends well, and the file is that of one of them."""
+    path = tmp_path / "x.txt"
+    start = threading.Barrier(4)
+    failures = []
+
+    def write(letter: str) -> None:
+        start.wait()
+        for _ in range(50):
+            try:
+                files.write_text(path, letter * 100_000)
+            except OSError as error:
+                failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(letter,)) for letter in "abcd"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    text = path.read_text()
+    assert not failures and text == text[0] * 100_000
+    assert [each.name for each in tmp_path.iterdir()] == ["x.txt"]
 
 
 def test_a_malicious_pickle_never_runs(tmp_path: Path) -> None:

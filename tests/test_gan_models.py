@@ -138,7 +138,7 @@ def test_a_residual_block_without_normalisation_begins_by_adding_nothing() -> No
     features = torch.rand(2, 8, 4, 4)
     for block in (residual_blocks(gan.generator)[0], residual_blocks(gan.discriminator)[1]):
         assert torch.equal(block(features), features)
-        nn.init.ones_(block.second[0].weight)
+        nn.init.ones_(block.second.weight)
         assert not torch.equal(block(features), features)
 
 

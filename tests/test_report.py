@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from filelock import FileLock
 from matplotlib.image import imread, imsave
 
@@ -21,6 +20,7 @@ from genmodels.report.runs import RunRecord, read_run
 from genmodels.report.sweep import Sweep
 from genmodels.report.swept_settings import swept_settings, unswept_differences
 from genmodels.report.write import write
+from genmodels.settings import write_settings
 
 
 def write_run(
@@ -46,7 +46,7 @@ def write_run(
         "model": {"_target_": f"models.{choices['model']}"},
         "choices": choices,
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    write_settings(folder, config)
     summary: dict = {"status": status, "seconds": 12.5}
     if elbo is not None:
         validation = {"elbo": elbo, "elbo_standard_error": 0.1, "kl": 5.0, "n": 100}
@@ -410,6 +410,79 @@ def test_a_killed_run_counts_as_interrupted(tmp_path: Path) -> None:
 def test_a_run_with_nothing_but_a_status(tmp_path: Path) -> None:
     write_run(tmp_path / "a", status="failed", snapshots=False)
     assert len(write([tmp_path]).runs) == 1 and (tmp_path / "report.html").exists()
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+DEEP = "[" * 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", b"\xff\xfe\x00"),
+        ("config.yaml", b"a: [1"),
+        ("config.yaml", b"- 1"),
+        ("config.yaml", b"null"),
+        ("config.yaml", b"choices: {model: [1, 2]}"),
+        ("config.yaml", b"choices: 3"),
+        ("config.yaml", b"x: !!python/object/apply:os.getpid []"),
+        ("config.yaml", BOMB.encode()),
+        ("config.yaml", DEEP.encode()),
+        ("summary.json", b'{"status": 3}'),
+        ("summary.json", b'{"status": "finished", "metrics": [1]}'),
+        ("summary.json", b'{"status": "finished", "metrics": {"validation": 3}}'),
+        ("summary.json", b'{"status": "finished", "verdict": "x"}'),
+        ("summary.json", b'{"status": "finished", "provenance": 1}'),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_a_row(
+    name: str, content: bytes, sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are reported as without it."""
+    whole = write([sweep])
+    broken = shutil.copytree(next(sweep.glob("*/summary.json")).parent, sweep / "broken")
+    (broken / name).write_bytes(content)
+    reported = write([sweep])
+    unreadable = [run for run in reported.runs if run.status == "unreadable"]
+    assert [run.folder.name for run in unreadable] == ["broken"]
+    assert f"broken/{name}: no " in caplog.text
+    assert reported.swept == whole.swept and len(reported.finished) == len(whole.finished)
+    with open(sweep / "report.csv", newline="") as file:
+        (row,) = [row for row in csv.DictReader(file) if row["run"] == "broken"]
+    assert row["status"] == "unreadable" and name in row["error"]
+    assert "unreadable" in (sweep / "report.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[1]", b"NaN", b"\xff", b"{", DEEP.encode()])
+def test_a_broken_summary_is_as_none(
+    content: bytes, sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = next(sweep.glob("*/summary.json")).parent
+    (run / "summary.json").write_bytes(content)
+    assert read_run(run).status == "unknown"
+    assert f"{run / 'summary.json'}: no json mapping" in caplog.text
+
+
+def test_rows_that_are_not_whole_are_passed_over(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = next(sweep.glob("*/metrics.jsonl")).parent
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    bad = [b"{\n", b"3\n", b'{"step": "x"}\n', b'{"validation": {}}\n', b"\xff\xff\n"]
+    bad += [b'{"step": 1, "validation": 3}\n', DEEP.encode() + b"\n"]
+    (run / "metrics.jsonl").write_bytes(b"".join([lines[0], *bad, *lines[1:], b'{"step": 11, "va']))
+    assert read_run(run).curve("elbo")[0] == [5, 10]
+    assert f"{run / 'metrics.jsonl'}: 7 of 9 rows are damaged: passed over" in caplog.text
+
+
+def test_a_damaged_picture_is_left_out(sweep: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = sorted(sweep.glob("*/figures/samples-*.png"))[-1]
+    path.write_bytes(path.read_bytes()[:60])
+    write([sweep])
+    assert f"{path}: no picture" in caplog.text
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -196,6 +196,39 @@ def test_other_settings_in_the_same_folder_are_refused(train_here: Train) -> Non
     assert rows(folder)[0]["step"] == 1 and summary(folder)["status"] == "finished"
 
 
+@pytest.mark.parametrize("left", ["summary.json", "checkpoint.pt", "model.safetensors"])
+def test_results_without_their_settings_are_refused(left: str, train_here: Train) -> None:
+    """They may be of any settings; killed while it overwrites, a run leaves none."""
+    folder = train_here(*SMALL, "max_steps=3")
+    for path in folder.iterdir():
+        if path.is_file() and path.name != left:
+            path.unlink()
+    with pytest.raises(UserError, match=rf"without its config.yaml \({left}\)"):
+        train_here(*SMALL, "max_steps=3", "seed=7")
+    assert (folder / left).exists()
+    train_here(*SMALL, "max_steps=3", "seed=7", "overwrite=true")
+    assert summary(folder)["status"] == "finished"
+
+
+def test_overwriting_deletes_the_settings_last(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after any deletion, the folder still says whose results it holds."""
+    folder = train_here(*SMALL, "max_steps=3")
+    unlink = Path.unlink
+    deleted = []
+
+    def recorded(path: Path, missing_ok: bool = False) -> None:
+        if path.exists() and path.parent == Path(folder):
+            deleted.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", recorded)
+    train_here(*SMALL, "max_steps=3", "seed=7", "overwrite=true")
+    assert deleted.index("config.yaml") > deleted.index("checkpoint.pt")
+    assert deleted.index("config.yaml") > deleted.index("summary.json")
+
+
 def test_two_runs_in_one_folder_are_refused(train_here: Train, tmp_path: Path) -> None:
     from filelock import FileLock
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from genmodels.data.images import to_float
+from genmodels.errors import require
 from genmodels.figures.image_sheet import as_rgb, tile
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import FigureResult, Row, styled
@@ -47,12 +48,13 @@ def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResul
     Under them are curves of training, as far as the run has them: KL weight, KL and distortion of a
     VAE; both losses of a GAN and how well its discriminator tells images apart.
 
-    Numbers: the curves and the epoch at those steps.
+    Numbers: the curves and the epoch at those steps. Raises ValueError for a run without them.
     """
     assert options.run is not None
     steps = _spaced(stored_steps(options.run))
     strips = _stored_strips(options.run, steps)
     rows = [row for row in read_rows(options.run) if "train" in row]
+    require(bool(rows), "figures", "training_progress", "drawn of a run with rows of training")
     logged_steps = [row["step"] for row in rows]
     curves = _curves(rows)
     epochs = np.interp(steps, logged_steps, [row["epoch"] for row in rows])
@@ -85,7 +87,7 @@ def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResul
 
 def stored_steps(run: Path) -> list[int]:
     """The steps at which a run stored snapshots, rising."""
-    paths = (run / FIGURES).glob("samples-*.npz")
+    paths = (run / FIGURES).glob(f"samples-{'[0-9]' * 8}.npz")
     return sorted(int(path.stem.rpartition("-")[2]) for path in paths)
 
 

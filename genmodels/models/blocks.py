@@ -86,17 +86,17 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         first = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.first = network(
             [first, *activated(channels, shift_units, norm, activation)], shift_units
         )
-        self.second = nn.Sequential(second, *normalisation(norm, channels))
+        self.second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.norm = nn.Sequential(*normalisation(norm, channels))
         self.activation = activation()
 
     def forward(self, features: Tensor, *embedding: Tensor) -> Tensor:
         """features (B, C, H, W), any embedding (B, shift_units) -> (B, C, H, W)."""
         hidden = self.first(features, *embedding)
-        return self.activation(features + self.second(hidden))
+        return self.activation(features + self.norm(self.second(hidden)))
 
 
 def upsampling_layers(channels: Sequence[int], sizes: Sequence[Size]) -> list[nn.ConvTranspose2d]:

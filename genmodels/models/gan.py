@@ -260,7 +260,7 @@ def initialise(network: nn.Module, norm: str) -> None:
         return
     for layer in network.modules():
         if isinstance(layer, ResidualBlock):
-            nn.init.zeros_(layer.second[0].weight)
+            nn.init.zeros_(layer.second.weight)
 
 
 def fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:

@@ -1,17 +1,22 @@
 """report.png: what the KL weights of a sweep trade, its learning curves, and samples."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.image import imread
 
+from genmodels import files
 from genmodels.figures import sweeps
 from genmodels.figures.plotting import save
 from genmodels.figures.sweeps import RateDistortionCurve
+from genmodels.files import DamagedFileError
 from genmodels.report.cells import format_cell, format_settings
 from genmodels.report.runs import VALIDATION, RunRecord, scalar_metrics
 from genmodels.report.sweep import Column, SeedGroup, Sweep
+
+log = logging.getLogger(__name__)
 
 TABLE_ONLY = ("bits_per_dimension", "likelihood_stddev")  # metrics without a panel of their own
 TRADED = ("kl", "distortion", "active_units")  # metrics that the KL weight trades
@@ -85,21 +90,31 @@ def _is_one_number(sweep: Sweep) -> bool:
     """Whether a single setting was swept, and its values are numbers."""
     if len(sweep.factors) != 1:
         return False
-    values = [run.settings[sweep.factors[0]] for run in sweep.runs]
+    values = [group.settings[sweep.factors[0]] for group in sweep.groups]
     return all(isinstance(value, int | float) for value in values)
 
 
 def _sample_sheets(sweep: Sweep) -> list[tuple[str, np.ndarray]]:
-    """Titles and newest samples of at most MAX_SHEETS settings, evenly spaced along the sweep."""
-    sheets = []
+    """Titles and newest samples of at most MAX_SHEETS settings, evenly spaced along the sweep.
+
+    A damaged picture is left out with a warning.
+    """
+    paths = []
     for group in sweep.display_order:
         path = group.runs[0].newest_snapshot("samples")
         if path is not None:
-            sheets.append((_sheet_title(group, sweep), path))
-    if len(sheets) > MAX_SHEETS:
-        spaced = np.linspace(0, len(sheets) - 1, MAX_SHEETS).round().astype(int)
-        sheets = [sheets[index] for index in spaced]
-    return [(title, imread(path)) for title, path in sheets]
+            paths.append((_sheet_title(group, sweep), path))
+    if len(paths) > MAX_SHEETS:
+        spaced = np.linspace(0, len(paths) - 1, MAX_SHEETS).round().astype(int)
+        paths = [paths[index] for index in spaced]
+    sheets = []
+    for title, path in paths:
+        try:
+            with files.reading(path, "no picture"):
+                sheets.append((title, imread(path)))
+        except DamagedFileError as error:
+            log.warning("%s: left out", error)
+    return sheets
 
 
 def _sheet_title(group: SeedGroup, sweep: Sweep) -> str:

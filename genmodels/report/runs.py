@@ -1,17 +1,37 @@
 """What run folders tell."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genmodels import run_files
+from pydantic import BaseModel, TypeAdapter
+
+from genmodels import files, run_files
+from genmodels.files import DamagedFileError
 from genmodels.run_folder import is_held
 from genmodels.run_name import number_settings
 from genmodels.settings import read_settings
 
+log = logging.getLogger(__name__)
+
+UNREADABLE = "unreadable"  # the status of a run whose files are damaged
 VALIDATION = "validation"  # the split by which settings are compared and chosen
 TEST = "test"  # whose numbers are read beside those of validation, and choose nothing
+
+
+class Summary(BaseModel):
+    """What a report reads of summary.json, which may have been damaged."""
+
+    status: str = ""
+    error: str = ""
+    metrics: dict[str, dict[str, Any]] = {}
+    verdict: dict[str, Any] | None = None
+    provenance: dict[str, Any] = {}
+    parameters: int = 0
+    step: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """finished, failed, interrupted, running, or unknown."""
+        """finished, failed, interrupted, running, unreadable, or unknown."""
         return self.summary.get("status", "unknown")
 
     @property
@@ -76,24 +96,41 @@ class RunRecord:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a run folder, as far as the run has come. A killed run counts as interrupted."""
-    config = read_settings(folder)
-    settings = number_settings(config) | config.get("choices", {})
-    summary = run_files.read_summary(folder)
+    """Read a run folder, as far as the run has come. A killed run counts as interrupted.
+
+    One that cannot be read is passed over with a warning: its status is "unreadable".
+    """
+    try:
+        config = read_settings(folder)
+        with files.reading(folder / run_files.CONFIG, "no settings of a run"):
+            choices = TypeAdapter(dict[str, str]).validate_python(config.get("choices", {}))
+            settings = number_settings(config) | choices
+        summary = run_files.read_summary(folder)
+        with files.reading(folder / run_files.SUMMARY, "no summary of a run"):
+            Summary.model_validate(summary, strict=True)
+    except DamagedFileError as error:
+        log.warning("%s", error)
+        return RunRecord(folder, {}, {"status": UNREADABLE, "error": str(error)}, [])
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = "interrupted"
     return RunRecord(folder, settings, summary, run_files.read_rows(folder))
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
-    """Read these run folders and those in these folders. Raises ValueError where there are none."""
+    """Read these run folders and those in these folders.
+
+    Raises ValueError where there are none that can be read.
+    """
     paths: list[Path] = []
     for folder in folders:
         summaries = [*folder.glob(run_files.SUMMARY), *folder.glob(f"*/{run_files.SUMMARY}")]
         paths += [path.parent for path in sorted(summaries)]
     if not paths:
         raise ValueError(f"{', '.join(map(str, folders))}: no runs there")
-    return [read_run(folder) for folder in dict.fromkeys(paths)]
+    runs = [read_run(folder) for folder in dict.fromkeys(paths)]
+    if all(run.status == UNREADABLE for run in runs):
+        raise ValueError(f"{', '.join(map(str, folders))}: no run there can be read")
+    return runs
 
 
 def scalar_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -101,7 +138,6 @@ def scalar_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: value
         for name, value in metrics.items()
-        if not isinstance(value, Mapping | list | bool)
-        and name != "n"
-        and not name.endswith("_error")
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        if name != "n" and not name.endswith("_error")
     }

@@ -10,7 +10,7 @@ from genmodels.formatting import format_setting
 from genmodels.quantities import QUANTITIES, quantity
 from genmodels.report.anova import Anova, anova
 from genmodels.report.cells import format_settings, sort_key
-from genmodels.report.runs import TEST, VALIDATION, RunRecord
+from genmodels.report.runs import TEST, UNREADABLE, VALIDATION, RunRecord
 from genmodels.report.swept_settings import swept_settings
 
 
@@ -74,7 +74,7 @@ class Sweep:
     runs: all of them.
     swept: the settings in which they differ, the seed last.
     factors: the same without the seed.
-    groups: runs of equal settings, one group for each setting.
+    groups: runs of equal settings, one group for each setting; without those that are unreadable.
     metrics: the final metrics of the validation split that any run has.
     all_columns: the final metrics of both splits that any run has.
     anovas: metric -> its analysis of variance, for metrics that all finished runs have.
@@ -84,7 +84,8 @@ class Sweep:
         """Arguments:
         runs: at least one.
         """
-        self.swept = swept_settings(runs)
+        self._readable = [run for run in runs if run.status != UNREADABLE]
+        self.swept = swept_settings(self._readable)
         self.factors = [key for key in self.swept if key != "seed"]
         self.runs = sorted(runs, key=self._sort_key)
         self.groups = self._groups()
@@ -169,7 +170,7 @@ class Sweep:
 
     def _groups(self) -> list[SeedGroup]:
         groups: dict[str, SeedGroup] = {}
-        for run in self.runs:
+        for run in sorted(self._readable, key=self._sort_key):
             settings = {key: run.settings.get(key) for key in self.factors}
             group = groups.setdefault(repr(settings), SeedGroup(settings, []))
             group.runs.append(run)

@@ -105,6 +105,6 @@ def _state_after_one_step(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
     return twin.state_dict()["state"]
 
 
-def _members(state: dict[str, Any]) -> list[int]:
+def _members(state: Mapping[str, Any]) -> list[int]:
     """How many parameters each group of an optimizer's state has."""
     return [len(group["params"]) for group in state["param_groups"]]
