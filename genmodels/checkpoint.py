@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from genmodels import files, safetensors_io
 from genmodels.files import DamagedFileError
 from genmodels.run_files import CHECKPOINT, INFERENCE, PREVIOUS
-from genmodels.tensor_checks import check_tensors
+from genmodels.tensor_checks import check_tensors, non_finite
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +51,34 @@ class CheckpointWriter:
         self._about = about
 
     def save(self, step: int, states: dict[str, Any]) -> None:
-        """Write checkpoint.pt with these states of the training."""
+        """Write checkpoint.pt with these states of the training.
+
+        Raises ArithmeticError, and writes nothing, where one is not finite.
+        """
+        _require_finite(step, states)
         save(self.folder, Checkpoint(step, states, self._model))
 
     def export(self, step: int, model: nn.Module) -> None:
-        """Write model.safetensors with the weights of the model for inference."""
+        """Write model.safetensors with the weights of the model for inference.
+
+        Raises ArithmeticError, and writes nothing, where one is not finite.
+        """
+        _require_finite(step, model.state_dict())
         export(self.folder / INFERENCE, model, self._model, self._about | {"step": step})
 
     def load_exported(self, model: nn.Module) -> None:
         """Load the weights of model.safetensors into a model."""
         tensors, _ = safetensors_io.load(self.folder / INFERENCE)
         model.load_state_dict(tensors)
+
+
+def _require_finite(step: int, states: Mapping[str, Any]) -> None:
+    name = next(non_finite(states), None)
+    if name is not None:
+        raise ArithmeticError(
+            f"step {step}: {name} is not finite. Nothing was saved; checkpoints of earlier steps "
+            "stay. Try a smaller lr or weight_decay"
+        )
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:

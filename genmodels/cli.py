@@ -46,24 +46,46 @@ def run_command(
 
     What a user can put right is printed in one short message, without a traceback.
     """
+    _open_closed_streams()
+    logging.raiseExceptions = False  # a reader that has gone away (| head) is no error
     show_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+    status = _status_of(main, command, show_traceback)
+    status_at_end = _status_of(at_end, command, show_traceback)
     try:
-        main()
+        sys.stdout.flush()
+    except OSError:  # the reader has gone away: nothing more is to be said at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status or status_at_end
+
+
+def _status_of(work: Callable[[], object], command: str, show_traceback: bool) -> int:
+    """The exit status of some work; what a user can put right is printed."""
+    try:
+        work()
     except (HydraException, OmegaConfBaseException) as error:  # some of Hydra's are OSErrors too
         if show_traceback:
             raise
         message = explain(error, command, sys.argv[1:])
-    except (UserError, JobFailed, OSError) as error:
+    except (ValueError, JobFailed, OSError) as error:
+        if show_traceback:
+            raise
         message = str(error)
     except KeyboardInterrupt:
         return 130
+    except SystemExit as exit_:  # of a signal, or of Hydra's command line
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     else:
         return 0
-    finally:
-        at_end()
     print(f"{command}.py: {message}", file=sys.stderr)
     return 1
+
+
+def _open_closed_streams() -> None:
+    """Give the streams that a process was started without (2>&-) a place to write to."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def run_job(work: Callable[[DictConfig, Job], Result], cfg: DictConfig) -> Result:

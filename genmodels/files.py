@@ -99,7 +99,7 @@ def reading(path: Path, problem: str) -> Iterator[None]:
     except DamagedFileError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) is not None:
             raise
         raise DamagedFileError(f"{path}: {problem} ({describe(error)})") from None
 

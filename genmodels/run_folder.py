@@ -75,10 +75,14 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         logging.getLogger().removeHandler(self._handler)
-        if error is not None and self._begun:
-            self._record_failure(error)
-        self._handler.close()
-        self._lock.release()
+        try:
+            if error is not None and self._begun:
+                self._record_failure(error)
+        except OSError as another:  # a full disk: what failed first is what is to be told
+            log.warning("%s: %s", self.folder, another)
+        finally:
+            self._handler.close()
+            self._lock.release()
 
     def clear(self) -> None:
         """Delete what an earlier run left in the folder. Other files stay.

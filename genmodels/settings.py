@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from genmodels import files, hardware, run_files, wandb_mirror
 from genmodels.composition import CONF, to_dict
 from genmodels.data.images import ImageSpec
+from genmodels.formatting import format_setting
 from genmodels.quantities import QUANTITIES
 from genmodels.user_errors import UserError
 from genmodels.validation import DEVICE_PATTERN, FINAL_METRIC_PATTERN, check_type, validate
@@ -145,6 +146,12 @@ def fill(
     cfg.precision = hardware.choose_precision(cfg.precision, device)
     cfg.wandb.mode = wandb_mirror.choose_mode(cfg.wandb.mode)
     filled = dict(choices)
+    for key in ("image_shape", "num_classes"):
+        if key in cfg.model and not OmegaConf.is_missing(cfg.model, key):
+            raise UserError(
+                f"model.{key}={format_setting(to_dict(cfg.model)[key])}: cannot be set; it is that "
+                "of the data set, in models that have it"
+            )
     cfg.model.image_shape = spec.image_shape
     if "num_classes" in list(cfg.model):  # "in" itself does not see what is still missing
         if not spec.num_classes:

@@ -1,6 +1,6 @@
 """What saved tensors must be before they are used: kernels write where a state says they may."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +24,16 @@ def check_tensors(tensors: Mapping[str, Any], expected: Mapping[str, Tensor]) ->
             raise ValueError(f"{name} is {_form(tensor)}, not {_form(wanted)}")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} is not finite")
+
+
+def non_finite(states: Any, name: str = "") -> Iterator[str]:
+    """The names of tensors in nested states that hold a number that is not finite."""
+    if isinstance(states, Tensor):
+        if not torch.isfinite(states).all():
+            yield name
+    elif isinstance(states, Mapping):
+        for key, state in states.items():
+            yield from non_finite(state, f"{name}.{key}" if name else str(key))
 
 
 def _form(tensor: Tensor) -> str:

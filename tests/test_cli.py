@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import logging
 import os
 import random
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SMALL, assert_same_run, composed, train_in
 from hydra.errors import HydraException
+from tqdm import tqdm
 
 from genmodels import cli
 
@@ -112,6 +114,73 @@ def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
         "train.py: optuna: this plugin of Hydra's is not installed; "
         "`uv run --extra search train.py ...` installs it"
     ]
+
+
+def test_a_process_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `2>&-` starts it: what is written there goes nowhere."""
+    monkeypatch.setattr(sys, "stderr", None)
+
+    def work() -> None:
+        print("progress", file=sys.stderr)
+        assert list(tqdm(range(3), disable=None)) == [0, 1, 2]
+
+    assert cli.run_command(work, "train") == 0
+
+
+def test_a_reader_that_goes_away(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """As in `train.py | head -1`: no traceback of logging's, and the run finishes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stdout", stream)
+    handler = logging.StreamHandler(stream)
+    logger = logging.Logger("reader")
+    logger.addHandler(handler)
+    finished = []
+
+    def work() -> None:
+        for _ in range(1000):
+            logger.warning("a line of the log " * 20)
+        finished.append(True)
+
+    assert cli.run_command(work, "train") == 0 and finished
+    stream.close()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, 0),
+        (ValueError("wrong"), 1),
+        (OSError(28, "No space left on device", "report.html"), 1),
+        (KeyboardInterrupt(), 130),
+        (SystemExit(143), 143),
+        (SystemExit(), 0),
+    ],
+)
+def test_what_comes_at_the_end_comes_however_it_ended(
+    error: BaseException | None,
+    status: int,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And fails as a command does, in one line."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    done = []
+
+    def work() -> None:
+        if error is not None:
+            raise error
+
+    assert cli.run_command(work, "train", lambda: done.append(True)) == status and done
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    assert cli.run_command(lambda: None, "train", work) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (2 if status == 1 else 0)
+    assert all(line.startswith("train.py: ") for line in lines)
 
 
 def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:

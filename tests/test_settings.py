@@ -163,6 +163,11 @@ def test_types_of_every_kind_are_checked() -> None:
         ),
         (["trainer.updater.clip_norm=0"], "trainer.updater.clip_norm=0: must be a number > 0"),
         (["kl_schedule.warmup=0"], "kl_schedule.warmup=0: must be a fraction of the run"),
+        (["optimizer.weight_decay=inf"], "optimizer.weight_decay=inf: must be a finite number"),
+        (["trainer.updater.precision=fp8"], "precision=fp8: must be one of fp32, bf16"),
+        (["trainer.updater.batch_size=-1"], "batch_size=-1: must be an integer >= 1"),
+        (["+model.num_classes=-3"], "model.num_classes=-3: cannot be set"),
+        (["model.image_shape=[3,28,28]"], "model.image_shape=[3,28,28]: cannot be set"),
         (
             ["dataset=mnist", "dataset.root=/nowhere"],
             "dataset.root=/nowhere: no MNIST files in /nowhere/MNIST/raw",

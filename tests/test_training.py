@@ -1,5 +1,6 @@
 """Training: what a run leaves, exact resume, what must not touch the weights, quality, faults."""
 
+import errno
 import json
 import os
 import signal
@@ -14,9 +15,11 @@ import yaml
 from conftest import SMALL, assert_same_run, rows, same, summary, trained_states, weights
 
 import genmodels
-from genmodels.data.images import ImageSet
+from genmodels import files
+from genmodels.data.images import Batch, ImageSet
 from genmodels.figures.registry import FIGURES
 from genmodels.registry import select
+from genmodels.report.runs import read_run
 from genmodels.trainers import loop
 from genmodels.trainers.loop import Means
 from genmodels.trainers.updater import Updater
@@ -288,6 +291,76 @@ def test_a_batch_systems_launcher_gets_its_signal_when_the_run_is_saved(
         assert signal.signal(signal.SIGUSR2, before) is queue_again
     assert heard == [(signal.SIGUSR2, 3)] and ended.value.code == -1
     assert summary(Path("run"))["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_saves_the_run_unless_it_is_ignored(
+    ignored: bool, train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nohup ignores it."""
+
+    def hang_up(seed: int, stream: str, step: int) -> None:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr(loop, "reseed", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        if ignored:
+            train_here(*SMALL, "max_steps=4")
+        else:
+            with pytest.raises(SystemExit) as ended:
+                train_here(*SMALL, "max_steps=4")
+            assert ended.value.code == 128 + signal.SIGHUP
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert trained_states(Path("run"))["step"] == (4 if ignored else 3)
+    assert summary(Path("run"))["status"] == ("finished" if ignored else "interrupted")
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a step whose gradient was finite, and too large for float32."""
+    update = VAETrainer.update
+
+    def diverging(self: VAETrainer, batch: Batch, step: int, total: int) -> dict:
+        terms = update(self, batch, step, total)
+        if step == 2:
+            next(self.updater.model.parameters()).data.fill_(torch.inf)
+        return terms
+
+    monkeypatch.setattr(VAETrainer, "update", diverging)
+    options = [*SMALL, "max_steps=4", "checkpoint_every=1", "evaluate_every=4"]
+    with pytest.raises(UserError, match=r"step 3: trainer\.updater\.model\.\S+ is not finite"):
+        train_here(*options)
+    assert trained_states(Path("run"))["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in weights(Path("run")).values())
+    assert summary(Path("run"))["status"] == "failed"
+
+
+def test_a_full_disk_as_a_run_ends_leaves_its_lock_and_names_what_failed(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the summary cannot be written; the first failure is told."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "figures/first.png")
+
+    write_json = files.write_json
+
+    def full_too(path: Path, value: dict) -> None:
+        if value.get("status") == "failed":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_json(path, value)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"figures/first\.png"):
+        patch.setattr(VAETrainer, "diagnose", full)
+        patch.setattr(files, "write_json", full_too)
+        train_here(*SMALL, "max_steps=4")
+    assert read_run(Path("run")).status == "interrupted"
+    train_here(*SMALL, "max_steps=4")
+    assert summary(Path("run"))["status"] == "finished"
 
 
 def test_a_signal_during_an_evaluation_saves_its_step(

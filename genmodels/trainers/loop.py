@@ -193,8 +193,9 @@ def fit(
 
     A step is a pure function of the states at its beginning and of (seed, step). So a resumed run
     ends bit-identical to one that was never stopped, and how often it logs, evaluates and draws
-    makes no difference. SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 finish the step, save, and raise
-    SystemExit(128 + signal); before, a handler that was there gets its signal.
+    makes no difference. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 finish the step, save, and
+    raise SystemExit(128 + signal); before, a handler that was there gets its signal. A signal that
+    is ignored, as SIGHUP under nohup, stays so.
 
     Arguments:
     trainer: owns the update.
@@ -334,8 +335,9 @@ def _caught_signals() -> Iterator[list[int]]:
         caught.append(number)
         log.warning("%s: saving after this step", signal.Signals(number).name)
 
-    names = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has two
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has two
+    numbers = [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
     try:
         before = {number: signal.signal(number, catch) for number in numbers}
     except ValueError:  # not in the main thread: signals are someone else's

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -28,6 +29,8 @@ def build_optimizer(factory: Callable[..., Optimizer], model: nn.Module, lr: flo
         for name, value in factory.keywords.items():
             if isinstance(value, Sequence) and not isinstance(value, str):
                 options[name] = tuple(float(number) for number in value)  # betas; plain for torch
+            elif isinstance(value, float):
+                require(math.isfinite(value), name, value, "a finite number")
     accepted = inspect.signature(factory).parameters
     device = next(model.parameters()).device.type
     if "fused" in accepted and device in ("cpu", "cuda"):

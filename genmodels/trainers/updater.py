@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from genmodels.errors import require
+from genmodels.errors import require, require_choice
 from genmodels.tensor_checks import check_tensors
 from genmodels.trainers.optimizers import build_optimizer, load_optimizer_state
 
@@ -59,6 +59,8 @@ class Updater(Generic[Network]):
         require(lr > 0, "lr", lr, "a number > 0")
         require(clip_norm is None or clip_norm > 0, "clip_norm", clip_norm, "a number > 0, or null")
         require(ema_images >= 0, "ema_images", ema_images, "an integer >= 0")
+        require(batch_size >= 1, "batch_size", batch_size, "an integer >= 1")
+        require_choice("precision", precision, ("fp32", "bf16"))
         self.model = model
         self.lr = lr
         self.lr_schedule = lr_schedule
