@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -50,7 +52,12 @@ def run_command(
     logging.raiseExceptions = False  # a reader that has gone away (| head) is no error
     show_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
-    status = _status_of(main, command, show_traceback)
+
+    def checked() -> None:
+        check_overrides(sys.argv[1:])
+        main()
+
+    status = _status_of(checked, command, show_traceback)
     status_at_end = _status_of(at_end, command, show_traceback)
     try:
         sys.stdout.flush()
@@ -112,6 +119,38 @@ def run_job(work: Callable[[DictConfig, Job], Result], cfg: DictConfig) -> Resul
         with contextlib.suppress(OSError):  # not empty, or not there
             folder.rmdir()
     raise failure
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Raise UserError for a group that is given no name, and for a setting that is deleted.
+
+    What Hydra cannot read is left to Hydra.
+    """
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException:
+        return
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_delete() and not key.startswith("hydra"):
+            raise UserError(f"~{key}: settings cannot be deleted; many can be null or false")
+        choices = _choices(key)
+        if not choices:
+            continue
+        value = override.value()
+        for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+            if not isinstance(choice, str):
+                raise UserError(
+                    f"{key}={override.get_value_string()}: must be one of {', '.join(choices)}"
+                )
+
+
+def _choices(group: str) -> list[str]:
+    """The choices of a group of this project, [] for what is none."""
+    if group.startswith("hydra") or "." in group:
+        return []
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def explain(error: Exception, command: str, arguments: Sequence[str]) -> str:

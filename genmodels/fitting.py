@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from genmodels import checkpoint
+from genmodels import checkpoint, hardware
 from genmodels.checkpoint import CheckpointWriter
 from genmodels.data.images import Augmentation, BatchStream, ImageData
 from genmodels.randomness import reseed
@@ -17,6 +17,9 @@ from genmodels.run_folder import Run
 from genmodels.run_name import number_settings
 from genmodels.settings import TrainSettings
 from genmodels.trainers.loop import Cadence, Score, Trainer, fit
+
+# A float32 number each: weights, gradients, the optimizer's two moments, averaged weights
+BYTES_PER_PARAMETER = 4 * 5
 
 
 class Components(NamedTuple):
@@ -33,6 +36,7 @@ def build(settings: TrainSettings) -> Components:
     Raises ValueError for arguments that the classes refuse, and for an init_from without a
     checkpoint of the same model.
     """
+    refuse_too_large(settings.model)
     reseed(settings.seed, "initial weights")
     model = checkpoint.rebuild(settings.model).to(torch.device(settings.device))
     model = model.to(memory_format=torch.channels_last)
@@ -44,6 +48,19 @@ def build(settings: TrainSettings) -> Components:
         folder = Path(settings.init_from)
         checkpoint.start_from(folder, settings.model, trainer.load_state_dict)
     return Components(model, trainer, instantiate(settings.augment))
+
+
+def refuse_too_large(config: Mapping[str, Any]) -> None:
+    """Raise ValueError for a model that cannot be trained in the memory of this machine."""
+    with torch.device("meta"):
+        model = checkpoint.rebuild(config)
+    parameters = sum(weights.numel() for weights in model.parameters())
+    needed, memory = BYTES_PER_PARAMETER * parameters, hardware.memory()
+    if needed > memory:
+        raise ValueError(
+            f"model: {parameters:,} parameters need {needed / 1e9:,.0f} GB to be trained, and this "
+            f"machine has {memory / 1e9:,.0f}. Try smaller widths or latent_dim"
+        )
 
 
 def choose_cadence(settings: TrainSettings, images: int) -> Cadence:

@@ -23,6 +23,8 @@ from genmodels.validation import DEVICE_PATTERN, FINAL_METRIC_PATTERN, check_typ
 
 ANY_SPEC = ImageSpec("any", (1, 28, 28), tuple("0123456789"))  # to check settings before the data
 
+NODES = ("dataset", "model", "trainer", "augment", "wandb")  # that hold other settings
+
 PositiveInt = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 PositiveFloat = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
@@ -141,6 +143,9 @@ def fill(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Values and choices of a configuration, with what depends on data and machine filled in."""
     cfg = cfg.copy()
+    for key in NODES:
+        if not isinstance(cfg[key], DictConfig):
+            raise UserError(f"{key}={cfg[key]}: must be settings, such as {key}.<name>=<value>")
     device = hardware.choose_device(check_type("device", cfg.device, Device))
     cfg.device = str(device)
     cfg.precision = hardware.choose_precision(cfg.precision, device)

@@ -2,11 +2,17 @@
 
 import inspect
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ImportString, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ImportString,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
 
 from genmodels.formatting import format_setting
 from genmodels.user_errors import UserError, flatten, unknown_key
@@ -15,6 +21,8 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 FINAL_METRIC_PATTERN = r"^validation\.\w+$"  # the test split chooses nothing
+
+GIVEN_LATER = ("model",)  # arguments that no settings hold: a trainer is given the model
 
 # pydantic's messages in the terms of the command line
 WORDS = {
@@ -30,6 +38,8 @@ WORDS = {
     "a valid list": "a list such as [a,b]",
     "a valid tuple": "a list such as [a,b]",
     "an instance of Sequence": "a list such as [a,b]",
+    "an instance of ": "settings with a _target_, of ",
+    "callable": "settings with a _target_",
     "greater than or equal to": ">=",
     "less than or equal to": "<=",
     "greater than": ">",
@@ -65,15 +75,21 @@ def validate(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
 
 def _validate_node(path: str, node: Mapping[str, Any]) -> None:
     """Hold a node against the signature of what it names."""
+    target = _target(path, node["_target_"])
+    partial = check_type(f"{path}._partial_", node.get("_partial_", False), bool)
     try:
-        target = TypeAdapter(ImportString).validate_python(node["_target_"])
-    except ValidationError:
-        raise UserError(f"{path}._target_={node['_target_']}: no such class or function") from None
+        signature = inspect.signature(target)
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (TypeError, ValueError, NameError):
+        raise UserError(f"{path}._target_={node['_target_']}: takes no settings") from None
     parameters = []
-    for parameter in inspect.signature(target).parameters.values():
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            parameters.append(parameter.name)
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for parameter in signature.parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            continue
+        parameters.append(parameter.name)
+        given = partial or parameter.name in (*node, *GIVEN_LATER)
+        if not given and parameter.default is parameter.empty:
+            raise UserError(f"{path}.{parameter.name}: must be given")
     for key, value in node.items():
         if key in ("_target_", "_partial_"):
             continue
@@ -85,12 +101,24 @@ def _validate_node(path: str, node: Mapping[str, Any]) -> None:
             check_type(f"{path}.{key}", value, hints[key])
 
 
-def check_type(key: str, value: Any, hint: Any) -> Any:
-    """Raise UserError unless a value is of a type; types that are not plain are not checked."""
+def _target(path: str, name: Any) -> Callable[..., Any]:
+    """The class or function of a name. Raises UserError where it is neither."""
     try:
+        target = TypeAdapter(ImportString).validate_python(name)
+    except ValidationError:
+        target = None
+    if not (inspect.isclass(target) or inspect.isroutine(target)):
+        shown = format_setting(name)
+        raise UserError(f"{path}._target_={shown}: no such class or function")
+    return target
+
+
+def check_type(key: str, value: Any, hint: Any) -> Any:
+    """Raise UserError unless a value is of a type; of a class that is not plain, an instance."""
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type that has a configuration of its own
         adapter = TypeAdapter(hint)
-    except PydanticSchemaGenerationError:
-        return value
     lax = isinstance(value, list)  # a list for a tuple
     try:
         return adapter.validate_python(tuple(value) if lax else value, strict=not lax)

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from tqdm import tqdm
 
 from genmodels import cli
+from genmodels.user_errors import UserError
 
 QUICK = [
     *SMALL,
@@ -104,6 +105,32 @@ def test_refusals_of_hydra_are_explained(arguments: list[str], message: str) -> 
         composed("train", *arguments)
     explanation = cli.explain(caught.value, "train", arguments)
     assert explanation.startswith(message) and "\n" not in explanation
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("model=3", "model=3: must be one of cgan, classifier, cvae, cvae_mlp, gan, vae, vae_mlp"),
+        ("model=[vae]", "model=[vae]: must be one of cgan"),
+        ("model=vae,3", "model=vae,3: must be one of cgan"),
+        ("objective=null", "objective=null: must be one of capacity, elbo"),
+        ("experiment=null", "experiment=null: must be one of ablation_gan"),
+        ("dataset={}", "dataset={}: must be one of celeba"),
+        ("~seed", "~seed: settings cannot be deleted"),
+        ("~model", "~model: settings cannot be deleted"),
+        ("~model.latent_dim", "~model.latent_dim: settings cannot be deleted"),
+    ],
+)
+def test_groups_are_given_names_and_settings_stay(argument: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        cli.check_overrides(["-m", "seed=1,2", argument])
+    assert str(caught.value).startswith(message)
+
+
+def test_legal_overrides_pass() -> None:
+    legal = ["-m", "model=vae,gan", "+x=3", "hydra/launcher=basic", "~hydra.x", "model.widths=[3]"]
+    cli.check_overrides([*legal, "likelihood.gray=bernoulli"])
+    cli.check_overrides(["not readable"])  # by Hydra, which says so
 
 
 def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:

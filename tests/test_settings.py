@@ -166,6 +166,21 @@ def test_types_of_every_kind_are_checked() -> None:
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay=inf: must be a finite number"),
         (["trainer.updater.precision=fp8"], "precision=fp8: must be one of fp32, bf16"),
         (["trainer.updater.batch_size=-1"], "batch_size=-1: must be an integer >= 1"),
+        (["trainer.updater=3"], "trainer.updater=3: must be settings with a _target_"),
+        (["trainer.objective=null"], "trainer.objective=null: must be settings with a _target_"),
+        (["model.likelihood=[1]"], "model.likelihood=[1]: must be settings with a _target_"),
+        (["model.prior=x"], "model.prior=x: must be settings with a _target_, of Prior"),
+        (["wandb=null"], "wandb=None: must be settings, such as wandb.<name>=<value>"),
+        (["augment=3"], "augment=3: must be settings, such as augment.<name>=<value>"),
+        (["device={}"], "device={}: must be a text"),
+        (["optimizer._partial_=3"], "optimizer._partial_=3: must be true or false"),
+        *[
+            ([f"model._target_={name}"], f"model._target_={name}: no such class or function")
+            for name in ("math.pi", "os", "genmodels.models.vae", "3", "null")
+        ],
+        (["trainer._target_=builtins.dict"], "trainer._target_=builtins.dict: takes no settings"),
+        (["model.widths=[1000000,1000000]"], "model: 2,001,588,000,792 parameters need 40,032 GB"),
+        (["model.latent_dim=1000000000"], "model: "),
         (["+model.num_classes=-3"], "model.num_classes=-3: cannot be set"),
         (["model.image_shape=[3,28,28]"], "model.image_shape=[3,28,28]: cannot be set"),
         (
