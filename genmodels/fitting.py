@@ -1,6 +1,5 @@
 """From settings to a trainer, and from a trainer to a fitted model in a run folder."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,9 +62,17 @@ def refuse_too_large(config: Mapping[str, Any]) -> None:
         )
 
 
+def steps_in(epochs: int, images: int, batch_size: int) -> int:
+    """Steps that see each of so many images as often as there are epochs, to the nearest step.
+
+    Every batch is full: the last one of an epoch goes on into the next.
+    """
+    return max(1, round(epochs * images / batch_size))
+
+
 def choose_cadence(settings: TrainSettings, images: int) -> Cadence:
     """How long a run on this many training images is, and how often it evaluates and saves."""
-    steps = settings.epochs * math.ceil(images / settings.batch_size)
+    steps = steps_in(settings.epochs, images, settings.batch_size)
     total = min(steps, settings.max_steps or steps)
     return Cadence.choose(total, settings.evaluate_every, settings.checkpoint_every)
 

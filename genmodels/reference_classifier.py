@@ -5,7 +5,6 @@ same data are measured with the same weights. Its recipe can be trained on other
 """
 
 import logging
-import math
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from genmodels import checkpoint, files, run_files
 from genmodels.composition import compose_config, group_choices, without_hydra
 from genmodels.data.images import BatchStream, ImageData, ImageSet
-from genmodels.fitting import build, describe_run, fit_run
+from genmodels.fitting import build, describe_run, fit_run, steps_in
 from genmodels.formatting import format_metrics
 from genmodels.metrics import features
 from genmodels.metrics.features import FeatureSpace
@@ -91,7 +90,7 @@ class ReferenceClassifier:
         _, trainer, augment = build(self.settings)
         batch_size = min(self.settings.batch_size, len(images))
         stream = BatchStream(images, batch_size, self.settings.seed, augment)
-        total = EPOCHS * math.ceil(len(images) / batch_size)
+        total = steps_in(EPOCHS, len(images), batch_size)
         for _ in train_steps(trainer, stream, 0, total):
             pass
         return trainer.inference_model

@@ -162,13 +162,12 @@ def describe_start(
     """What is trained, on how many images, for how long, on which device."""
     kind = settings.model["_target_"].rpartition(".")[2]
     images = len(data.train)
-    epochs = ""
-    if cadence.total == settings.max_steps:
-        passes = cadence.total * settings.batch_size / images
-        epochs = f" ({passes:.3g} of {settings.epochs} epochs)"
+    passes = cadence.total * settings.batch_size / images
+    of_all = f" of {settings.epochs}" if cadence.total == settings.max_steps else ""
     return (
         f"{run.folder}: {kind} with {run.summary['parameters']:,} parameters, {images:,} training "
-        f"images, {cadence.total:,} steps{epochs} on {settings.device} in {settings.precision}"
+        f"images, {cadence.total:,} steps ({passes:.3g}{of_all} epochs) on {settings.device} in "
+        f"{settings.precision}"
     )
 
 

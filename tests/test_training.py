@@ -18,6 +18,7 @@ import genmodels
 from genmodels import files
 from genmodels.data.images import Batch, ImageSet
 from genmodels.figures.registry import FIGURES
+from genmodels.fitting import steps_in
 from genmodels.registry import select
 from genmodels.report.runs import read_run
 from genmodels.trainers import loop
@@ -176,6 +177,15 @@ def test_a_finished_run_returns_at_once(
     assert (
         "is finished" in caplog.text and (folder / "model.safetensors").stat().st_mtime_ns == before
     )
+
+
+@pytest.mark.parametrize(
+    ("epochs", "images", "batch_size", "steps"),
+    [(80, 1295, 128, 809), (1, 173, 128, 1), (3, 173, 128, 4), (2, 100, 10, 20), (1, 3, 128, 1)],
+)
+def test_an_epoch_is_an_epoch(epochs: int, images: int, batch_size: int, steps: int) -> None:
+    """Also where the batch does not divide the images; there is at least one step."""
+    assert steps_in(epochs, images, batch_size) == steps
 
 
 def test_other_settings_in_the_same_folder_are_refused(train_here: Train) -> None:
