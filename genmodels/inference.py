@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,13 +35,14 @@ from genmodels.models.generative import GenerativeModel
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
 from genmodels.registry import Selection
 from genmodels.report.comparison import compare_models
+from genmodels.results import RESULTS, figure_file, folder_of, merge_metrics, metrics_file
+from genmodels.run_lookup import find_runs
 from genmodels.run_name import clean, digest
 from genmodels.settings import InferSettings
 from genmodels.validation import check_type, validate
 
 log = logging.getLogger(__name__)
 
-RESULTS = Path("results")
 # What inference needs of what a file says of its training; a stranger may have written it
 ShortText = Annotated[str, StringConstraints(max_length=200)]
 ABOUT = {
@@ -64,6 +65,7 @@ class TrainedModel:
     caption: str  # under its figures
     selection: Selection
     run: Path | None  # the run folder, where that is here with what the run kept as it trained
+    folder: Path  # of its results
 
     @property
     def name(self) -> str:
@@ -80,14 +82,16 @@ def infer(cfg: DictConfig, _: Job) -> None:
     settings = validate(InferSettings, to_dict(cfg))
     device = hardware.choose_device(settings.device)
     hardware.keep_freed_memory()
-    names = [settings.checkpoint] if isinstance(settings.checkpoint, str) else settings.checkpoint
-    models = [open_model(name, settings, device) for name in names]
+    asked = [settings.checkpoint] if isinstance(settings.checkpoint, str) else settings.checkpoint
+    names = find_runs(asked)
+    models = [open_model(name, settings, device, alone=len(names) == 1) for name in names]
     if len({model.name for model in models}) < len(models):
         raise ValueError(
             f"checkpoint={','.join(names)}: two of them have the same name, and so the same results"
         )
     data = read_data(models, settings, device)
     reference = find_reference(models, settings, data)
+    refuse_what_none_can(models, settings)
     space = shared_feature_space(settings, data, reference)
     measured = {}
     for model in models:
@@ -110,12 +114,21 @@ def infer(cfg: DictConfig, _: Job) -> None:
             )
             measured[model.name] = measure(model, settings, evaluation)
     if len(measured) > 1:
-        path = RESULTS / f"comparison-{digest(sorted(measured))}.csv"
+        path = Path(settings.out or RESULTS) / f"comparison-{digest(sorted(measured))}.csv"
         log.info("\n%s\n\n%s", compare_models(measured, path), path)
 
 
-def open_model(name: str, settings: InferSettings, device: torch.device) -> TrainedModel:
-    """Load a model, and choose what can be made from it."""
+def open_model(
+    name: str, settings: InferSettings, device: torch.device, *, alone: bool = True
+) -> TrainedModel:
+    """Load a model, and choose what can be made from it.
+
+    Arguments:
+    name: of the run, as `checkpoint.open_run` takes it.
+    settings: of infer.py.
+    device: for the model.
+    alone: whether it is the only model; of several each gives what it can.
+    """
     model, about = checkpoint.open_run(name, device)
     missing = ABOUT.keys() - about.keys()
     if missing:
@@ -131,6 +144,7 @@ def open_model(name: str, settings: InferSettings, device: torch.device) -> Trai
         density = []  # the default, of a model without latents
     selection = Selection(
         model,
+        alone=alone,
         figures=(settings.figures, FIGURES, RENAMED_FIGURES),
         metrics=(settings.metrics, METRICS, RENAMED_METRICS),
         density=(density, DENSITIES, {}),
@@ -140,7 +154,8 @@ def open_model(name: str, settings: InferSettings, device: torch.device) -> Trai
         selection.skip("history", f"there is none at {name}")
     if not about["classes"]:
         selection.skip("labels", "its data have none")
-    return TrainedModel(name, model, about, text, selection, run)
+    folder = folder_of(clean(about["name"]), settings, alone)
+    return TrainedModel(name, model, about, text, selection, run, folder)
 
 
 def run_folder_of(name: str) -> Path | None:
@@ -221,6 +236,14 @@ def feature_name(settings: InferSettings, data: ImageData) -> str:
     return settings.features or default_features(data.spec.classes)
 
 
+def refuse_what_none_can(models: Sequence[TrainedModel], settings: InferSettings) -> None:
+    """Raise ValueError for what was asked for by name and no model can give."""
+    for kind, asked in (("figures", settings.figures), ("metrics", settings.metrics)):
+        for name in asked if isinstance(asked, list) else []:
+            if not any(name in model.selection[kind] for model in models):
+                raise ValueError(f"{kind}: {name} cannot be had from any of these models")
+
+
 def shared_feature_space(
     settings: InferSettings, data: ImageData | None, reference: ReferenceClassifier | None
 ) -> Any:
@@ -260,8 +283,15 @@ def draw_figures(model: TrainedModel, settings: InferSettings, data: ImageData |
         classes=model.about["classes"],
         run=model.run,
     )
-    names, folder = model.selection["figures"], RESULTS / model.name
-    for path in draw(model.model, names, options, folder, model.caption):
+    paths = draw(
+        model.model,
+        model.selection["figures"],
+        options,
+        model.folder,
+        model.caption,
+        partial(figure_file, settings),
+    )
+    for path in paths:
         log.info("%s", path)
 
 
@@ -292,7 +322,7 @@ def measure(
             log.info("%s", format_verdict(result))
         else:
             log.info("%s: %s (%.1f s)", name, format_metrics(result), seconds[name])
-    path = RESULTS / model.name / "metrics.json"
-    files.write_json(path, numbers | {"time": seconds})
+    path = model.folder / metrics_file(settings)
+    merge_metrics(path, numbers, seconds)
     log.info("%s", path)
     return numbers

@@ -8,7 +8,7 @@ import logging
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -99,23 +99,27 @@ def select(
 class Selection:
     """What is asked for of each registry, as far as the model allows it.
 
-    An entry that turns out to lack something is skipped with one line; asked for by name, it is
-    refused.
+    An entry that turns out to lack something is skipped with one line; asked for by name of a
+    single model, it is refused.
     """
 
     def __init__(
-        self, model: nn.Module, **kinds: tuple[Names, Registry, Mapping[str, str]]
+        self, model: nn.Module, *, alone: bool, **kinds: tuple[Names, Registry, Mapping[str, str]]
     ) -> None:
         """Arguments:
         model: which the entries are asked of.
+        alone: whether it is the only one; of several each gives what it can.
         kinds: for each kind what was asked for, all its entries, and former names.
 
         Raises ValueError as `select` does.
         """
+        self._alone = alone
         self._asked: dict[str, Names] = {}
         self._chosen: dict[str, dict[str, Spec]] = {}
         for kind, (asked, registry, renamed) in kinds.items():
             self._asked[kind] = asked
+            if not alone and _is_by_name(asked):
+                asked = [name for name in asked if not self._is_unsuited(name, registry, model)]
             self._chosen[kind] = select(kind, asked, registry, model, renamed)
 
     def __getitem__(self, kind: str) -> dict[str, Spec]:
@@ -138,7 +142,18 @@ class Selection:
             if not lacking:
                 continue
             names, asked = ", ".join(lacking), self._asked[kind]
-            if asked is not None and asked != "all":
+            if self._alone and _is_by_name(asked):
                 raise ValueError(f"{kind}: {names} needs {RESOURCES[resource]}, but {reason}")
             log.info("skipped %s %s: %s", kind, names, reason)
             self._chosen[kind] = {name: specs[name] for name in specs if name not in lacking}
+
+    def _is_unsuited(self, name: str, registry: Registry, model: nn.Module) -> bool:
+        """Whether an entry does not suit the model, which is then logged."""
+        unsuited = name in registry and not registry[name].suits(model)
+        if unsuited:
+            log.info("skipped %s: cannot be had from a %s", name, type(model).__name__)
+        return unsuited
+
+
+def _is_by_name(asked: Names) -> TypeGuard[Sequence[str]]:
+    return asked is not None and asked != "all"

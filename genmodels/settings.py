@@ -101,6 +101,7 @@ class InferSettings(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     checkpoint: str | Annotated[list[str], Len(1)]
+    out: str | None
     figures: Names | None
     metrics: Names | None
     n: Annotated[int, Ge(1), Le(100_000)]

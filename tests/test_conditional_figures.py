@@ -134,7 +134,7 @@ def test_images_of_the_class_grid_are_of_their_class() -> None:
 
 def labels_in(name: str) -> str:
     """The labels of a figure's table, one after the other."""
-    with open(f"results/run/{name}.csv", newline="") as file:
+    with open(f"results/run/{name}-labels3_7.csv", newline="") as file:
         return "".join(row["label"] for row in csv.DictReader(file))
 
 

@@ -100,7 +100,7 @@ def test_figures_and_metrics_draw_from_a_fitted_density() -> None:
 
 
 def samples_table() -> list[list[float]]:
-    with open("results/run/samples.csv", newline="") as file:
+    with open("results/run/samples-densitygmm-components4-seed1.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = [f"z{index}" for index in range(4)]
     latents = []
@@ -124,7 +124,12 @@ def test_inference_with_a_fitted_density(
     first = samples_table()
     formula = "mixture of 4 Gaussians"
     assert f"z ~ {formula}: 1,295 images" in caplog.text
-    assert json.loads(Path("results/run/metrics.json").read_text())["prior"] == formula
+    assert (
+        json.loads(Path("results/run/metrics-densitygmm-components4-seed1.json").read_text())[
+            "prior"
+        ]
+        == formula
+    )
     infer_here(*command, "metrics=[]")
     assert samples_table() == first
     model: GenerativeModel = genmodels.load(run)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from conftest import SMALL, train_in
 from torch import nn
 
 import genmodels
-from genmodels import safetensors_io
+from genmodels import files, safetensors_io
 from genmodels.data import datasets
 from genmodels.figures import plotting
 from genmodels.figures.image_sheet import tile
@@ -22,6 +23,7 @@ from genmodels.figures.registry import FIGURES
 from genmodels.metrics import likelihood
 from genmodels.randomness import generator
 from genmodels.registry import Spec, select
+from genmodels.run_lookup import find_runs
 from genmodels.user_errors import UserError
 
 
@@ -56,6 +58,7 @@ def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
         f"checkpoint={run}", "figures=all", "metrics=[]", "n=12", "center=[1,2,-1,0]", "stddev=0.1"
     )
     for name in select("figures", "all", FIGURES, model):
+        name = f"{name}-center1_2_-1_0-stddev0.1" if name == "region" else name
         picture = matplotlib.image.imread(results / f"{name}.png")
         assert picture.shape[0] > 150 and picture.shape[1] > 500 and picture[..., :3].std() > 0.02
         assert table(results / f"{name}.csv")
@@ -67,14 +70,14 @@ def test_all_figures_and_metrics(run: Path, infer_here: Callable) -> None:
 
 def test_the_numbers_make_the_pictures(run: Path, infer_here: Callable) -> None:
     infer_here(f"checkpoint={run}", "n=5", "temperature=4", "figures=[samples]", "seed=3")
-    lines = table(Path("results/run/samples.csv"))
+    lines = table(Path("results/run/samples-temperature4-seed3.csv"))
     z = torch.empty(len(lines), 4)
     for index, line in enumerate(lines):
         z[index] = torch.tensor([float(line[f"z{dimension}"]) for dimension in range(4)])
     expected = genmodels.load(run).prior.sample(5, 4.0, generator(3, "samples"))
     torch.testing.assert_close(z, expected)  # which makes the pictures: test_contract
     infer_here(f"checkpoint={run}", "n=5", "temperature=1", "figures=[samples]", "seed=3")
-    colder = table(Path("results/run/samples.csv"))
+    colder = table(Path("results/run/samples-seed3.csv"))
     assert z.shape == (5, 4) and float(colder[2]["z1"]) == pytest.approx(
         z[2, 1].item() / 2
     )  # a variance
@@ -136,6 +139,80 @@ def test_what_cannot_be_had_is_refused(
     with pytest.raises(UserError, match=message):
         infer_here(f"checkpoint={run}", override)
     assert not Path("results").exists()
+
+
+def test_other_options_do_not_replace_results(run: Path, infer_here: Callable) -> None:
+    """Metrics of the same weights are merged; those of other weights are not."""
+    infer_here(f"checkpoint={run}", "figures=[samples]", "metrics=[elbo]")
+    path = Path("results/run/metrics.json")
+    first = json.loads(path.read_text())
+    infer_here(f"checkpoint={run}", "figures=[samples]", "metrics=[reconstruction]", "seed=1")
+    assert json.loads(path.read_text()) == first
+    infer_here(f"checkpoint={run}", "figures=[]", "metrics=[reconstruction]")
+    merged = json.loads(path.read_text())
+    assert merged["elbo"] == first["elbo"] and "reconstruction" in merged
+    assert merged["time"].keys() == {"elbo", "reconstruction"}
+    infer_here(f"checkpoint={run}", "figures=[]", "metrics=[elbo]", "split=validation")
+    names = {each.name for each in Path("results/run").iterdir()}
+    assert names == {
+        "metrics.json",
+        "metrics-seed1.json",
+        "metrics-splitvalidation.json",
+        *(f"samples{end}.{kind}" for end in ("", "-seed1") for kind in ("png", "csv")),
+    }
+    files.write_json(path, merged | {"step": 2})
+    infer_here(f"checkpoint={run}", "figures=[]", "metrics=[elbo]")
+    assert "reconstruction" not in json.loads(path.read_text())
+
+
+def test_results_go_where_they_are_asked_to(run: Path, infer_here: Callable) -> None:
+    other = shutil.copytree(run, run.parent / "other")
+    tensors, metadata = safetensors_io.load(other / "model.safetensors")
+    about = metadata["about"] | {"name": "other"}
+    safetensors_io.save(other / "model.safetensors", tensors, metadata | {"about": about})
+    chosen = ("figures=[samples]", "metrics=[]")
+    infer_here(f"checkpoint={run}", *chosen, "out=mine")
+    assert {path.name for path in Path("mine").iterdir()} == {"samples.png", "samples.csv"}
+    infer_here(f"checkpoint=[{run},{other}]", *chosen, "out=ours")
+    assert {path.name for path in Path("ours").iterdir()} == {"run", "other"}
+    assert not Path("results").exists()
+
+
+def test_runs_are_found_by_patterns_sweeps_and_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["runs/a", "runs/b", "multirun/s/c", "multirun/s/d"]
+    for age, name in enumerate(names):
+        path = Path(name, "model.safetensors")
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (age, age))
+    Path("runs/empty").mkdir()
+    assert find_runs(["runs/*"]) == ["runs/a", "runs/b"]
+    assert find_runs(["multirun/s"]) == ["multirun/s/c", "multirun/s/d"]
+    assert find_runs(["latest"]) == ["multirun/s/d"]
+    assert find_runs(["runs/b", "runs/?", "nowhere"]) == ["runs/b", "runs/a", "nowhere"]
+    with pytest.raises(ValueError, match=r"checkpoint=runs/x\*: no run matches that"):
+        find_runs(["runs/x*"])
+    monkeypatch.chdir("runs/empty")
+    with pytest.raises(ValueError, match=r"checkpoint=latest: no run in runs/\* or multirun/"):
+        find_runs(["latest"])
+
+
+def test_of_several_models_each_gives_what_it_can(
+    run: Path, infer_here: Callable, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    narrow = ["model=gan", "model.generator_width=4", "model.discriminator_width=4"]
+    gan = train_in(run.parent / "gan", cache, *narrow, "max_steps=1", "batch_size=8")
+    both = f"checkpoint=[{run},{gan}]"
+    infer_here(both, "figures=[samples,traversals]", "metrics=[]")
+    assert "skipped traversals: cannot be had from a Generator" in caplog.text
+    assert Path("results/run/traversals.png").exists() and Path("results/gan/samples.png").exists()
+    with pytest.raises(UserError, match="figures: class_grid cannot be had from any of these"):
+        infer_here(both, "figures=[class_grid]")
+    with pytest.raises(UserError, match="figures: nonsense is none of samples"):
+        infer_here(both, "figures=[nonsense]")
 
 
 def test_a_strangers_file_writes_nowhere_else(

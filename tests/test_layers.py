@@ -53,6 +53,8 @@ LAYERS = [
         "genmodels.reference_classifier",
         "genmodels.preview",
         "genmodels.training",
+        "genmodels.results",
+        "genmodels.run_lookup",
         "genmodels.inference",
         "genmodels.cli",
         "genmodels.sweeps",

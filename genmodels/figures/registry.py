@@ -1,6 +1,6 @@
 """The figures: (model, FigureOptions) -> FigureResult. To add one, write it and enter it here."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from torch import nn
@@ -46,11 +46,25 @@ RENAMED = {"lineage": "training_progress", "nearest": "nearest_neighbours"}
 
 
 def draw(
-    model: nn.Module, names: Iterable[str], options: FigureOptions, folder: Path, caption: str
+    model: nn.Module,
+    names: Iterable[str],
+    options: FigureOptions,
+    folder: Path,
+    caption: str,
+    file_name: Callable[[str], str] = str,
 ) -> list[Path]:
-    """Draw these figures into a folder as png, with their numbers as csv; returns the png paths."""
+    """Draw these figures into a folder as png, with their numbers as csv; returns the png paths.
+
+    Arguments:
+    model: what is drawn.
+    names: of the figures.
+    options: of all of them.
+    folder: for the files.
+    caption: under each figure.
+    file_name: the name of a figure -> the name of its files, without their ending.
+    """
     paths = []
     for name in names:
         result = FIGURES[name].call(model, options)
-        paths.append(result.save(folder, name, caption))
+        paths.append(result.save(folder, file_name(name), caption))
     return paths
