@@ -17,4 +17,4 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run_command(main, "train", at_end=sweeps.write_report))
+    sys.exit(cli.run_command(main, "train", sweeps.check_jobs, sweeps.write_report))

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,42 +10,45 @@ from pathlib import Path
 from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genmodels import files, run_files
-from genmodels.composition import CONF, compose_config, group_choices, to_dict, without_hydra
-from genmodels.errors import did_you_mean, nearest
+from genmodels.command_line import check_arguments, explain, in_order
+from genmodels.composition import group_choices, to_dict
 from genmodels.job import Job
-from genmodels.user_errors import UserError, as_user_error, flatten, unknown_key
+from genmodels.user_errors import UserError, as_user_error
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-# Plugins of Hydra, with the extra of this project that installs each
-PLUGIN_EXTRAS = {
-    "hydra/launcher/joblib": "parallel",
-    "hydra/launcher/submitit_local": "slurm",
-    "hydra/launcher/submitit_slurm": "slurm",
-    "hydra/sweeper/optuna": "search",
-}
 
 
 class JobFailed(Exception):
     """A job ended by an error that its log has; it keeps no memory of the job alive."""
 
 
+class CommandFailed(SystemExit):
+    """The only job of a command failed. Hydra lets it through, and adds no line of its own."""
+
+
 def run_command(
-    main: Callable[[], object], command: str, at_end: Callable[[], object] = lambda: None
+    main: Callable[[], object],
+    command: str,
+    check: Callable[[Sequence[str]], object] = lambda _: None,
+    at_end: Callable[[], object] = lambda: None,
 ) -> int:
     """Run a command's Hydra main, then `at_end` however it ended; returns the exit status.
 
     What a user can put right is printed in one short message, without a traceback.
+
+    Arguments:
+    main: the command.
+    command: its name.
+    check: refuses arguments of the command line, before anything else is done with them.
+    at_end: done in the end.
     """
     _open_closed_streams()
     logging.raiseExceptions = False  # a reader that has gone away (| head) is no error
@@ -54,7 +56,9 @@ def run_command(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
 
     def checked() -> None:
-        check_overrides(sys.argv[1:])
+        sys.argv[1:] = in_order(sys.argv[1:])
+        check_arguments(command, sys.argv[1:])
+        check(sys.argv[1:])
         main()
 
     status = _status_of(checked, command, show_traceback)
@@ -74,6 +78,8 @@ def _status_of(work: Callable[[], object], command: str, show_traceback: bool) -
         if show_traceback:
             raise
         message = explain(error, command, sys.argv[1:])
+    except CommandFailed as error:
+        message = str(error)
     except (ValueError, JobFailed, OSError) as error:
         if show_traceback:
             raise
@@ -98,9 +104,10 @@ def _open_closed_streams() -> None:
 def run_job(work: Callable[[DictConfig, Job], Result], cfg: DictConfig) -> Result:
     """Do the work of a command with a job's configuration, in the folder that Hydra made.
 
-    A ValueError or OSError of the work is for the user: it raises UserError, with the setting's
-    whole key. Anything else is logged with its traceback and raises JobFailed, which holds on to no
-    tensors while a sweep goes on. A folder that a refused run left empty is removed.
+    A ValueError or OSError of the work is for the user: its message has the setting's whole key.
+    Anything else is logged with its traceback. A job of a sweep then raises UserError or JobFailed,
+    which hold on to no tensors while the sweep goes on, and the only job CommandFailed. A folder
+    that a refused run left empty is removed.
     """
     hydra = HydraConfig.get()
     # relative: what is printed pastes into the next command
@@ -115,99 +122,10 @@ def run_job(work: Callable[[DictConfig, Job], Result], cfg: DictConfig) -> Resul
         traceback.clear_frames(error.__traceback__)
     if is_sweep:
         _record_failure(job, cfg, failure)
-    else:
-        with contextlib.suppress(OSError):  # not empty, or not there
-            folder.rmdir()
-    raise failure
-
-
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Raise UserError for a group that is given no name, and for a setting that is deleted.
-
-    What Hydra cannot read is left to Hydra.
-    """
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException:
-        return
-    for override in parsed:
-        key = override.key_or_group
-        if override.is_delete() and not key.startswith("hydra"):
-            raise UserError(f"~{key}: settings cannot be deleted; many can be null or false")
-        choices = _choices(key)
-        if not choices:
-            continue
-        value = override.value()
-        for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
-            if not isinstance(choice, str):
-                raise UserError(
-                    f"{key}={override.get_value_string()}: must be one of {', '.join(choices)}"
-                )
-
-
-def _choices(group: str) -> list[str]:
-    """The choices of a group of this project, [] for what is none."""
-    if group.startswith("hydra") or "." in group:
-        return []
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def explain(error: Exception, command: str, arguments: Sequence[str]) -> str:
-    """Hydra's or OmegaConf's refusal in our words: the key, what is wrong, what is near."""
-    text = str(error)
-    if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: cannot be read. Settings are written key=value, lists as "
-            "key=[a,b], sweeps as -m key=a,b"
-        )
-    plugin = re.search(r"Could not (?:find|load) '(hydra/\w+/(\w+))'", text)
-    if plugin and plugin[1] in PLUGIN_EXTRAS:
-        return (
-            f"{plugin[2]}: this plugin of Hydra's is not installed; "
-            f"`uv run --extra {PLUGIN_EXTRAS[plugin[1]]} {command}.py ...` installs it"
-        )
-    key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
-    if key:
-        return _explain_key(key[1] or key[2], command, arguments)
-    choice = re.search(
-        r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\n((?:\t.*\n?)+)", text
-    )
-    if choice:
-        names = choice[3].split()
-        hint = did_you_mean(nearest(choice[2], names))
-        return f"{choice[1]}={choice[2]}: no such choice; there are {', '.join(names)}{hint}"
-    if error.__cause__ is not None:
-        text = f"{text} {error.__cause__}"
-    return " ".join(text.split())[:500]
-
-
-def _explain_key(key: str, command: str, arguments: Sequence[str]) -> str:
-    """The refusal of a key or group that a configuration with these choices does not have."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"]
-    chosen = []
-    for argument in arguments:
-        group, _, names = argument.partition("=")
-        if group in groups and group != key:
-            chosen.append(f"{group}={names.partition(',')[0]}")
-    choices = ", ".join(chosen) or "the default choices"
-    if key in groups and command == "train":
-        return f"{key}: not a group of {choices}; other models have it"
-    with_defaults = _keys(command, [])
-    try:
-        known = _keys(command, chosen)
-    except HydraException:
-        known = with_defaults
-    is_default_key = any(f"{name}.".startswith(f"{key}.") for name in with_defaults)
-    if is_default_key:
-        return f"{key}: not a setting of {choices}"
-    return str(unknown_key(key, [*known, *groups]))
-
-
-def _keys(command: str, overrides: Sequence[str]) -> list[str]:
-    """All keys of a command's configuration with these choices."""
-    values = to_dict(without_hydra(compose_config(command, overrides)), resolve=False)
-    return [key for key, _ in flatten(values) if "_target_" not in key]
+        raise failure
+    with contextlib.suppress(OSError):  # not empty, or not there
+        folder.rmdir()
+    raise CommandFailed(str(failure))
 
 
 def _failure(error: Exception, cfg: DictConfig, folder: Path) -> Exception:

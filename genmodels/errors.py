@@ -20,9 +20,10 @@ def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is spelt most like this one, "" where none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
-    return matches[0] if matches else ""
+    """The known name that is spelt most like this one, in any case; "" where none is near."""
+    by_letters = {candidate.lower(): candidate for candidate in known}
+    matches = difflib.get_close_matches(name.lower(), list(by_letters), n=1)
+    return by_letters[matches[0]] if matches else ""
 
 
 def did_you_mean(near: str) -> str:

@@ -48,6 +48,7 @@ class Run:
         self.mirror: WandbMirror | None = None
         self._wait = wait
         self._begun = False
+        self._is_new = False
         self._lock = FileLock(folder / ".lock")
         self._handler = logging.FileHandler(folder / run_files.LOG, encoding="utf-8", delay=True)
         self._handler.setFormatter(
@@ -56,6 +57,7 @@ class Run:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._is_new = not any(self.folder.iterdir())
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -83,6 +85,9 @@ class Run:
         finally:
             self._handler.close()
             self._lock.release()
+        if error is not None and self._is_new and not self._begun:  # refused: nothing is left
+            for path in (self.folder / run_files.LOG, Path(self._lock.lock_file)):
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Delete what an earlier run left in the folder. Other files stay.

@@ -7,7 +7,7 @@ from torch import nn
 from genmodels.data.images import ImageData
 from genmodels.errors import require
 from genmodels.metrics.evaluation import Evaluation
-from genmodels.metrics.features import FeatureSpace
+from genmodels.metrics.features import FeatureSpace, require_package
 from genmodels.metrics.registry import METRICS
 from genmodels.quantities import QUANTITIES
 from genmodels.randomness import CONSTANT_SEED
@@ -31,12 +31,13 @@ def selectable(trainer: Trainer) -> list[str]:
 
 
 def check_selection(trainer: Trainer, features: str | None, select: str | None) -> None:
-    """Raise ValueError where evaluations of this model have no such number to select by."""
+    """Raise ValueError where evaluations of this model cannot have these numbers."""
     names = selectable(trainer)
     kind = type(trainer.inference_model).__name__
     known = ", ".join([*names, "null"])
     require(select in (None, *names), "select", select, f"one of {known} for a {kind}")
     require(features is None or "fd" in names, "features", features, f"null for a {kind}")
+    require_package(features)
 
 
 def quantities_to_score(features: str | None, select: str | None) -> list[str]:

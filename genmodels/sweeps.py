@@ -1,15 +1,20 @@
 """Which jobs a sweep has, and where they go: what Hydra calls where train.py is called with -m."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from genmodels import run_files
+from genmodels.command_line import MULTIRUN, explain
 from genmodels.composition import group_choices, to_dict, without_hydra
 from genmodels.run_name import clean, data_name, digest, number_settings
+from genmodels.user_errors import UserError
 
 MAX_NAME = 80
 # Where Hydra finds the namespace package hydra_plugins of this project
@@ -32,6 +37,47 @@ class SweepFolder(Callback):
             config.hydra.sweep.dir = folder
             overrides.append(f"hydra.sweep.dir={folder}")
         SweepFolder.current = Path(config.hydra.sweep.dir)
+
+
+def check_jobs(arguments: Sequence[str]) -> None:
+    """Raise UserError for the first setting that a job of a sweep would refuse; nothing trains yet.
+
+    Each swept value is tried, beside the first values of the others. Does nothing without -m.
+
+    Arguments:
+    arguments: of the command line.
+    """
+    if not set(MULTIRUN).intersection(arguments):
+        return
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    swept: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_sweep_override():
+            swept[override.key_or_group] = _values(override)
+    first = [text for text in overrides if text.partition("=")[0] not in swept]
+    first += [f"{key}={values[0]}" for key, values in swept.items()]
+    _check(first)
+    for key, values in swept.items():
+        others = [text for text in first if text.partition("=")[0] != key]
+        for value in values[1:]:
+            _check([*others, f"{key}={value}"])
+
+
+def _check(job: Sequence[str]) -> None:
+    from genmodels.training import check_settings  # imports torch
+
+    try:
+        check_settings(job)
+    except HydraException as error:
+        raise UserError(explain(error, "train", job)) from None
+
+
+def _values(override: Override) -> list[str]:
+    """The values that a sweep tries; of an interval its ends."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
+    return list(override.sweep_string_iterator())
 
 
 def sweep_name(config: DictConfig) -> str:

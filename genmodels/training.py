@@ -1,7 +1,7 @@
 """From a configuration to a run: settings, model, trainer, data, `fit`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,6 +73,20 @@ def train(*overrides: str) -> TrainedRun:
         raise user_error from error
 
 
+def check_settings(overrides: Sequence[str]) -> None:
+    """Raise UserError for settings that a run would refuse before it reads data."""
+    cfg = compose_config("train", overrides)
+    choices = group_choices(cfg.hydra.runtime.choices)
+    cfg = without_hydra(cfg)
+    try:
+        build(resolve(cfg, choices, spec_of(cfg)))
+    except Exception as error:
+        user_error = as_user_error(error, to_dict(cfg, resolve=False))
+        if user_error is not None:
+            raise user_error from error
+        raise
+
+
 def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
     """Begin a run, continue it, or find it finished; with preview=true only draw it.
 
@@ -96,31 +110,39 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
     parameters = sum(weights.numel() for weights in components.model.parameters())
     # what the workers of a killed sweep still do is waited for
     with Run(job.folder, wait=job.sweep is not None) as run:
-        if settings.overwrite:
-            run.clear()
-        refuse_other_settings(job.folder, settings)
-        run.mirror = open_mirror(run, settings, job)
-        if run.finished:
+        if not settings.overwrite:
+            refuse_other_settings(job.folder, settings)
+        if run.finished and not settings.overwrite:
+            run.mirror = open_mirror(run, settings, job)
             run.replay()
             log.info("%s is finished; overwrite=true starts over\n%s", run.folder, run.headline())
         else:
-            write_settings(job.folder, settings.as_dict())
-            run.begin(name=job.folder.name, parameters=parameters)
+            # whatever is refused is refused before a file is written, or lost
             data = source.load().to(hardware.choose_device(settings.device))
+            refuse_data(run, data, settings)
+            if settings.overwrite:
+                run.clear()
+            run.mirror = open_mirror(run, settings, job)
+            write_settings(job.folder, settings.as_dict())
+            run.begin(name=job.folder.name, parameters=parameters, data=data.checksum)
             complete(run, data, settings, components)
         return TrainedRun(job.folder, run.summary, run.metric(settings.sweep_metric))
 
 
-def complete(run: Run, data: ImageData, settings: TrainSettings, components: Components) -> None:
-    """Train a run to its end, draw its figures, and write its summary."""
-    refuse_other_data(run, data)
-    run.update_summary(data=data.checksum)
+def refuse_data(run: Run, data: ImageData, settings: TrainSettings) -> None:
+    """Raise ValueError for too few images, and for others than those that the run began with."""
+    if not settings.overwrite:
+        refuse_other_data(run, data)
     require(
         settings.batch_size <= len(data.train),
         "batch_size",
         settings.batch_size,
         f"at most {len(data.train)}, the number of training images",
     )
+
+
+def complete(run: Run, data: ImageData, settings: TrainSettings, components: Components) -> None:
+    """Train a run to its end, draw its figures, and write its summary."""
     trainer = components.trainer
     cadence = choose_cadence(settings, len(data.train))
     every = {"evaluate_every": cadence.evaluate, "checkpoint_every": cadence.checkpoint}

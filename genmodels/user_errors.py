@@ -8,6 +8,20 @@ from hydra.errors import InstantiationException
 
 from genmodels.errors import did_you_mean, nearest
 
+# What others call settings of this project
+SYNONYMS = {
+    "beta": "kl_weight",
+    "learning_rate": "lr",
+    "steps": "max_steps",
+    "n_epochs": "epochs",
+    "bs": "batch_size",
+    "nz": "model.latent_dim",
+    "z_dim": "model.latent_dim",
+    "latent_size": "model.latent_dim",
+    "ngf": "model.generator_width",
+    "ndf": "model.discriminator_width",
+}
+
 
 class UserError(ValueError):
     """Something that the user can put right; the message says how. No traceback is printed."""
@@ -24,6 +38,8 @@ def unknown_key(key: str, known: Sequence[str]) -> UserError:
         if other_parent == parent and name != key:
             siblings[other_last] = name
     near = siblings.get(nearest(last, siblings)) or anywhere.get(nearest(last, anywhere), "")
+    if SYNONYMS.get(last.lower()) in known:
+        near = SYNONYMS[last.lower()]
     hint = did_you_mean(near if near != key else "") or ". `python train.py --help` lists all"
     return UserError(f"{key}: unknown setting{hint}")
 

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from tqdm import tqdm
 
 from genmodels import cli
+from genmodels.command_line import check_arguments, explain, in_order
 from genmodels.user_errors import UserError
 
 QUICK = [
@@ -91,9 +92,21 @@ def test_bad_input_is_refused_in_one_message(
     [
         (["model.latentdim=3"], "model.latentdim: unknown setting. Did you mean model.latent_dim?"),
         (["modle=vae"], "modle: unknown setting. Did you mean model?"),
+        (["beta=3"], "beta: unknown setting. Did you mean kl_weight?"),
+        (["learning_rate=3"], "learning_rate: unknown setting. Did you mean lr?"),
+        (["nz=3"], "nz: unknown setting. Did you mean model.latent_dim?"),
+        (["model=gan", "ngf=3"], "ngf: unknown setting. Did you mean model.generator_width?"),
+        (["steps=3"], "steps: unknown setting. Did you mean max_steps?"),
+        (["model=VAE"], "model=VAE: no such choice; there are cgan, classifier, cvae"),
+        (["dataset=MNIST"], "dataset=MNIST: no such choice; there are celeba"),
+        (["kl_weight=0,1"], "kl_weight=0,1: several values are a sweep, which needs -m"),
+        (["+experiment=mnist"], "+experiment: is there already; write it without the +"),
         (["model=vea"], "model=vea: no such choice; there are cgan, classifier, cvae"),
         (["kl_schedule=cosin"], "kl_schedule=cosin: no such choice; there are constant, cosine"),
-        (["model=gan", "kl_weight=30"], "kl_weight: not a setting of model=gan"),
+        (
+            ["model=gan", "kl_weight=30"],
+            "kl_weight: not a setting of model=gan; it comes with model=cvae, cvae_mlp, vae, vae_",
+        ),
         (["adversarial_loss=hinge"], "adversarial_loss: not a group of the default choices"),
         (["adversarial_loss=hing"], "adversarial_loss: not a group of the default choices"),
         (["model.widths=[1,"], "model.widths=[1,: cannot be read. Settings are written key=value"),
@@ -103,7 +116,7 @@ def test_bad_input_is_refused_in_one_message(
 def test_refusals_of_hydra_are_explained(arguments: list[str], message: str) -> None:
     with pytest.raises(HydraException) as caught:
         composed("train", *arguments)
-    explanation = cli.explain(caught.value, "train", arguments)
+    explanation = explain(caught.value, "train", arguments)
     assert explanation.startswith(message) and "\n" not in explanation
 
 
@@ -123,14 +136,39 @@ def test_refusals_of_hydra_are_explained(arguments: list[str], message: str) -> 
 )
 def test_groups_are_given_names_and_settings_stay(argument: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        cli.check_overrides(["-m", "seed=1,2", argument])
+        check_arguments("train", ["-m", "seed=1,2", argument])
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (
+            "train",
+            ["--epochs", "3"],
+            "--epochs: settings are written without dashes, such as epochs",
+        ),
+        ("train", ["--lr=0.1"], "--lr=0.1: settings are written without dashes, such as lr=0.1"),
+        ("infer", ["runs/x"], r"runs/x: settings are written key=value; checkpoint=runs/x?"),
+    ],
+)
+def test_other_ways_to_write_settings_are_explained(
+    command: str, arguments: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        check_arguments(command, arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_sweep_may_be_asked_for_anywhere() -> None:
+    assert in_order(["a=1", "-m", "b=1,2"]) == ["-m", "a=1", "b=1,2"]
+    assert in_order(["a=1"]) == ["a=1"]
 
 
 def test_legal_overrides_pass() -> None:
     legal = ["-m", "model=vae,gan", "+x=3", "hydra/launcher=basic", "~hydra.x", "model.widths=[3]"]
-    cli.check_overrides([*legal, "likelihood.gray=bernoulli"])
-    cli.check_overrides(["not readable"])  # by Hydra, which says so
+    check_arguments("train", [*legal, "likelihood.gray=bernoulli"])
+    check_arguments("train", ["not readable"])  # by Hydra, which says so
 
 
 def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
@@ -145,6 +183,7 @@ def test_a_missing_plugin_names_its_extra(tmp_path: Path) -> None:
 
 def test_a_process_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `2>&-` starts it: what is written there goes nowhere."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setattr(sys, "stderr", None)
 
     def work() -> None:
@@ -158,6 +197,7 @@ def test_a_reader_that_goes_away(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     """As in `train.py | head -1`: no traceback of logging's, and the run finishes."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w")
@@ -195,6 +235,7 @@ def test_what_comes_at_the_end_comes_however_it_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And fails as a command does, in one line."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     done = []
 
@@ -202,9 +243,9 @@ def test_what_comes_at_the_end_comes_however_it_ended(
         if error is not None:
             raise error
 
-    assert cli.run_command(work, "train", lambda: done.append(True)) == status and done
+    assert cli.run_command(work, "train", at_end=lambda: done.append(True)) == status and done
     monkeypatch.delenv("HYDRA_FULL_ERROR")
-    assert cli.run_command(lambda: None, "train", work) == status
+    assert cli.run_command(lambda: None, "train", at_end=work) == status
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (2 if status == 1 else 0)
     assert all(line.startswith("train.py: ") for line in lines)

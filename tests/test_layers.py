@@ -57,6 +57,7 @@ LAYERS = [
         "genmodels.run_lookup",
         "genmodels.inference",
         "genmodels.cli",
+        "genmodels.command_line",
         "genmodels.sweeps",
         "genmodels.plugins",
         "genmodels.report",

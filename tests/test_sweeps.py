@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, SMALL
 
 from genmodels.composition import compose_config
-from genmodels.sweeps import SweepFolder  # finds the plugin
+from genmodels.sweeps import SweepFolder, check_jobs  # finds the plugin
 
 from hydra_plugins.genmodels import FractionSweeper  # isort: skip
 from genmodels.user_errors import UserError
@@ -101,6 +101,29 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
         r"multirun/mnist-vae-ablation_vae-seed-[0-9a-f]{6}",
         sweep_folder("experiment=ablation_vae", "seed=0,1"),
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "kl_weight=0,1,x"], "kl_weight=x: must be a number"),
+        (["--multirun", "lr=0.1,0.2,-1", "seed=0,1"], "lr=-1: must be > 0"),
+        (["-m", "model=vae_mlp,gan", "kl_weight=1"], "kl_weight: not a setting of model=gan"),
+        (["-m", "model=vae,vea"], "model=vea: no such choice"),
+        (["-m", "seed=range(0,3)", "model.latent_dim=0"], "model.latent_dim=0: must be"),
+        (["-m", "lr=interval(-1,1)"], "lr=-1.0: must be > 0"),
+        (["-m", "model.widths=[8],[0]", "model=vae_mlp"], "model.widths=[0]: must be"),
+    ],
+)
+def test_every_value_of_a_sweep_is_checked_first(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_jobs(arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_what_a_sweep_may_hold_passes() -> None:
+    check_jobs(["-m", *SMALL, "kl_weight=0,1", "seed=range(0,2)", "kl_schedule=linear,constant"])
+    check_jobs(["kl_weight=x"])  # no sweep: the run says it
 
 
 @pytest.mark.slow

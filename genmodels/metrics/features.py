@@ -4,6 +4,7 @@ Of the reference classifier, of pixels, or of Inception. A score means nothing w
 the checksum of the network that gives the features.
 """
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -124,17 +125,13 @@ def of_inception(data: ImageData) -> FeatureSpace:
     Raises ValueError where torch-fidelity or its weights, which it fetches once, cannot be had.
     """
     device = data.train.images.device
+    require_package("inception")
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import (  # an extra
             FeatureExtractorInceptionV3,
         )
 
         network = FeatureExtractorInceptionV3("inception", [INCEPTION_LAYER]).to(device).eval()
-    except ImportError:
-        raise ValueError(
-            "features=inception: needs torch-fidelity: uv sync --extra inception, or pip install "
-            "torch-fidelity"
-        ) from None
     except OSError as error:
         raise ValueError(f"features=inception: its weights cannot be fetched ({error})") from None
 
@@ -143,6 +140,15 @@ def of_inception(data: ImageData) -> FeatureSpace:
         return network(to_uint8(rgb))[0]
 
     return FeatureSpace("inception", checksum_of(network.state_dict()), extract, data)
+
+
+def require_package(features: str | None) -> None:
+    """Raise ValueError where features need a package that is not installed."""
+    if features == "inception" and importlib.util.find_spec("torch_fidelity") is None:
+        raise ValueError(
+            "features=inception: needs torch-fidelity: uv sync --extra inception, or pip install "
+            "torch-fidelity"
+        )
 
 
 def default_features(classes: Sequence[str]) -> str:
