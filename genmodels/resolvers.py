@@ -14,8 +14,10 @@ def _run_name(_root_: DictConfig) -> str:
 
 
 def _folder_name(folder: str) -> str:
-    """A folder's own name, without its place."""
-    return Path(folder).resolve().name or "pictures"
+    """A folder's own name, without its place; after its parent's if it is only a number."""
+    path = Path(folder).resolve()
+    name = f"{path.parent.name}-{path.name}" if path.name.isdigit() else path.name
+    return name.strip("-") or "pictures"
 
 
 def _per_pixel(weight: float, _root_: DictConfig) -> float:

@@ -161,7 +161,10 @@ def fill(
     cfg.model.image_shape = spec.image_shape
     if "num_classes" in list(cfg.model):  # "in" itself does not see what is still missing
         if not spec.num_classes:
-            raise UserError(f"model={choices['model']}: needs labels, but {spec.name} has none")
+            why = f": {spec.why_unlabelled}" if spec.why_unlabelled else ""
+            raise UserError(
+                f"model={choices['model']}: needs labels, but {spec.name} has none{why}"
+            )
         cfg.model.num_classes = spec.num_classes
     if filled.get("likelihood") == "auto":
         filled["likelihood"] = likelihood_for(spec.image_shape, cfg.likelihood)

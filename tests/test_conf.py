@@ -102,6 +102,12 @@ def name_of(*overrides: str) -> str:
     return run_name(settings.as_dict(), settings.choices)
 
 
+def test_a_folder_that_is_only_a_number_is_named_after_its_parent(tmp_path: Path) -> None:
+    for name, expected in (("emoji/64", "emoji-64"), ("emoji", "emoji")):
+        cfg = composed("train", "dataset=folder", f"dataset.root={tmp_path / name}")
+        assert cfg.dataset.name == expected
+
+
 def test_run_names() -> None:
     name = name_of("kl_weight=0.3", "seed=7")
     assert re.fullmatch(r"digits-vae-linear-kl0\.3-seed7-[0-9a-f]{6}", name)

@@ -4,6 +4,7 @@ import builtins
 import errno
 import io
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,30 @@ def test_folders_of_classes(tmp_path: Path) -> None:
     assert open_folder(root, labelled=False).spec.classes == ()
 
 
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "val", "test")])
+def test_parts_are_not_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    for seed, name in enumerate(names):
+        write_pictures(tmp_path / "root" / name, seed=seed)
+    spec = open_folder(tmp_path / "root").spec
+    assert spec.classes == () and "are taken for parts" in spec.why_unlabelled
+    assert len(open_folder(tmp_path / "root", labelled=True).spec.classes) == len(names)
+
+
+def test_palettes_with_transparency_are_read_without_a_warning(root: Path) -> None:
+    pixels = Image.new("P", (16, 16), 1)
+    pixels.putpalette([200, 10, 10] * 256)
+    pixels.save(root / "palette.png", transparency=bytes([0, 128, 255]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_folder(root).spec.image_shape[0] == 3
+        assert len(images_of(root)) == 13
+
+
 def test_without_labels_where_images_lie_beside_the_folders(root: Path) -> None:
     write_pictures(root / "more", seed=1)
     assert open_folder(root).spec.classes == ()
+    reason = open_folder(root).spec.why_unlabelled
+    assert reason == "12 images lie outside of its sub-folders, such as 000.png"
     assert open_folder(root).load().train.labels.tolist() == [-1] * 24
     assert open_folder(root, labelled=True).spec.classes == ("more",)
 

@@ -161,7 +161,8 @@ def folder(
     name: what these images are called in names of runs.
     side: in pixels.
     channels: 1, 3, or None: 1 if no image has a colour.
-    labelled: whether sub-folders are classes, or None: if all images lie in at least two of them.
+    labelled: whether sub-folders are classes, or None: if all images lie in at least two of them,
+        which are not called train and test.
     background: what shows through transparent pixels, such as white or #ff8800.
     max_unreadable: the share of images that may be left out as unreadable.
     cache: the folder of decoded data sets.
@@ -179,7 +180,7 @@ def folder(
     if channels is None and summary.gray:
         crop = SquareCrop(side, 1, crop.background)
     return CachedDataset(
-        ImageSpec(name, crop.shape, tuple(images.classes)),
+        ImageSpec(name, crop.shape, tuple(images.classes), images.why_unlabelled),
         partial(image_folder.decode, images, crop, max_unreadable),
         Path(cache),
         origin=f"{summary.digest} {crop} {images.classes}",

@@ -243,6 +243,8 @@ def _has_colour(path: Path) -> bool:
         if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
             return False
         image.draft(None, GRAY_DRAFT)
+        if image.has_transparency_data:  # else Pillow warns of palettes with transparency
+            image = image.convert("RGBA")
         channels = np.asarray(image.convert("RGB"), np.int16)  # (H, W, 3)
         difference = channels.max(2) - channels.min(2)
         return bool(difference.max() > GRAY_TOLERANCE)

@@ -19,6 +19,8 @@ from genmodels.data.image_files import SquareCrop, printable
 
 log = logging.getLogger(__name__)
 
+# Sub-folders of these names alone are parts of a data set; splits are drawn from all images
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 MAX_FILE_BYTES = 256 * 2**20
 MAX_NAMES_IN_ERROR = 8
 MAX_LINES_IN_LOG = 20  # all are in the file that it names
@@ -36,6 +38,7 @@ class ImageFolder:
     labels: of each file; -1 where there are no classes.
     classes: sub-folders with images, sorted; empty where there are no labels.
     skipped: what is not taken for an image, and why.
+    why_unlabelled: why there are no classes, where nobody said so.
     """
 
     root: Path
@@ -44,6 +47,7 @@ class ImageFolder:
     labels: Sequence[int]
     classes: Sequence[str]
     skipped: Sequence[str]
+    why_unlabelled: str = ""
 
     @property
     def key(self) -> str:
@@ -68,13 +72,15 @@ def scan(root: Path, labelled: bool | None) -> ImageFolder:
     Arguments:
     root: the folder.
     labelled: whether the first sub-folder on the way to an image is its class; None: if there
-        are at least two such sub-folders, and no image lies beside them.
+        are at least two such sub-folders, not called as SPLITS, and no image lies beside them.
     """
     states, skipped = _image_states(root)
     names = sorted(states)
     folders = sorted({name.partition("/")[0] for name in names if "/" in name})
+    why_unlabelled = ""
     if labelled is None:
-        labelled = len(folders) > 1 and all("/" in name for name in names)
+        why_unlabelled = _why_unlabelled(names, folders)
+        labelled = not why_unlabelled
     if labelled:
         unlabelled = [name for name in names if "/" not in name]
         empty = _empty_folders(root, folders)
@@ -95,7 +101,26 @@ def scan(root: Path, labelled: bool | None) -> ImageFolder:
         [label.get(name.partition("/")[0], -1) for name in names],
         tuple(printable(name) for name in classes),
         skipped,
+        why_unlabelled,
     )
+
+
+def _why_unlabelled(names: Sequence[str], folders: Sequence[str]) -> str:
+    """Why sub-folders are not taken for classes; "" where they are."""
+    beside = [name for name in names if "/" not in name]
+    if not folders:
+        return "its images do not lie in sub-folders"
+    if beside:
+        return f"{len(beside):,} images lie outside of its sub-folders, such as {beside[0]}"
+    if len(folders) == 1:
+        return f"its images lie in one sub-folder, {folders[0]}"
+    if SPLITS.issuperset(name.lower() for name in folders):
+        names_of_parts = " and ".join(folders)
+        return (
+            f"{names_of_parts} are taken for parts of a data set, not for classes; "
+            "dataset.labelled=true takes them for classes"
+        )
+    return ""
 
 
 def summarise(images: ImageFolder, cache: Path) -> FolderSummary:

@@ -56,11 +56,13 @@ class ImageSpec:
     name: as in the name of a run.
     image_shape: (C, H, W).
     classes: their names in the order of the labels; empty where there are no labels.
+    why_unlabelled: why there are none, where that may surprise.
     """
 
     name: str
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...] = ()
+    why_unlabelled: str = ""
 
     @property
     def num_classes(self) -> int:
