@@ -215,7 +215,10 @@ def find_reference(
     try:
         reference = ReferenceClassifier(data, Path(settings.dataset.cache))
         if settings.metrics is None and not reference.is_trained:
-            raise ValueError("there is none yet; metrics=all trains it, once")
+            raise ValueError(
+                "no reference classifier of these data is trained yet; metrics=all trains one, "
+                "once, in minutes"
+            )
     except ValueError as error:
         for model in models:
             for resource in resources:

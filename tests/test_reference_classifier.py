@@ -45,17 +45,18 @@ def test_a_missing_classifier_is_trained_once_and_found_again(
     cache = tmp_path / "my cache"
     command = (f"checkpoint={vae}", "figures=[]", "samples=100", f"dataset.cache='{cache}'")
     infer_here(*command)
-    assert "skipped metrics class_shares: there is none yet; metrics=all trains it" in caplog.text
-    assert "skipped metrics fd, kid, prdc: there is none yet" in caplog.text
+    reason = "no reference classifier of these data is trained yet; metrics=all trains one"
+    assert f"skipped metrics class_shares: {reason}" in caplog.text
+    assert f"skipped metrics fd, kid, prdc: {reason}" in caplog.text
 
     infer_here(*command, "metrics=[class_shares]")
     (folder,) = (path for path in (cache / "classifiers").iterdir() if path.is_dir())
     assert summary(folder)["status"] == "finished" and summary(folder)["data"] in folder.name
-    first = json.loads(Path("results/vae/metrics.json").read_text())["class_shares"]
+    first = json.loads(Path("results/vae/metrics-samples100.json").read_text())["class_shares"]
 
     monkeypatch.setattr(ReferenceClassifier, "_train", None)
     infer_here(*command)
-    again = json.loads(Path("results/vae/metrics.json").read_text())["class_shares"]
+    again = json.loads(Path("results/vae/metrics-samples100.json").read_text())["class_shares"]
     shares = [share["samples"] for share in first["classes"].values()]
     assert again == first and sum(shares) == pytest.approx(1)
     crc = safetensors_io.load(folder / run_files.INFERENCE)[1]["crc32"]

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from matplotlib.image import imread, imsave
 
-from genmodels.report import overview, tables
+from genmodels.report import html, overview, tables
 from genmodels.report.__main__ import main
 from genmodels.report.findings import findings
 from genmodels.report.runs import RunRecord, read_run
@@ -476,6 +476,24 @@ def test_rows_that_are_not_whole_are_passed_over(
     (run / "metrics.jsonl").write_bytes(b"".join([lines[0], *bad, *lines[1:], b'{"step": 11, "va']))
     assert read_run(run).curve("elbo")[0] == [5, 10]
     assert f"{run / 'metrics.jsonl'}: 7 of 9 rows are damaged: passed over" in caplog.text
+
+
+def test_a_large_sweep_has_thumbnails_and_links(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write([sweep])
+    whole = grid_of(sweep)
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+    imsave(sweep / "kl0-seed0/figures/samples-00000010.png", noise)
+    monkeypatch.setattr(html, "MAX_EMBEDDED_BYTES", 100_000)
+    write([sweep])
+    small = grid_of(sweep)
+    assert len(small["runs"]) == len(whole["runs"])
+    for run, before in zip(small["runs"], whole["runs"], strict=True):
+        assert run["images"].keys() == before["images"].keys()
+        for name, image in run["images"].items():
+            assert image.startswith("data:image/webp;base64,") and len(image) < 60_000
+            assert (sweep / run["links"][name]).is_file()
 
 
 def test_a_damaged_picture_is_left_out(sweep: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """Runs that score samples as they train and select by a score; checkpoints compared by metrics."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from conftest import SMALL, rows, summary, train_in, write_pictures
 
 from genmodels import safetensors_io
+from genmodels.trainers.progress import BestEvaluation
 from genmodels.user_errors import UserError
 
 SMALL_GAN = ("model=gan", "model.generator_width=4", "model.discriminator_width=4")
@@ -23,6 +25,23 @@ def pictures(tmp_path: Path) -> list[str]:
     write_pictures(tmp_path / "pictures", count=40)
     root = f"dataset.root={tmp_path / 'pictures'}"
     return ["dataset=folder", root, "dataset.side=8", "batch_size=4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "best"), [("elbo", [-3, -1, -1, -2], 2), ("fd", [3.0, 1.0, 1.0, 2.0], 2)]
+)
+def test_the_best_evaluation_is_the_first_of_equals(
+    name: str, values: list[float], best: int
+) -> None:
+    """Also of a run that went on, whose rows are known; what is no number is never the best."""
+    rows = [{"step": step + 1, "validation": {name: value}} for step, value in enumerate(values)]
+    evaluations = BestEvaluation(name, [])
+    kept = [evaluations.add(row["step"], row["validation"]) for row in rows]
+    assert kept == [True, True, False, False] and evaluations.step == best
+    resumed = BestEvaluation(name, [{"step": 1, "train": {}}, *rows[:3]])
+    assert not resumed.add(4, {name: values[3]}) and resumed.step == best
+    assert not resumed.add(5, {name: float("nan")}) and not resumed.add(6, {name: None})
+    assert not BestEvaluation(None, []).add(1, {})
 
 
 def test_training_keeps_the_best_evaluation(train_here: Callable[..., Path]) -> None:
@@ -83,7 +102,10 @@ def test_too_few_validation_images_are_refused_before_the_first_step(
 
 
 def read_metrics(name: str) -> dict:
-    return json.loads((Path("results") / name / "metrics.json").read_text())
+    """Those that were measured last, whatever the options."""
+    files = (Path("results") / name).glob("metrics*.json")
+    newest = max(files, key=lambda path: path.stat().st_mtime_ns)
+    return json.loads(newest.read_text())
 
 
 def test_several_checkpoints_in_one_table(
@@ -127,7 +149,8 @@ def test_checkpoints_that_cannot_be_compared_are_refused(
     with pytest.raises(UserError, match="was trained on other data than"):
         infer_here(f"checkpoint=[{vae},{other}]", "figures=[]", "metrics=all")
     with pytest.raises(UserError, match="two of them have the same name"):
-        infer_here(f"checkpoint=[{vae},{vae}]", "figures=[]", "metrics=all")
+        copied = shutil.copytree(vae, tmp_path / "copy")
+        infer_here(f"checkpoint=[{vae},{copied}]", "figures=[]", "metrics=all")
 
 
 def test_too_few_samples(vae: Path, infer_here: Callable, caplog: pytest.LogCaptureFixture) -> None:

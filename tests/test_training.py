@@ -22,7 +22,7 @@ from genmodels.fitting import steps_in
 from genmodels.registry import select
 from genmodels.report.runs import read_run
 from genmodels.trainers import loop
-from genmodels.trainers.loop import Means
+from genmodels.trainers.progress import Means
 from genmodels.trainers.updater import Updater
 from genmodels.trainers.vae import VAETrainer
 from genmodels.user_errors import UserError

@@ -1,13 +1,18 @@
 """report.html, one self-contained file."""
 
 import base64
+import io
 import json
+import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
+from PIL import Image
 
 from genmodels import files
 from genmodels.quantities import HIGHER, quantity
@@ -19,12 +24,18 @@ from genmodels.report.runs import TEST, VALIDATION, RunRecord
 from genmodels.report.sweep import SeedGroup, Sweep
 from genmodels.report.swept_settings import unswept_differences
 
+log = logging.getLogger(__name__)
+
 # Snapshots that the page shows, with what they are
 SNAPSHOTS = {
     "samples": "the same noise for every run",
     "reconstructions": "test images above their reconstructions, the same for every run",
     "latent_scatter": "posterior means of the test images by class",
 }
+# Of larger sweeps the page has thumbnails, and links to the pictures
+MAX_EMBEDDED_BYTES = 10 * 2**20
+THUMBNAIL_SIDE = 240  # pixels
+THUMBNAIL_QUALITY = 60
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -55,7 +66,7 @@ def write(sweep: Sweep, path: Path, overview: Path) -> None:
         differences=unswept_differences(sweep.runs, sweep.swept),
         overview=_data_uri(overview),
         snapshots=json.dumps(SNAPSHOTS),
-        grid=json.dumps(_snapshot_grid(sweep)).replace("<", "\\u003c"),
+        grid=json.dumps(_snapshot_grid(sweep, path.parent)).replace("<", "\\u003c"),
     )
     files.write_text(path, page)
 
@@ -82,17 +93,24 @@ def _metric_note(name: str) -> str:
     return f"{name}: {', '.join(facts)}" if facts else name
 
 
-def _snapshot_grid(sweep: Sweep) -> dict[str, Any]:
+def _snapshot_grid(sweep: Sweep, folder: Path) -> dict[str, Any]:
     """The axes with their values, and the snapshots of every run with its place along the axes.
 
     The axes are the swept settings. Where only some points of their grid were run, they are these
-    points and the seed.
+    points and the seed. Pictures are part of the page, those of large sweeps as thumbnails.
     """
+    pictures = {run.folder: _pictures(run) for run in sweep.runs}
+    size = sum(path.stat().st_size for of_run in pictures.values() for path in of_run.values())
+    embed = _data_uri if size <= MAX_EMBEDDED_BYTES else _thumbnail_uri
     runs, places = [], []
     for group in sweep.display_order:
         for run in group.runs:
+            paths = pictures[run.folder]
+            entry = _snapshot_entry(run)
+            entry["images"] = {name: embed(path) for name, path in paths.items()}
+            entry["links"] = {name: _relative(path, folder) for name, path in paths.items()}
             places.append(_place(run, group, sweep))
-            runs.append(_snapshot_entry(run))
+            runs.append(entry)
     values: dict[str, list[str]] = {}
     for name in places[0]:
         values[name] = list(dict.fromkeys(place[name] for place in places))
@@ -113,15 +131,13 @@ def _place(run: RunRecord, group: SeedGroup, sweep: Sweep) -> dict[str, str]:
 
 
 def _snapshot_entry(run: RunRecord) -> dict[str, Any]:
-    """A run's newest snapshots, its status with its verdict, and its metrics as text."""
-    paths = {name: run.newest_snapshot(name) for name in SNAPSHOTS}
+    """A run's status with its verdict, and its metrics as text."""
     metrics = []
     for split in (VALIDATION, TEST):
         numbers = _numbers(run.metrics(split))
         if numbers:
             metrics.append(f"{split}: {numbers}")
     return {
-        "images": {name: _data_uri(path) for name, path in paths.items() if path is not None},
         "status": ", ".join(filter(None, [run.status, run.verdict])),
         "metrics": "; ".join(metrics),
     }
@@ -133,6 +149,31 @@ def _numbers(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {format_cell(metrics[name])}" for name in shown)
 
 
+def _pictures(run: RunRecord) -> dict[str, Path]:
+    """The newest snapshots of a run, as far as there are any."""
+    paths = {name: run.newest_snapshot(name) for name in SNAPSHOTS}
+    return {name: path for name, path in paths.items() if path is not None}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The address of a file for a page in a folder."""
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
+
+
 def _data_uri(path: Path) -> str:
     text = base64.b64encode(path.read_bytes()).decode()
     return f"data:image/png;base64,{text}"
+
+
+def _thumbnail_uri(path: Path) -> str:
+    """A small picture of a picture; "" of a damaged one."""
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+        small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        small.save(buffer, format="webp", quality=THUMBNAIL_QUALITY)
+    except OSError as error:
+        log.warning("%s: left out (%s)", path, error)
+        return ""
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

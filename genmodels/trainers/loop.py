@@ -4,10 +4,8 @@ import contextlib
 import logging
 import math
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -23,9 +21,10 @@ from genmodels.figures.snapshots import snapshots
 from genmodels.formatting import format_metrics
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.verdict import Verdict
-from genmodels.quantities import LOWER, quantity
+from genmodels.quantities import quantity
 from genmodels.randomness import reseed
 from genmodels.run_folder import Run
+from genmodels.trainers.progress import BestEvaluation, Clock, Means
 
 log = logging.getLogger(__name__)
 
@@ -116,68 +115,6 @@ class Cadence:
         return step % every == 0 or step == self.total
 
 
-class Means:
-    """Running means of the terms since the last row, on the device: no synchronisation."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """Add one step's terms. Each has its own mean: a step need not have all of them."""
-        for name, value in terms.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def take(self) -> dict[str, float]:
-        """The means; begins anew."""
-        means = {name: value.item() / self.counts[name] for name, value in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums and counts."""
-        return {"sums": dict(self.sums), "counts": dict(self.counts)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave. Raises ValueError for anything else."""
-        sums, counts = state["sums"], state["counts"]
-        require(sums.keys() == counts.keys(), "counts", sorted(counts), f"of {sorted(sums)}")
-        for name, count in counts.items():
-            require(type(count) is int and count > 0, f"counts.{name}", count, "an integer > 0")
-            is_number = isinstance(sums[name], Tensor) and sums[name].dim() == 0
-            require(is_number, f"sums.{name}", type(sums[name]).__name__, "a tensor ()")
-        self.sums, self.counts = dict(sums), dict(counts)
-
-
-class Clock:
-    """Seconds of training, over all the processes that worked on a run."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._last_step, self._last_seconds = 0, 0.0
-
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return round(time.perf_counter() - self._start, 3)
-
-    def steps_per_second(self, step: int) -> float:
-        """The speed since the last call."""
-        steps, seconds = step - self._last_step, self.seconds() - self._last_seconds
-        self._last_step, self._last_seconds = step, self.seconds()
-        return steps / max(seconds, 1e-9)
-
-    def state_dict(self) -> dict[str, float]:
-        """The seconds."""
-        return {"seconds": self.seconds()}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from the seconds that `state_dict` gave. Raises ValueError for anything else."""
-        seconds = state["seconds"]
-        require(0 <= seconds < math.inf, "seconds", seconds, "a number >= 0")
-        self._start = time.perf_counter() - seconds
-
-
 def fit(
     trainer: Trainer,
     stream: BatchStream,
@@ -221,6 +158,7 @@ def fit(
         run.update_summary(step=step, seconds=clock.seconds())
 
     start = _resume(run, states, total)
+    best = BestEvaluation(select, run_files.read_rows(run.folder))
     with _caught_signals() as caught, _progress_bar(start, total) as bar:
         for step, terms in train_steps(trainer, stream, start, total):
             means.add(terms)
@@ -236,7 +174,7 @@ def fit(
                 validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
                 _log_evaluation(run, step, total, validation, clock)
                 run.log_snapshots(step, snapshots(trainer.inference_model, data.test))
-                if select is not None and best_step(run.folder, select) == step:
+                if best.add(step, validation):
                     writer.export(step, trainer.inference_model)
             if saves or caught:  # perhaps as it was evaluated
                 save(step)
@@ -244,7 +182,7 @@ def fit(
                 raise SystemExit(128 + caught[0])
 
     if select is not None:
-        run.update_summary(selected={"by": select, "step": best_step(run.folder, select)})
+        run.update_summary(selected={"by": select, "step": best.step})
         writer.load_exported(trainer.inference_model)
     validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
     test = trainer.evaluate(data.test)
@@ -260,19 +198,6 @@ def train_steps(
         reseed(stream.seed, "train", step)
         terms = trainer.update(stream.batch(step), step, total)
         yield step + 1, terms
-
-
-def best_step(folder: Path, name: str) -> int:
-    """The step of a run's best evaluation by a quantity, the first of equals.
-
-    A pure function of the run's rows. Raises ValueError where evaluations lack the quantity.
-    """
-    values: dict[int, float] = {}
-    for row in run_files.read_rows(folder):
-        if "validation" in row:
-            values[row["step"]] = row["validation"][name]
-    best = min if quantity(name).better == LOWER else max
-    return best(values, key=lambda step: values[step])
 
 
 def _resume(run: Run, states: dict[str, Any], total: int) -> int:
