@@ -262,7 +262,7 @@ def test_samples_of_a_region() -> None:
 def test_a_region_from_the_command_line(run_with_history: Path, infer_here: Callable) -> None:
     command = (f"checkpoint={run_with_history}", "figures=[region]", "metrics=[]")
     infer_here(*command, "center=[1,2]", "stddev=0")
-    rows = read_table("results/run/region.csv")
+    rows = read_table("results/run/region-center1_2-stddev0.csv")
     assert {(row["z0"], row["z1"]) for row in rows} == {("1.0", "2.0")}
     message = r"^center=\[1\.0\]: must be 2 numbers, one for each dimension"
     with pytest.raises(UserError, match=message):

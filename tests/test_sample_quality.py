@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import pytest
@@ -271,7 +272,9 @@ class Extractor(torch.nn.Module):
 def test_inception_gets_three_channels_of_256_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("torch_fidelity.feature_extractor_inceptionv3")
     module.FeatureExtractorInceptionV3 = Extractor  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
+    package = ModuleType("torch_fidelity")
+    package.__spec__ = ModuleSpec("torch_fidelity", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", package)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     data, _ = planted(60)
     first_pixels = data.test.images[data.test.rows][:, 0, 0, 0].double()

@@ -273,7 +273,7 @@ def test_a_run_ends_with_its_verdict(
     assert "active units" in line and not re.search(r"[\[{]", line) and len(line) < 160
 
     infer_here(f"checkpoint={run}", "figures=[]", "metrics=[verdict,collapse,iwae]", "k=5")
-    metrics = json.loads(Path("results/run/metrics.json").read_text())
+    metrics = json.loads(Path("results/run/metrics-k5.json").read_text())
     assert metrics["verdict"] == verdict
     collapse, iwae = metrics["collapse"], metrics["iwae"]
     assert collapse["largest_useful_kl_weight"] == collapse["eigenvalues"][0] > 20
