@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from genmodels import cli
+from genmodels import cli, command_line
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="infer")
@@ -17,4 +17,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run_command(main, "infer"))
+    sys.exit(cli.run_command(main, "infer", command_line.check_checkpoint))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genmodels import files, safetensors_io
+from genmodels import files, run_lookup, safetensors_io
 from genmodels.files import DamagedFileError
 from genmodels.run_files import CHECKPOINT, INFERENCE, PREVIOUS
 from genmodels.tensor_checks import check_tensors, non_finite
@@ -262,20 +262,7 @@ def _read(path: Path) -> Checkpoint:
 def _locate(run: str) -> Path:
     if run.startswith("wandb:"):
         return _download(run.removeprefix("wandb:"))
-    path = Path(run)
-    if path.is_dir():
-        path = path / INFERENCE
-    if path.name in (
-        CHECKPOINT,
-        PREVIOUS,
-    ):  # training states; the weights for inference lie beside them
-        path = path.with_name(INFERENCE)
-    if not path.is_file():
-        raise ValueError(
-            f"checkpoint={run}: no {INFERENCE} there. Give a run folder, its {INFERENCE}, or "
-            "wandb:entity/project/name:alias"
-        )
-    return path
+    return run_lookup.locate(run)
 
 
 def _download(artifact: str) -> Path:

@@ -10,6 +10,7 @@ from hydra.errors import HydraException, OverrideParseException
 
 from genmodels.composition import CONF, compose_config, to_dict, without_hydra
 from genmodels.errors import did_you_mean, nearest
+from genmodels.run_lookup import find_runs, locate
 from genmodels.user_errors import UserError, flatten, unknown_key
 
 MULTIRUN = ("-m", "--multirun")
@@ -55,6 +56,24 @@ def check_arguments(command: str, arguments: Sequence[str]) -> None:
         return
     for override in parsed:
         _check_override(override)
+
+
+def check_checkpoint(arguments: Sequence[str]) -> None:
+    """Raise ValueError for a checkpoint= of a command line that is not there.
+
+    What Hydra cannot read is left to Hydra.
+    """
+    given = [argument for argument in arguments if argument.startswith("checkpoint=")]
+    try:
+        values = [override.value() for override in OverridesParser.create().parse_overrides(given)]
+    except HydraException:
+        return
+    for value in values:
+        names = [value] if isinstance(value, str) else value
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            for run in find_runs(names):
+                if not run.startswith("wandb:"):
+                    locate(run)
 
 
 def _check_form(command: str, argument: str) -> None:

@@ -1,10 +1,10 @@
-"""Which runs a user means by `checkpoint=`."""
+"""Which runs a user means by `checkpoint=`, without torch."""
 
 import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from genmodels.run_files import INFERENCE
+from genmodels.run_files import CHECKPOINT, INFERENCE, PREVIOUS
 
 LATEST = "latest"
 HOMES = ("runs/*", "multirun/*/*")  # where train.py keeps runs, below the working directory
@@ -26,6 +26,24 @@ def find_runs(names: Sequence[str]) -> list[str]:
         else:
             found += _runs_in(Path(name)) or [name]
     return list(dict.fromkeys(found))
+
+
+def locate(run: str) -> Path:
+    """The weights of a run, by its folder or a file in it.
+
+    Raises ValueError where there are none.
+    """
+    path = Path(run)
+    if path.is_dir():
+        path = path / INFERENCE
+    if path.name in (CHECKPOINT, PREVIOUS):  # the weights for inference lie beside them
+        path = path.with_name(INFERENCE)
+    if not path.is_file():
+        raise ValueError(
+            f"checkpoint={run}: no {INFERENCE} there. Give a run folder, its {INFERENCE}, or "
+            "wandb:entity/project/name:alias"
+        )
+    return path
 
 
 def _latest() -> str:

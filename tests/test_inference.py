@@ -16,6 +16,7 @@ from torch import nn
 
 import genmodels
 from genmodels import files, safetensors_io
+from genmodels.command_line import check_checkpoint
 from genmodels.data import datasets
 from genmodels.figures import plotting
 from genmodels.figures.image_sheet import tile
@@ -198,6 +199,19 @@ def test_runs_are_found_by_patterns_sweeps_and_latest(
     monkeypatch.chdir("runs/empty")
     with pytest.raises(ValueError, match=r"checkpoint=latest: no run in runs/\* or multirun/"):
         find_runs(["latest"])
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_before_torch_is_imported(run: Path) -> None:
+    for argument in ("checkpoint=NOPE", f"checkpoint=[{run},NOPE]", "checkpoint=NOPE*"):
+        with pytest.raises(ValueError, match=r"^checkpoint=NOPE"):
+            check_checkpoint([argument, "n=3"])
+    for argument in (
+        f"checkpoint={run}",
+        "checkpoint=wandb:me/project/run:latest",
+        "checkpoint=[",
+        "n=3",
+    ):
+        check_checkpoint([argument])
 
 
 def test_of_several_models_each_gives_what_it_can(
