@@ -38,10 +38,8 @@ class Means:
         """Restore what `state_dict` gave. Raises ValueError for anything else."""
         sums, counts = state["sums"], state["counts"]
         require(sums.keys() == counts.keys(), "counts", sorted(counts), f"of {sorted(sums)}")
-        for name, count in counts.items():
-            require(type(count) is int and count > 0, f"counts.{name}", count, "an integer > 0")
-            is_number = isinstance(sums[name], Tensor) and sums[name].dim() == 0
-            require(is_number, f"sums.{name}", type(sums[name]).__name__, "a tensor ()")
+        for name in sums:
+            _check_mean(name, sums[name], counts[name])
         self.sums, self.counts = dict(sums), dict(counts)
 
 
@@ -105,3 +103,11 @@ class BestEvaluation:
         if is_best:
             self.step, self._value = step, value
         return is_best
+
+
+def _check_mean(name: str, total: Any, count: Any) -> None:
+    """Raise ValueError unless these are the sum of a term and the number of its steps."""
+    is_number = isinstance(total, Tensor) and total.dim() == 0
+    require(is_number, f"sums.{name}", type(total).__name__, "a tensor ()")
+    is_count = type(count) is int and count > 0
+    require(is_count, f"counts.{name}", count, "an integer > 0")
