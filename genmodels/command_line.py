@@ -21,6 +21,8 @@ FLAGS_WITH_VALUES = {
     *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
     "--experimental-rerun",
 }
+# Those of them that show something in the place of a job
+SHOWING = {"--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 # Plugins of Hydra, with the extra of this project that installs each
 PLUGIN_EXTRAS = {
     "hydra/launcher/joblib": "parallel",
@@ -45,7 +47,9 @@ def check_arguments(command: str, arguments: Sequence[str]) -> None:
     command: "train" or "infer".
     arguments: of its command line.
     """
-    if FLAGS_WITH_VALUES & {argument.partition("=")[0] for argument in arguments}:
+    names = {argument.partition("=")[0] for argument in arguments}
+    if names & FLAGS_WITH_VALUES:
+        _check_one_command(names)
         return
     for argument in arguments:
         _check_form(command, argument)
@@ -74,6 +78,12 @@ def check_checkpoint(arguments: Sequence[str]) -> None:
             for run in find_runs(names):
                 if not run.startswith("wandb:"):
                     locate(run)
+
+
+def _check_one_command(flags: set[str]) -> None:
+    shows = sorted(flags & SHOWING)
+    if shows and flags.intersection(MULTIRUN):
+        raise UserError(f"{shows[0]}: shows one job; leave out -m, and give each setting one value")
 
 
 def _check_form(command: str, argument: str) -> None:

@@ -1,7 +1,7 @@
 """Which jobs a sweep has, and where they go: what Hydra calls where train.py is called with -m."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,7 +42,8 @@ class SweepFolder(Callback):
 def check_jobs(arguments: Sequence[str]) -> None:
     """Raise UserError for the first setting that a job of a sweep would refuse; nothing trains yet.
 
-    Each swept value is tried, beside the first values of the others. Does nothing without -m.
+    Each swept value is tried, beside the first values of the others: those of the command line,
+    then those that a yaml plans (hydra.sweeper.params). Does nothing without -m.
 
     Arguments:
     arguments: of the command line.
@@ -50,24 +51,41 @@ def check_jobs(arguments: Sequence[str]) -> None:
     if not set(MULTIRUN).intersection(arguments):
         return
     overrides = [argument for argument in arguments if not argument.startswith("-")]
-    swept: dict[str, list[str]] = {}
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.is_sweep_override():
-            swept[override.key_or_group] = _values(override)
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    given = [override.key_or_group for override in parsed]
+    swept = _swept_values(overrides)
     first = [text for text in overrides if text.partition("=")[0] not in swept]
     first += [f"{key}={values[0]}" for key, values in swept.items()]
-    _check(first)
+    planned = _check(first).hydra.sweeper.get("params") or {}
+    swept |= _swept_values([f"{key}={planned[key]}" for key in planned if key not in given])
+    _check_each(first, swept)
+
+
+def _check_each(first: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None:
+    """Try each swept value in the place of its setting in the first job."""
     for key, values in swept.items():
         others = [text for text in first if text.partition("=")[0] != key]
-        for value in values[1:]:
-            _check([*others, f"{key}={value}"])
+        tried = [text for text in first if text not in others]
+        for value in values:
+            if f"{key}={value}" not in tried:
+                _check([*others, f"{key}={value}"])
 
 
-def _check(job: Sequence[str]) -> None:
+def _swept_values(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The values of each setting that is swept."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {
+        override.key_or_group: _values(override)
+        for override in parsed
+        if override.is_sweep_override()
+    }
+
+
+def _check(job: Sequence[str]) -> DictConfig:
     from genmodels.training import check_settings  # imports torch
 
     try:
-        check_settings(job)
+        return check_settings(job)
     except HydraException as error:
         raise UserError(explain(error, "train", job)) from None
 

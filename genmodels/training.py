@@ -73,13 +73,17 @@ def train(*overrides: str) -> TrainedRun:
         raise user_error from error
 
 
-def check_settings(overrides: Sequence[str]) -> None:
-    """Raise UserError for settings that a run would refuse before it reads data."""
-    cfg = compose_config("train", overrides)
-    choices = group_choices(cfg.hydra.runtime.choices)
-    cfg = without_hydra(cfg)
+def check_settings(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a run, with Hydra's own node.
+
+    Raises UserError for settings that the run would refuse before it reads data.
+    """
+    composed = compose_config("train", overrides)
+    choices = group_choices(composed.hydra.runtime.choices)
+    cfg = without_hydra(composed)
     try:
         build(resolve(cfg, choices, spec_of(cfg)))
+        return composed
     except Exception as error:
         user_error = as_user_error(error, to_dict(cfg, resolve=False))
         if user_error is not None:

@@ -149,6 +149,7 @@ def test_groups_are_given_names_and_settings_stay(argument: str, message: str) -
             "--epochs: settings are written without dashes, such as epochs",
         ),
         ("train", ["--lr=0.1"], "--lr=0.1: settings are written without dashes, such as lr=0.1"),
+        ("train", ["-m", "--cfg", "job", "kl_weight=0,1"], "--cfg: shows one job; leave out -m"),
         ("infer", ["runs/x"], r"runs/x: settings are written key=value; checkpoint=runs/x?"),
     ],
 )

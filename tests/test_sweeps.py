@@ -113,6 +113,8 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
         (["-m", "seed=range(0,3)", "model.latent_dim=0"], "model.latent_dim=0: must be"),
         (["-m", "lr=interval(-1,1)"], "lr=-1.0: must be > 0"),
         (["-m", "model.widths=[8],[0]", "model=vae_mlp"], "model.widths=[0]: must be"),
+        (["-m", "experiment=ablation_vae", "model.norm=none,x"], "model.norm=x: must be one of none"),
+        (["-m", "hydra/sweeper=fraction", "hydra.sweeper.params={lr: '1,-1'}"], "lr=-1: must be"),
     ],
 )
 def test_every_value_of_a_sweep_is_checked_first(arguments: list[str], message: str) -> None:
@@ -123,6 +125,7 @@ def test_every_value_of_a_sweep_is_checked_first(arguments: list[str], message: 
 
 def test_what_a_sweep_may_hold_passes() -> None:
     check_jobs(["-m", *SMALL, "kl_weight=0,1", "seed=range(0,2)", "kl_schedule=linear,constant"])
+    check_jobs(["-m", "experiment=ablation_vae", "lr=0.1,0.2"])
     check_jobs(["kl_weight=x"])  # no sweep: the run says it
 
 
