@@ -26,6 +26,7 @@ NEUTRAL = (
     "checkpoint_every",
     "overwrite",
     "preview",
+    "doctor",
     "wandb",
     "sweep_metric",
     "dataset.root",

@@ -74,6 +74,7 @@ class TrainSettings(BaseModel):
     sweep_metric: FinalMetric
     overwrite: bool
     preview: bool
+    doctor: bool
     wandb: WandbSettings
     dataset: Node
     augment: Node

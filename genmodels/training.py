@@ -1,5 +1,6 @@
 """From a configuration to a run: settings, model, trainer, data, `fit`."""
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from genmodels import hardware, run_files, wandb_mirror
+from genmodels import doctor, hardware, run_files, wandb_mirror
 from genmodels.caption import caption
 from genmodels.composition import compose_config, group_choices, to_dict, without_hydra
 from genmodels.data.images import ImageData, ImageSpec
@@ -92,7 +93,7 @@ def check_settings(overrides: Sequence[str]) -> DictConfig:
 
 
 def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
-    """Begin a run, continue it, or find it finished; with preview=true only draw it.
+    """Begin a run, continue it, or find it finished; with preview=true or doctor=true only look.
 
     Raises ValueError for what the user can put right.
     """
@@ -109,6 +110,9 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
 
         about = {"settings": number_settings(settings.as_dict()), "choices": settings.choices}
         draw_preview(source.load(), settings, components, job.folder, caption(about, step=0))
+        return TrainedRun(job.folder, {})
+    if settings.doctor:
+        examine(settings, components, source.load(), job.folder)
         return TrainedRun(job.folder, {})
 
     parameters = sum(weights.numel() for weights in components.model.parameters())
@@ -131,6 +135,18 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
             run.begin(name=job.folder.name, parameters=parameters, data=data.checksum)
             complete(run, data, settings, components)
         return TrainedRun(job.folder, run.summary, run.metric(settings.sweep_metric))
+
+
+def examine(settings: TrainSettings, components: Components, data: ImageData, folder: Path) -> None:
+    """Print what the doctor finds. Raises UserError where that is something wrong."""
+    data = data.to(hardware.choose_device(settings.device))
+    findings = list(doctor.examine(settings, components, data, folder))
+    log.info("%s", doctor.describe(findings))
+    with contextlib.suppress(OSError):  # not empty, or not there
+        folder.rmdir()
+    wrong = [name for name, finding in findings if finding.status == doctor.WRONG]
+    if wrong:
+        raise UserError(f"doctor=true: something is wrong with {', '.join(dict.fromkeys(wrong))}")
 
 
 def refuse_data(run: Run, data: ImageData, settings: TrainSettings) -> None:

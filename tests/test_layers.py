@@ -53,6 +53,8 @@ LAYERS = [
         "genmodels.scoring",
         "genmodels.reference_classifier",
         "genmodels.preview",
+        "genmodels.training_checks",
+        "genmodels.doctor",
         "genmodels.training",
         "genmodels.results",
         "genmodels.inference",

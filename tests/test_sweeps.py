@@ -113,7 +113,10 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
         (["-m", "seed=range(0,3)", "model.latent_dim=0"], "model.latent_dim=0: must be"),
         (["-m", "lr=interval(-1,1)"], "lr=-1.0: must be > 0"),
         (["-m", "model.widths=[8],[0]", "model=vae_mlp"], "model.widths=[0]: must be"),
-        (["-m", "experiment=ablation_vae", "model.norm=none,x"], "model.norm=x: must be one of none"),
+        (
+            ["-m", "experiment=ablation_vae", "model.norm=none,x"],
+            "model.norm=x: must be one of none",
+        ),
         (["-m", "hydra/sweeper=fraction", "hydra.sweeper.params={lr: '1,-1'}"], "lr=-1: must be"),
     ],
 )
