@@ -24,6 +24,7 @@ NEUTRAL = (
     "device",
     "evaluate_every",
     "checkpoint_every",
+    "figures",
     "overwrite",
     "preview",
     "doctor",

@@ -72,6 +72,7 @@ class TrainSettings(BaseModel):
     features: Features | None
     select: str | None
     sweep_metric: FinalMetric
+    figures: Names | None
     overwrite: bool
     preview: bool
     doctor: bool

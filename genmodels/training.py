@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch import nn
 
 from genmodels import doctor, hardware, run_files, wandb_mirror
 from genmodels.caption import caption
@@ -23,6 +24,7 @@ from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.features import default_features
 from genmodels.models.classifier import Classifier
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
+from genmodels.registry import select
 from genmodels.run_folder import RESULTS, Run
 from genmodels.run_name import clean, digest, number_settings, run_name
 from genmodels.scoring import check_selection, make_score, quantities_to_score
@@ -105,6 +107,7 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
     components = build(settings)
     trainer = components.trainer
     check_selection(trainer, settings.features, settings.select)
+    check_figures(settings, trainer.inference_model)
     if settings.preview:
         from genmodels.preview import draw_preview  # imports matplotlib
 
@@ -174,7 +177,8 @@ def complete(run: Run, data: ImageData, settings: TrainSettings, components: Com
     metrics = fit_run(components, data, run, settings, about, score)
 
     step = run.summary.get("selected", {}).get("step", cadence.total)
-    draw_figures(run.folder, trainer, data, caption(about, step))
+    if settings.figures != []:
+        draw_figures(run.folder, settings, trainer, data, caption(about, step))
 
     def trained_classifier() -> Classifier | None:
         return reference.load_if_trained() if reference is not None else None
@@ -223,15 +227,24 @@ def choose_score(
     return make_score(names, data, space)
 
 
-def draw_figures(folder: Path, trainer: Trainer, data: ImageData, text: str) -> None:
-    """Draw all quick figures of a trained model into its run folder."""
+def check_figures(settings: TrainSettings, model: nn.Module) -> None:
+    """Raise ValueError for figures, asked for by name, that cannot be had from the model."""
+    if settings.figures:
+        from genmodels.figures.registry import FIGURES, RENAMED  # imports matplotlib
+
+        select("figures", settings.figures, FIGURES, model, RENAMED)
+
+
+def draw_figures(
+    folder: Path, settings: TrainSettings, trainer: Trainer, data: ImageData, text: str
+) -> None:
+    """Draw the figures that the settings ask for, of the trained model, into its run folder."""
     from genmodels.figures.options import FigureOptions
     from genmodels.figures.registry import FIGURES, draw  # imports matplotlib
-    from genmodels.registry import select
 
     model = trainer.inference_model
     options = FigureOptions(test=data.test, train=data.train, classes=data.spec.classes, run=folder)
-    chosen = select("figures", None, FIGURES, model)
+    chosen = select("figures", settings.figures, FIGURES, model)
     draw(model, chosen, options, folder / run_files.FIGURES, text)
 
 

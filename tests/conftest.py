@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import genmodels
-from genmodels import checkpoint, inference, training
+from genmodels import checkpoint, inference
 from genmodels.composition import (
     compose_config,
     group_choices,
@@ -141,11 +141,10 @@ def train_in(folder: Path, cache: Path, *overrides: str, figures: bool = False) 
     figures: draw them at the end as every run does, which takes seconds, and on which no weight and
     no number depends; snapshots are drawn in any case.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        if not figures:
-            patch.setattr(training, "draw_figures", lambda *_: None)
-        here = [f"dataset.cache='{cache}'", f"hydra.run.dir='{folder}'"]
-        genmodels.train(*here, *overrides)
+    here = [f"dataset.cache='{cache}'", f"hydra.run.dir='{folder}'"]
+    if not figures:
+        here.append("figures=[]")
+    genmodels.train(*here, *overrides)
     return folder
 
 

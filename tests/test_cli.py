@@ -5,15 +5,13 @@ import importlib.util
 import json
 import logging
 import os
-import random
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL, assert_same_run, composed, train_in
+from conftest import ROOT, SMALL, composed
 from hydra.errors import HydraException
 from tqdm import tqdm
 
@@ -258,45 +256,6 @@ def test_infer_refuses_what_is_no_run(tmp_path: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("infer.py: model.safetensors: ")
     assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path: Path, cache: Path) -> None:
-    """kill -9 at random moments, again and again; then as the uninterrupted run, bit for bit."""
-    options = [
-        *QUICK,
-        "max_steps=600",
-        "checkpoint_every=11",
-        "evaluate_every=200",
-        "batch_size=16",
-    ]
-    whole, halved = train_in(tmp_path / "whole", cache, *options), tmp_path / "with spaces"
-    here = [*options, f"dataset.cache={cache}", f"hydra.run.dir='{halved}'"]
-    command = [sys.executable, str(ROOT / "train.py"), *here]
-    kills = 0
-    for _ in range(3):
-        process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        written = (
-            (halved / "checkpoint.pt").stat().st_mtime_ns
-            if (halved / "checkpoint.pt").exists()
-            else 0
-        )
-        while process.poll() is None and (
-            not (halved / "checkpoint.pt").exists()
-            or (halved / "checkpoint.pt").stat().st_mtime_ns == written
-        ):
-            time.sleep(0.002)
-        time.sleep(random.uniform(0, 0.2))
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        process.wait()
-    assert kills >= 2
-    done = run(*here, cwd=tmp_path)
-    assert done.returncode == 0 and "resuming at step" in done.stdout, done.stdout + done.stderr
-    assert_same_run(whole, halved)
 
 
 @pytest.mark.slow

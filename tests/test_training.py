@@ -432,6 +432,31 @@ def test_a_run_starts_from_another(train_here: Train) -> None:
         train_here(*SMALL, "model.latent_dim=5", f"init_from={first}", folder="third")
 
 
+def test_figures_are_those_that_were_asked_for(train_here: Train) -> None:
+    """Snapshots of the training are there in any case."""
+    asked = train_here(*SMALL, "max_steps=2", "figures=[temperature]", figures=True)
+    drawn = {path.stem.partition("-")[0] for path in (asked / "figures").glob("*.png")}
+    assert drawn == {"temperature", "samples", "reconstructions"}
+    none = train_here(*SMALL, "max_steps=2", folder="none")
+    assert not list((none / "figures").glob("*.csv")) and list((none / "figures").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("figures", "message"),
+    [
+        ("[sample]", r"figures: sample is none of .*Did you mean samples\?"),
+        ("[class_grid]", "figures: class_grid cannot be had from a MLPVAE"),
+        ("3", "figures=3: must be"),
+    ],
+)
+def test_figures_that_cannot_be_had_are_refused_before_the_training(
+    figures: str, message: str, train_here: Train
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train_here(*SMALL, f"figures={figures}", figures=True)
+    assert not Path("run/metrics.jsonl").exists()
+
+
 def test_preview_draws_and_trains_nothing(train_here: Train) -> None:
     folder = train_here(
         *SMALL, "kl_schedule=cyclical", "kl_weight=4", "preview=true", "max_steps=80"

@@ -21,14 +21,21 @@ VALIDATION = "validation"  # the split by which settings are compared and chosen
 TEST = "test"  # whose numbers are read beside those of validation, and choose nothing
 
 
+class SummaryVerdict(BaseModel):
+    """The verdict in a summary."""
+
+    label: str
+    sentences: list[str] = []
+
+
 class Summary(BaseModel):
     """What a report reads of summary.json, which may have been damaged."""
 
     status: str = ""
     error: str = ""
     metrics: dict[str, dict[str, Any]] = {}
-    verdict: dict[str, Any] | None = None
-    provenance: dict[str, Any] = {}
+    verdict: SummaryVerdict | None = None
+    provenance: dict[str, str] = {}
     parameters: int = 0
     step: int = 0
     seconds: float = 0.0
