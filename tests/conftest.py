@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reliability
 import torch
 from omegaconf import DictConfig
 from PIL import Image
@@ -44,6 +45,22 @@ LONG_FILES = ("test_training", "test_conf", "test_latent_maps", "test_models", "
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONG_FILES)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if is_soak(session):
+        reliability.forget(session.config)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Of the one session whose workers made all attempts, and found nothing wrong."""
+    if is_soak(session) and exitstatus == 0:
+        reliability.write_page(session.config, reliability.ATTEMPTS)
+
+
+def is_soak(session: pytest.Session) -> bool:
+    is_worker = hasattr(session.config, "workerinput")
+    return session.config.option.markexpr == "soak" and not is_worker
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
