@@ -75,7 +75,8 @@ def changed_bytes(draw: DrawFn, content: bytes) -> bytes:
         elif action == "insert":
             changed[place:place] = draw(st.binary(min_size=1, max_size=8))
         elif action == "cut":
-            del changed[place : place + draw(st.integers(1, 16))]
+            end = place + draw(st.integers(1, 16))
+            del changed[place:end]
         else:
             del changed[place:]
     return bytes(changed)

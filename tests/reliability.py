@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
-from genmodels import files
+from genmodels import files, hardware
 
 HEAD = """# What was tried to break it
 
@@ -84,6 +85,5 @@ def _page(campaigns: Sequence[Campaign]) -> str:
         outcomes = [f"{count:,} {outcome}" for outcome, count in campaign.outcomes.items()]
         rows.append(f"| {campaign.title} | {'; '.join(outcomes)} | {campaign.slowest:.1f} s |")
     versions = f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}"
-    return (
-        HEAD + "\n".join(rows) + f"\n\n{versions}, {hardware.cores()} cores, {platform.system()}.\n"
-    )
+    machine = f"{versions}, {hardware.cores()} cores, {platform.system()}."
+    return HEAD + "\n".join(rows) + f"\n\n{machine}\n"
