@@ -41,7 +41,7 @@ from genmodels.safetensors_io import DamagedFileError
 from genmodels.training import check_settings
 from genmodels.user_errors import UserError, flatten
 
-QUICK_CASES, CASES = 300, 1_000
+QUICK_CASES, CASES = 20, 1_000
 TINY = ["model=vae_mlp", "model.widths=[8]", "model.latent_dim=2", "batch_size=16"]
 TINY += ["max_steps=2", "checkpoint_every=1", "evaluate_every=2"]
 GOOD, REFUSED = "used", "refused in one message"
