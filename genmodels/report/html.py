@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from urllib.parse import quote
 import jinja2
 from PIL import Image
 
-from genmodels import files
+from genmodels import files, hardware
 from genmodels.quantities import HIGHER, quantity
 from genmodels.report import tables
 from genmodels.report.cells import format_cell
@@ -102,13 +103,16 @@ def _snapshot_grid(sweep: Sweep, folder: Path) -> dict[str, Any]:
     pictures = {run.folder: _pictures(run) for run in sweep.runs}
     size = sum(path.stat().st_size for of_run in pictures.values() for path in of_run.values())
     embed = _data_uri if size <= MAX_EMBEDDED_BYTES else _thumbnail_uri
+    paths = [path for of_run in pictures.values() for path in of_run.values()]
+    with ThreadPoolExecutor(hardware.cores()) as pool:  # decoding and scaling run side by side
+        uris = dict(zip(paths, pool.map(embed, paths), strict=True))
     runs, places = [], []
     for group in sweep.display_order:
         for run in group.runs:
-            paths = pictures[run.folder]
+            own = pictures[run.folder]
             entry = _snapshot_entry(run)
-            entry["images"] = {name: embed(path) for name, path in paths.items()}
-            entry["links"] = {name: _relative(path, folder) for name, path in paths.items()}
+            entry["images"] = {name: uris[path] for name, path in own.items()}
+            entry["links"] = {name: _relative(path, folder) for name, path in own.items()}
             places.append(_place(run, group, sweep))
             runs.append(entry)
     values: dict[str, list[str]] = {}
