@@ -2,7 +2,6 @@
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,7 +49,7 @@ class Campaign:
     """
 
     title: str
-    outcomes: Counter[str]
+    outcomes: dict[str, int]
     slowest: float
 
 
@@ -71,7 +70,7 @@ def write_page(config: pytest.Config, names: Sequence[str]) -> None:
     if not all(path.exists() for path in paths):
         return
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    campaigns = [Campaign(one["title"], Counter(one["outcomes"]), one["slowest"]) for one in found]
+    campaigns = [Campaign(**one) for one in found]
     files.write_text(PAGE, _page(campaigns))
 
 

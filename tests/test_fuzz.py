@@ -329,13 +329,13 @@ def attack(kind: Kind, folder: Path, cases: int) -> Campaign:
             outcomes[kind.attempt(case)] += 1
 
     attempt()
-    return Campaign(kind.title, outcomes, guard.slowest)
+    return Campaign(kind.title, dict(outcomes), guard.slowest)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_it_holds(kind: Callable[[Bench], Kind], bench: Bench, tmp_path: Path) -> None:
     campaign = attack(kind(bench), tmp_path, QUICK_CASES)
-    assert campaign.outcomes[REFUSED] > 0
+    assert campaign.outcomes.get(REFUSED, 0) > 0
 
 
 @pytest.mark.soak

@@ -124,7 +124,7 @@ def attack(kind: str, kills: int, tmp_path: Path, cache: Path) -> Campaign:
             slowest = max(slowest, time.monotonic() - begin)
             outcomes["runs that ended as if never stopped"] += compare(whole, killed)
             shutil.rmtree(killed)
-    return Campaign(TITLES[kind], outcomes, slowest)
+    return Campaign(TITLES[kind], dict(outcomes), slowest)
 
 
 def compare(whole: Path, killed: Path) -> int:
