@@ -432,6 +432,29 @@ def test_a_run_starts_from_another(train_here: Train) -> None:
         train_here(*SMALL, "model.latent_dim=5", f"init_from={first}", folder="third")
 
 
+def test_a_second_interrupt_ends_while_pictures_are_drawn(
+    train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one waits for the step and its pictures. What was saved stays."""
+    options = [*SMALL, "max_steps=20", "evaluate_every=10", "checkpoint_every=5"]
+    whole = train_here(*options, folder="whole")
+
+    def draw_for_ever(*_: object) -> dict:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+        return {}
+
+    start = time.monotonic()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "snapshots", draw_for_ever)
+        train_here(*options, folder="ended")
+    assert time.monotonic() - start < 30
+    assert summary(Path("ended"))["status"] == "interrupted"
+    assert trained_states(Path("ended"))["step"] == 5
+    assert_same_run(train_here(*options, folder="ended"), whole)
+
+
 def test_figures_are_those_that_were_asked_for(train_here: Train) -> None:
     """Snapshots of the training are there in any case."""
     asked = train_here(*SMALL, "max_steps=2", "figures=[temperature]", figures=True)
