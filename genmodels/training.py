@@ -10,29 +10,26 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import nn
 
 from genmodels import doctor, hardware, run_files, wandb_mirror
 from genmodels.caption import caption
 from genmodels.composition import compose_config, group_choices, to_dict, without_hydra
 from genmodels.data.images import ImageData, ImageSpec
-from genmodels.errors import require
 from genmodels.fitting import Components, build, choose_cadence, describe_run, fit_run
-from genmodels.formatting import format_setting
 from genmodels.job import Job
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.features import default_features
 from genmodels.models.classifier import Classifier
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
+from genmodels.refusals import check_figures, refuse_data, refuse_other_settings
 from genmodels.registry import select
-from genmodels.run_folder import RESULTS, Run
+from genmodels.run_folder import Run
 from genmodels.run_name import clean, digest, number_settings, run_name
 from genmodels.scoring import check_selection, make_score, quantities_to_score
 from genmodels.settings import (
     ANY_SPEC,
     TrainSettings,
     fill,
-    read_settings,
     resolve,
     write_settings,
 )
@@ -152,18 +149,6 @@ def examine(settings: TrainSettings, components: Components, data: ImageData, fo
         raise UserError(f"doctor=true: something is wrong with {', '.join(dict.fromkeys(wrong))}")
 
 
-def refuse_data(run: Run, data: ImageData, settings: TrainSettings) -> None:
-    """Raise ValueError for too few images, and for others than those that the run began with."""
-    if not settings.overwrite:
-        refuse_other_data(run, data)
-    require(
-        settings.batch_size <= len(data.train),
-        "batch_size",
-        settings.batch_size,
-        f"at most {len(data.train)}, the number of training images",
-    )
-
-
 def complete(run: Run, data: ImageData, settings: TrainSettings, components: Components) -> None:
     """Train a run to its end, draw its figures, and write its summary."""
     trainer = components.trainer
@@ -227,14 +212,6 @@ def choose_score(
     return make_score(names, data, space)
 
 
-def check_figures(settings: TrainSettings, model: nn.Module) -> None:
-    """Raise ValueError for figures, asked for by name, that cannot be had from the model."""
-    if settings.figures:
-        from genmodels.figures.registry import FIGURES, RENAMED  # imports matplotlib
-
-        select("figures", settings.figures, FIGURES, model, RENAMED)
-
-
 def draw_figures(
     folder: Path, settings: TrainSettings, trainer: Trainer, data: ImageData, text: str
 ) -> None:
@@ -263,45 +240,6 @@ def open_mirror(run: Run, settings: TrainSettings, job: Job) -> WandbMirror | No
         group=settings.wandb.group or job.sweep,
         config=number_settings(settings.as_dict()) | dict(settings.choices),
     )
-
-
-def refuse_other_settings(folder: Path, settings: TrainSettings) -> None:
-    """Raise UserError where the folder holds a run with other settings, naming these."""
-    before = number_settings(read_settings(folder))
-    if not before:
-        refuse_results_without_settings(folder)
-        return
-    now = number_settings(settings.as_dict())
-    different = []
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            was, is_now = format_setting(before.get(key)), format_setting(now.get(key))
-            different.append(f"{key} ({was} there, {is_now} now)")
-    if different:
-        raise UserError(
-            f"{folder} holds a run with other settings: {', '.join(different[:6])}. Choose another "
-            "hydra.run.dir, or overwrite=true to lose that run"
-        )
-
-
-def refuse_results_without_settings(folder: Path) -> None:
-    """Raise UserError where the folder holds results of nobody knows which settings."""
-    left = [name for name in RESULTS if (folder / name).exists()]
-    if left:
-        raise UserError(
-            f"{folder} holds a run without its {run_files.CONFIG} ({', '.join(left)}). Choose "
-            "another hydra.run.dir, or overwrite=true to lose that run"
-        )
-
-
-def refuse_other_data(run: Run, data: ImageData) -> None:
-    """Raise UserError where a run began with other images than those that are there now."""
-    before = run.summary.get("data")
-    if before not in (None, data.checksum):
-        raise UserError(
-            f"{run.folder} began with other data (checksum {before}, now {data.checksum}). Put "
-            "those back, choose another hydra.run.dir, or overwrite=true to lose that run"
-        )
 
 
 def cache_folder(settings: TrainSettings) -> Path:

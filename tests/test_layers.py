@@ -55,6 +55,7 @@ LAYERS = [
         "genmodels.preview",
         "genmodels.training_checks",
         "genmodels.doctor",
+        "genmodels.refusals",
         "genmodels.training",
         "genmodels.results",
         "genmodels.inference",
