@@ -3,74 +3,37 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge
 from omegaconf import DictConfig
-from pydantic import StringConstraints
-from torch import nn
 
-from genmodels import checkpoint, files, hardware
-from genmodels.caption import caption
+from genmodels import hardware
 from genmodels.composition import to_dict
 from genmodels.data.datasets import open_dataset
 from genmodels.data.images import ImageData
 from genmodels.errors import TooFewError
 from genmodels.figures.options import FigureOptions
-from genmodels.figures.registry import FIGURES, draw
-from genmodels.figures.registry import RENAMED as RENAMED_FIGURES
-from genmodels.figures.training_progress import stored_steps
+from genmodels.figures.registry import draw
 from genmodels.formatting import format_metrics, format_verdict
 from genmodels.job import Job
 from genmodels.metrics.evaluation import Evaluation
-from genmodels.metrics.ex_post_density import DENSITIES
 from genmodels.metrics.features import FeatureSpace, default_features
-from genmodels.metrics.registry import METRICS
-from genmodels.metrics.registry import RENAMED as RENAMED_METRICS
 from genmodels.models.generative import GenerativeModel
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
 from genmodels.registry import Selection
 from genmodels.report.comparison import compare_models
-from genmodels.results import RESULTS, figure_file, folder_of, merge_metrics, metrics_file
+from genmodels.results import RESULTS, figure_file, merge_metrics, metrics_file
 from genmodels.run_lookup import find_runs
-from genmodels.run_name import clean, digest
+from genmodels.run_name import digest
 from genmodels.settings import InferSettings
-from genmodels.validation import check_type, validate
+from genmodels.trained_model import TrainedModel, open_model
+from genmodels.validation import validate
 
 log = logging.getLogger(__name__)
-
-# What inference needs of what a file says of its training; a stranger may have written it
-ShortText = Annotated[str, StringConstraints(max_length=200)]
-ABOUT = {
-    "name": ShortText,
-    "step": Annotated[int, Ge(0)],
-    "settings": dict[str, Any],
-    "choices": dict[str, ShortText],
-    "classes": list[ShortText],
-}
-OPTIONAL_ABOUT = {"data": ShortText | None, "kl_price": float | None}
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A trained model, what its file says of it, and what is to be made from it."""
-
-    checkpoint: str  # as the user named it
-    model: nn.Module
-    about: dict[str, Any]
-    caption: str  # under its figures
-    selection: Selection
-    run: Path | None  # the run folder, where that is here with what the run kept as it trained
-    folder: Path  # of its results
-
-    @property
-    def name(self) -> str:
-        """The name of its results: a stranger's file may call itself ../../anything."""
-        return clean(self.about["name"])
 
 
 def infer(cfg: DictConfig, _: Job) -> None:
@@ -116,53 +79,6 @@ def infer(cfg: DictConfig, _: Job) -> None:
     if len(measured) > 1:
         path = Path(settings.out or RESULTS) / f"comparison-{digest(sorted(measured))}.csv"
         log.info("\n%s\n\n%s", compare_models(measured, path), path)
-
-
-def open_model(
-    name: str, settings: InferSettings, device: torch.device, *, alone: bool = True
-) -> TrainedModel:
-    """Load a model, and choose what can be made from it.
-
-    Arguments:
-    name: of the run, as `checkpoint.open_run` takes it.
-    settings: of infer.py.
-    device: for the model.
-    alone: whether it is the only model; of several each gives what it can.
-    """
-    model, about = checkpoint.open_run(name, device)
-    missing = ABOUT.keys() - about.keys()
-    if missing:
-        raise ValueError(f"checkpoint={name}: does not say its {', '.join(sorted(missing))}")
-    with files.reading(Path(name), "what it says of its training is damaged"):
-        for key, hint in (ABOUT | OPTIONAL_ABOUT).items():
-            check_type(key, about.get(key), hint)
-        text = caption(about, about["step"])
-    density = [settings.density]
-    if isinstance(model, GenerativeModel):
-        model.check_classes(settings.labels or [], about["classes"])
-    elif settings.density == "prior":
-        density = []  # the default, of a model without latents
-    selection = Selection(
-        model,
-        alone=alone,
-        figures=(settings.figures, FIGURES, RENAMED_FIGURES),
-        metrics=(settings.metrics, METRICS, RENAMED_METRICS),
-        density=(density, DENSITIES, {}),
-    )
-    run = run_folder_of(name)
-    if run is None:
-        selection.skip("history", f"there is none at {name}")
-    if not about["classes"]:
-        selection.skip("labels", "its data have none")
-    folder = folder_of(clean(about["name"]), settings, alone)
-    return TrainedModel(name, model, about, text, selection, run, folder)
-
-
-def run_folder_of(name: str) -> Path | None:
-    """The folder of a run that is here with what it kept as it trained."""
-    path = Path(name)
-    folder = path if path.is_dir() else path.parent
-    return folder if stored_steps(folder) else None
 
 
 def read_data(

@@ -58,6 +58,7 @@ LAYERS = [
         "genmodels.refusals",
         "genmodels.training",
         "genmodels.results",
+        "genmodels.trained_model",
         "genmodels.inference",
         "genmodels.cli",
         "genmodels.command_line",
