@@ -118,8 +118,9 @@ def explain(error: Exception, command: str, arguments: Sequence[str]) -> str:
     """Hydra's or OmegaConf's refusal in our words: the key, what is wrong, what is near."""
     text = str(error)
     if isinstance(error, OverrideParseException):
+        override = " ".join(str(error.override).split())
         return (
-            f"{error.override}: cannot be read. Settings are written key=value, lists as "
+            f"{override}: cannot be read. Settings are written key=value, lists as "
             "key=[a,b], sweeps as -m key=a,b"
         )
     ambiguous = re.search(r"Ambiguous value for argument '([^=']+)=([^']+)'", text)
