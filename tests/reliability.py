@@ -18,8 +18,8 @@ leaves the page as it is, where a single attempt ends otherwise than the page sa
 
 In the attempts on files and settings, hypothesis changes up to three places of what this project
 itself wrote, or types settings that nobody would. An attempt must end in 20 seconds, by a result or
-by one message that names the file or the setting; in less than 2 GB more memory; without a change of
-any file outside of its folder; and without starting a program.
+by one message that names the file or the setting. It must not need 2 GB of memory, change any file
+outside of its folder, or start a program.
 
 In the attempts by `kill -9`, a command is killed at a random moment and given again, four times.
 Then it must end, and leave the weights, optimizer states, rows and metrics of one that was never
