@@ -226,14 +226,15 @@ def _provenance() -> dict[str, Any]:
     """Versions, and the commit of this code ("-dirty" if it was changed, "unknown" without git)."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        "git_commit": _git_commit() or "unknown",
+        "git_commit": git_commit() or "unknown",
         "python": platform.python_version(),
         "platform": platform.platform(),
         **versions,
     }
 
 
-def _git_commit() -> str:
+def git_commit() -> str:
+    """The commit of this code, with "-dirty" if it was changed; "" without git."""
     if not shutil.which("git"):
         return ""
     described = subprocess.run(

@@ -47,20 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONG_FILES)
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    if is_soak(session):
-        reliability.forget(session.config)
-
-
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Of the one session whose workers made all attempts, and found nothing wrong."""
-    if is_soak(session) and exitstatus == 0:
-        reliability.write_page(session.config, reliability.ATTEMPTS)
-
-
-def is_soak(session: pytest.Session) -> bool:
+    """Of the session whose workers made the attempts, and found nothing wrong."""
     is_worker = hasattr(session.config, "workerinput")
-    return session.config.option.markexpr == "soak" and not is_worker
+    if session.config.option.markexpr == "soak" and exitstatus == 0 and not is_worker:
+        reliability.write_page(session.config)
 
 
 def composed(command: str, *overrides: str) -> DictConfig:

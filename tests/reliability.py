@@ -1,6 +1,5 @@
 """docs/RELIABILITY.md, from what the soak tests found."""
 
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from genmodels import files, hardware
+from genmodels.run_folder import git_commit
 
 HEAD = """# What was tried to break it
 
@@ -55,22 +55,18 @@ class Campaign:
 
 def keep(config: pytest.Config, name: str, campaign: Campaign) -> None:
     """Keep what a test found, for the page that is written when all have ended."""
-    files.write_json(_folder(config) / f"{name}.json", asdict(campaign))
+    found = asdict(campaign) | {"commit": git_commit()}
+    files.write_json(_folder(config) / f"{name}.json", found)
 
 
-def forget(config: pytest.Config) -> None:
-    """Remove what tests of an earlier session found."""
-    for path in _folder(config).glob("*.json"):
-        path.unlink()
-
-
-def write_page(config: pytest.Config, names: Sequence[str]) -> None:
-    """Write PAGE where all of these tests have kept something."""
-    paths = [_folder(config) / f"{name}.json" for name in names]
-    if not all(path.exists() for path in paths):
-        return
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    campaigns = [Campaign(**one) for one in found]
+def write_page(config: pytest.Config) -> None:
+    """Write PAGE where all ATTEMPTS were made at this commit, in this session or in several."""
+    campaigns = []
+    for name in ATTEMPTS:
+        found = files.read_json(_folder(config) / f"{name}.json")
+        if found.pop("commit", None) != git_commit():
+            return
+        campaigns.append(Campaign(**found))
     files.write_text(PAGE, _page(campaigns))
 
 
@@ -84,5 +80,6 @@ def _page(campaigns: Sequence[Campaign]) -> str:
         outcomes = [f"{count:,} {outcome}" for outcome, count in campaign.outcomes.items()]
         rows.append(f"| {campaign.title} | {'; '.join(outcomes)} | {campaign.slowest:.1f} s |")
     versions = f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}"
+    versions += f", commit {git_commit()}"
     machine = f"{versions}, {hardware.cores()} cores, {platform.system()}."
     return HEAD + "\n".join(rows) + f"\n\n{machine}\n"
