@@ -91,6 +91,8 @@ def _check_form(command: str, argument: str) -> None:
     if argument.startswith("-") and name not in FLAGS:
         setting = f"{name.lstrip('-')}={value or '...'}"
         raise UserError(f"{argument}: settings are written without dashes, such as {setting}")
+    if "=" in argument and not name.strip("+~"):
+        raise UserError(f"{argument}: settings are written key=value")
     if command == "infer" and "=" not in argument and not argument.startswith(("-", "~")):
         raise UserError(f"{argument}: settings are written key=value; checkpoint={name}?")
 

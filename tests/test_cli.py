@@ -148,6 +148,8 @@ def test_groups_are_given_names_and_settings_stay(argument: str, message: str) -
         ),
         ("train", ["--lr=0.1"], "--lr=0.1: settings are written without dashes, such as lr=0.1"),
         ("train", ["-m", "--cfg", "job", "kl_weight=0,1"], "--cfg: shows one job; leave out -m"),
+        ("train", ["=3"], "=3: settings are written key=value"),
+        ("train", ["+=3"], "+=3: settings are written key=value"),
         ("infer", ["runs/x"], r"runs/x: settings are written key=value; checkpoint=runs/x?"),
     ],
 )

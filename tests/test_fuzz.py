@@ -41,6 +41,9 @@ from genmodels.safetensors_io import DamagedFileError
 from genmodels.training import check_settings
 from genmodels.user_errors import UserError, flatten
 
+# Of names that no font has: a report may say what it cannot draw
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+
 QUICK_CASES, CASES = 20, 1_000
 TINY = ["model=vae_mlp", "model.widths=[8]", "model.latent_dim=2", "batch_size=16"]
 TINY += ["max_steps=2", "checkpoint_every=1", "evaluate_every=2"]
