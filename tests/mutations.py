@@ -1,5 +1,6 @@
 """Changes of nested values and of bytes, as a stranger or a bad disk might make them."""
 
+import contextlib
 import copy
 import math
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,9 @@ def changed_tree(draw: DrawFn, tree: Any, values: st.SearchStrategy = VALUES) ->
         path = draw(st.sampled_from(places))
         action = draw(st.sampled_from(["replace", "replace", "remove", "rename", "add"]))
         value, name = draw(values), draw(st.text(max_size=8))
-        if not any(path[: len(place)] == place for place in before):  # else it is gone
+        if any(path[: len(place)] == place for place in before):  # it is gone
+            continue
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # moved by another change
             changed = _change(changed, path, action, value, name)
             before.append(path)
     return changed
@@ -101,8 +104,6 @@ def _change(tree: Any, path: Sequence, action: str, value: Any, name: str) -> An
     for key in path[:-1]:
         parent = parent[key]
     key = path[-1]
-    if isinstance(parent, list) and key >= len(parent):  # an item before it was removed
-        return tree
     if action == "replace":
         parent[key] = value
     elif action == "remove":

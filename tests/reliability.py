@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,8 @@ In the attempts by `kill -9`, a command is killed at a random moment and given a
 Then it must end, and leave the weights, optimizer states, rows and metrics of one that was never
 killed, bit for bit. In between, no run may lose a step that it had saved.
 
-| attempt | ended | longest |
-|---|---|---|
+| attempt | ended | longest | commit |
+|---|---|---|---|
 """
 
 PAGE = Path(__file__).parent.parent / "docs/RELIABILITY.md"
@@ -46,28 +46,25 @@ class Campaign:
     title: what was done.
     outcomes: how it ended -> how often.
     slowest: seconds of the longest one.
+    commit: of the code under test.
     """
 
     title: str
     outcomes: dict[str, int]
     slowest: float
+    commit: str = field(default_factory=git_commit)
 
 
 def keep(config: pytest.Config, name: str, campaign: Campaign) -> None:
     """Keep what a test found, for the page that is written when all have ended."""
-    found = asdict(campaign) | {"commit": git_commit()}
-    files.write_json(_folder(config) / f"{name}.json", found)
+    files.write_json(_folder(config) / f"{name}.json", asdict(campaign))
 
 
 def write_page(config: pytest.Config) -> None:
-    """Write PAGE where all ATTEMPTS were made at this commit, in this session or in several."""
-    campaigns = []
-    for name in ATTEMPTS:
-        found = files.read_json(_folder(config) / f"{name}.json")
-        if found.pop("commit", None) != git_commit():
-            return
-        campaigns.append(Campaign(**found))
-    files.write_text(PAGE, _page(campaigns))
+    """Write PAGE where all ATTEMPTS were made, in this session or in several."""
+    paths = [_folder(config) / f"{name}.json" for name in ATTEMPTS]
+    if all(path.exists() for path in paths):
+        files.write_text(PAGE, _page([Campaign(**files.read_json(path)) for path in paths]))
 
 
 def _folder(config: pytest.Config) -> Path:
@@ -78,8 +75,8 @@ def _page(campaigns: Sequence[Campaign]) -> str:
     rows = []
     for campaign in campaigns:
         outcomes = [f"{count:,} {outcome}" for outcome, count in campaign.outcomes.items()]
-        rows.append(f"| {campaign.title} | {'; '.join(outcomes)} | {campaign.slowest:.1f} s |")
+        row = [campaign.title, "; ".join(outcomes), f"{campaign.slowest:.1f} s", campaign.commit]
+        rows.append(f"| {' | '.join(row)} |")
     versions = f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}"
-    versions += f", commit {git_commit()}"
     machine = f"{versions}, {hardware.cores()} cores, {platform.system()}."
     return HEAD + "\n".join(rows) + f"\n\n{machine}\n"

@@ -47,9 +47,8 @@ def start(arguments: Sequence[str], log: Path) -> int:
         return process
     status = 1
     try:
-        with open(log, "a") as file:
-            for stream in (1, 2):
-                os.dup2(file.fileno(), stream)
+        with open(log, "a", buffering=1) as file:
+            sys.stdout = sys.stderr = file
             sys.argv = [str(ROOT / "train.py"), *arguments]
             runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as ended:
