@@ -1,6 +1,7 @@
 """What run folders tell."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from genmodels.settings import read_settings
 
 log = logging.getLogger(__name__)
 
+LARGEST = sys.float_info.max
 UNREADABLE = "unreadable"  # the status of a run whose files are damaged
 VALIDATION = "validation"  # the split by which settings are compared and chosen
 TEST = "test"  # whose numbers are read beside those of validation, and choose nothing
@@ -86,7 +88,7 @@ class RunRecord:
         """Steps and values of a metric of the validation split."""
         steps, values = [], []
         for row in self.rows:
-            metrics = row.get("validation", {})
+            metrics = scalar_metrics(row.get("validation", {}))
             if name in metrics:
                 steps.append(row["step"])
                 values.append(metrics[name])
@@ -141,10 +143,13 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def scalar_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that compare runs: without errors, counts, flags, lists and nested mappings."""
+    """The metrics that compare runs: without errors, counts, flags, lists and nested mappings.
+
+    What is not finite, or too large for a float, is no metric of ours.
+    """
     return {
         name: value
         for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
-        if name != "n" and not name.endswith("_error")
+        if name != "n" and not name.endswith("_error") and abs(value) <= LARGEST
     }
