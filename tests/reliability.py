@@ -13,8 +13,8 @@ from genmodels.run_folder import git_commit
 
 HEAD = """# What was tried to break it
 
-This page is written by `uv run pytest -m soak` (half an hour on two idle cores), which fails, and
-leaves the page as it is, where a single attempt ends otherwise than the page says.
+This page is written by `uv run pytest -m soak` (73 minutes of cores busy with other work too),
+which fails, and leaves the page as it is, where an attempt ends otherwise than the page says.
 
 In the attempts on files and settings, hypothesis changes up to three places of what this project
 itself wrote, or types settings that nobody would. An attempt must end in 20 seconds, by a result or
