@@ -27,7 +27,7 @@ def residual_blocks(network: nn.Module) -> list[ResidualBlock]:
 
 
 def test_a_label_reaches_every_hidden_layer_of_the_generator() -> None:
-    generator = gan_of("cgan").generator
+    generator = gan_of("cgan", "model.generator_blocks=1").generator
     layers = list(generator.modules())
     biases = [layer for layer in layers if isinstance(layer, ConditionalBias)]
     # of the linear layer, of the transposed convolution, and of the first layer in each of 2 blocks

@@ -445,10 +445,14 @@ def test_a_second_interrupt_ends_while_pictures_are_drawn(
         time.sleep(60)
         return {}
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     start = time.monotonic()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "snapshots", draw_for_ever)
-        train_here(*options, folder="ended")
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(loop, "snapshots", draw_for_ever)
+            train_here(*options, folder="ended")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - start < 30
     assert summary(Path("ended"))["status"] == "interrupted"
     assert trained_states(Path("ended"))["step"] == 5
