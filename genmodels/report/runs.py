@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,12 @@ class RunRecord:
         Scores of samples, such as fd, are there for the validation split only. Empty where the run
         has not finished.
         """
+        return self._metrics_of_splits.get(split, {})
+
+    @cached_property
+    def _metrics_of_splits(self) -> dict[str, dict[str, float]]:
         by_split = self.summary.get("metrics", {})
-        return scalar_metrics(by_split.get(split, {}))
+        return {split: scalar_metrics(metrics) for split, metrics in by_split.items()}
 
     @property
     def has_metrics(self) -> bool:
