@@ -18,6 +18,8 @@ WIDTH = 13  # inches
 ROW_HEIGHT = 3.9  # inches
 TITLE_LETTERS = 150  # of all sheets side by side
 LEGEND_LETTERS = 190  # in a line
+MAX_LEGEND_ENTRIES = 24
+MAX_WEIGHTS = 12  # KL weights that an axis and a curve name
 
 Curve = tuple[Sequence[int], Sequence[float]]  # steps, values
 
@@ -35,6 +37,11 @@ class RateDistortionCurve:
     kl: np.ndarray
     distortion: np.ndarray
     active_units: np.ndarray
+
+
+def evenly_spaced(length: int, most: int) -> np.ndarray:
+    """Indices into a sequence: all, or `most` of them from the first to the last."""
+    return np.linspace(0, length - 1, min(length, most)).round().astype(int)
 
 
 @styled
@@ -82,10 +89,10 @@ def _draw_rate_distortion(row: Sequence[Axes], lines: Mapping[str, RateDistortio
         kl_axes.errorbar(line.weights, kl, kl_error, **style)
         units_axes.errorbar(line.weights, *line.active_units, **style)
     first = next(iter(lines.values()))
-    for weight, kl, distortion in zip(first.weights, first.kl[0], first.distortion[0], strict=True):
+    for index in evenly_spaced(len(first.weights), MAX_WEIGHTS):
         plane.annotate(
-            f"{weight:g}",
-            (kl, distortion),
+            f"{first.weights[index]:g}",
+            (first.kl[0][index], first.distortion[0][index]),
             xytext=(5, 5),
             textcoords="offset points",
             fontsize=8,
@@ -113,7 +120,8 @@ def _set_weight_scale(axes: Axes, weights: np.ndarray) -> None:
     """A logarithmic axis of rising KL weights, on which 0 has its place at the left."""
     smallest = weights[weights > 0].min(initial=1)
     axes.set_xscale("symlog", linthresh=smallest)
-    axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
+    named = weights[evenly_spaced(len(weights), MAX_WEIGHTS)]
+    axes.set_xticks(named, [f"{weight:g}" for weight in named])
     axes.minorticks_off()
     axes.set_xlabel(quantity("kl_weight").label)
 
@@ -145,6 +153,14 @@ def _draw_slopes(plane: Axes, lines: Sequence[RateDistortionCurve]) -> None:
     plane.set_xlim(0, width if notes else None)
 
 
+def _one_line(curves: Sequence[Curve]) -> np.ndarray:
+    """Curves with gaps between them, (2, N): one line of many curves is drawn sooner than many."""
+    parts = [np.full((2, 1), np.nan)]
+    for curve in curves:
+        parts += [np.array(curve, dtype=float), parts[0]]
+    return np.concatenate(parts, axis=1)
+
+
 def _draw_curves(
     row: Sequence[Axes], curves: Mapping[str, Mapping[str, Sequence[Curve]]], ordered: bool
 ) -> None:
@@ -155,15 +171,14 @@ def _draw_curves(
         colours = list(colormaps["viridis"](np.linspace(0, 0.92, len(names))))
     for axes, (metric, settings) in zip(row, curves.items(), strict=True):
         for colour, runs in zip(colours, settings.values(), strict=True):
-            for steps, values in runs:
-                axes.plot(steps, values, color=colour, marker=".")
+            axes.plot(*_one_line(runs), color=colour, marker=".")
         known = quantity(metric)
         axes.set(title=f"validation {known.label}", xlabel="step", ylabel=known.unit)
     if len(names) > 1:
-        handles = [Line2D([], [], color=colour, marker=".") for colour in colours]
+        shown = evenly_spaced(len(names), MAX_LEGEND_ENTRIES)
         row[0].figure.legend(
-            handles,
-            names,
+            [Line2D([], [], color=colours[index], marker=".") for index in shown],
+            [names[index] for index in shown],
             loc="outside upper left",
             ncols=max(LEGEND_LETTERS // (5 + max(map(len, names))), 1),
             fontsize=8,

@@ -104,11 +104,9 @@ def _sample_sheets(sweep: Sweep) -> list[tuple[str, np.ndarray]]:
         path = group.runs[0].newest_snapshot("samples")
         if path is not None:
             paths.append((_sheet_title(group, sweep), path))
-    if len(paths) > MAX_SHEETS:
-        spaced = np.linspace(0, len(paths) - 1, MAX_SHEETS).round().astype(int)
-        paths = [paths[index] for index in spaced]
     sheets = []
-    for title, path in paths:
+    for index in sweeps.evenly_spaced(len(paths), MAX_SHEETS):
+        title, path = paths[index]
         try:
             with files.reading(path, "no picture"):
                 sheets.append((title, imread(path)))
