@@ -1,5 +1,7 @@
 """Which jobs a sweep has, and where they go: what Hydra calls where train.py is called with -m."""
 
+import itertools
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from genmodels.run_name import clean, data_name, digest, number_settings
 from genmodels.user_errors import UserError
 
 MAX_NAME = 80
+MAX_GRID = 64  # jobs that are all checked before the first one trains: 0.15 s for each
 # Where Hydra finds the namespace package hydra_plugins of this project
 sys.path.append(str(Path(__file__).parent / "plugins"))
 
@@ -42,8 +45,9 @@ class SweepFolder(Callback):
 def check_jobs(arguments: Sequence[str]) -> None:
     """Raise UserError for the first setting that a job of a sweep would refuse; nothing trains yet.
 
-    Each swept value is tried, beside the first values of the others: those of the command line,
-    then those that a yaml plans (hydra.sweeper.params). Does nothing without -m.
+    Tries every job of a grid of up to MAX_GRID; of larger ones, and where a sweeper chooses the
+    jobs, each value beside the first values of the others: those of the command line, then those
+    that a yaml plans (hydra.sweeper.params). Does nothing without -m.
 
     Arguments:
     arguments: of the command line.
@@ -54,21 +58,39 @@ def check_jobs(arguments: Sequence[str]) -> None:
     parsed = OverridesParser.create().parse_overrides(overrides)
     given = [override.key_or_group for override in parsed]
     swept = _swept_values(overrides)
-    first = [text for text in overrides if text.partition("=")[0] not in swept]
-    first += [f"{key}={values[0]}" for key, values in swept.items()]
-    planned = _check(first).hydra.sweeper.get("params") or {}
+    fixed = [text for text in overrides if text.partition("=")[0] not in swept]
+    sweeper = _check([*fixed, *_overrides(_first(swept))]).hydra.sweeper
+    planned = sweeper.get("params") or {}
     swept |= _swept_values([f"{key}={planned[key]}" for key in planned if key not in given])
-    _check_each(first, swept)
+    jobs = _one_changed(swept)
+    if _is_grid(sweeper) and math.prod(map(len, swept.values())) <= MAX_GRID:
+        points = itertools.product(*swept.values())
+        jobs = [dict(zip(swept, point, strict=True)) for point in points]
+    for job in jobs:
+        if job != _first(swept):
+            _check([*fixed, *_overrides(job)])
 
 
-def _check_each(first: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None:
-    """Try each swept value in the place of its setting in the first job."""
+def _is_grid(sweeper: DictConfig) -> bool:
+    """Whether a sweeper runs every combination of the values: Hydra's own does."""
+    return sweeper._target_.endswith(".BasicSweeper")
+
+
+def _first(swept: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The first value of each setting."""
+    return {key: values[0] for key, values in swept.items()}
+
+
+def _one_changed(swept: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """The first values with each other value of one setting in its place."""
+    jobs = []
     for key, values in swept.items():
-        others = [text for text in first if text.partition("=")[0] != key]
-        tried = [text for text in first if text not in others]
-        for value in values:
-            if f"{key}={value}" not in tried:
-                _check([*others, f"{key}={value}"])
+        jobs += [_first(swept) | {key: value} for value in values[1:]]
+    return jobs
+
+
+def _overrides(job: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in job.items()]
 
 
 def _swept_values(overrides: Sequence[str]) -> dict[str, list[str]]:

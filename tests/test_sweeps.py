@@ -112,6 +112,10 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
         (["-m", "model=vae,vea"], "model=vea: no such choice"),
         (["-m", "seed=range(0,3)", "model.latent_dim=0"], "model.latent_dim=0: must be"),
         (["-m", "lr=interval(-1,1)"], "lr=-1.0: must be > 0"),
+        (
+            ["-m", "trainer.binarise=false,true", "likelihood=bernoulli,gaussian"],
+            "trainer.binarise=True: must be false for GaussianLikelihood",
+        ),
         (["-m", "model.widths=[8],[0]", "model=vae_mlp"], "model.widths=[0]: must be"),
         (
             ["-m", "experiment=ablation_vae", "model.norm=none,x"],
@@ -120,7 +124,7 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
         (["-m", "hydra/sweeper=fraction", "hydra.sweeper.params={lr: '1,-1'}"], "lr=-1: must be"),
     ],
 )
-def test_every_value_of_a_sweep_is_checked_first(arguments: list[str], message: str) -> None:
+def test_a_sweep_is_checked_before_its_first_job(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
         check_jobs(arguments)
     assert str(caught.value).startswith(message)
