@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from genmodels import files, run_files
+from genmodels import files, run_files, torchrun
 from genmodels.command_line import check_arguments, explain, in_order
 from genmodels.composition import group_choices, to_dict
 from genmodels.job import Job
@@ -90,7 +90,8 @@ def _status_of(work: Callable[[], object], command: str, show_traceback: bool) -
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     else:
         return 0
-    print(f"{command}.py: {message}", file=sys.stderr)
+    if torchrun.local_rank() == 0:  # the machine's other processes refuse the same
+        print(f"{command}.py: {message}", file=sys.stderr)
     return 1
 
 

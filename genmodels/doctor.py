@@ -129,7 +129,7 @@ def _judge_load(load: float) -> Finding:
     cores, threads = hardware.cores(), torch.get_num_threads()
     text = f"{cores} cores, of which torch uses {threads}; load {load:.1f} before these checks"
     if load > BUSY_LOAD * cores:
-        return Finding(NOTE, f"{text}: other processes keep it busy")
+        return Finding(NOTE, f"{text}: other processes keep it busy (threads=1 bears that best)")
     return Finding(OK, text)
 
 

@@ -1,16 +1,24 @@
-"""Which device a run computes on, how exactly, and how much memory there is."""
+"""Which device a run computes on, with how many threads, how exactly; how much memory there is."""
 
 import ctypes
 import os
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+
+from genmodels import torchrun
 
 UNKNOWN_MEMORY = 8 * 2**30  # bytes, assumed where the system does not say
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of mallopt(3)
 # Of containers and batch systems; it holds a number, or "max".
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+PROCESSOR_TIMES = Path("/proc/stat")  # of Linux
+OBSERVED_SECONDS = 0.3  # in which cores are found busy
+BUSY_SHARE = 0.5  # of that time, for which a busy core computes
+MOST_THREADS = torch.get_num_threads()  # before a run has chosen its own
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,6 +26,8 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = _best_device()
     device = torch.device(name)
+    if device.type == "cuda" and device.index is None and torchrun.processes() > 1:
+        device = torch.device("cuda", torchrun.local_rank())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={name}: torch sees {torch.cuda.device_count()} CUDA devices here")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -47,6 +57,42 @@ def choose_precision(name: str, device: torch.device) -> str:
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     multiplies = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
     return "bf16" if multiplies else "fp32"
+
+
+def choose_threads(asked: int | None) -> int:
+    """How many threads torch is to compute with: as asked for.
+
+    None takes OMP_NUM_THREADS if that is set, else as many as there are cores that no other process
+    keeps busy, and at least one. Threads wait for each other many times in a step: where they share
+    cores with other processes, a step takes up to ten times as long as with one thread.
+    """
+    if asked is None:
+        wish = os.environ.get("OMP_NUM_THREADS", "")
+        asked = int(wish) if wish.isdigit() else min(MOST_THREADS, cores() - busy_cores())
+    return max(1, asked)
+
+
+def busy_cores() -> int:
+    """How many of this process's cores compute while it sleeps; 0 where the system does not say."""
+    if not PROCESSOR_TIMES.is_file():
+        return 0
+    before = _idle_seconds()
+    time.sleep(OBSERVED_SECONDS)
+    after = _idle_seconds()
+    idle = [after[core] - before[core] for core in os.sched_getaffinity(0) & before.keys()]
+    return sum(seconds < (1 - BUSY_SHARE) * OBSERVED_SECONDS for seconds in idle)
+
+
+def _idle_seconds() -> Mapping[int, float]:
+    """The time that each core has been idle since the machine started."""
+    seconds = {}
+    for line in PROCESSOR_TIMES.read_text().splitlines():
+        name, *ticks = line.split()
+        number = name.removeprefix("cpu")
+        if number.isdigit():  # "cpu" alone has the sum
+            _, _, _, idle, waiting, *_ = map(int, ticks)
+            seconds[int(number)] = (idle + waiting) / os.sysconf("SC_CLK_TCK")
+    return seconds
 
 
 def keep_freed_memory() -> None:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmodels import parallel
+
 STDDEV_FLOOR = 1 / 256  # about a gray level: densities of finitely many values have no maximum
 
 
@@ -103,6 +105,7 @@ class FittedGaussian(Gaussian):
     def log_prob(self, images: Tensor) -> Tensor:
         """As `Gaussian.log_prob`, at the variance of these images."""
         error = (images - self.mean.detach()).square().mean()
+        parallel.average([error])
         fitted = error.clamp(min=STDDEV_FLOOR**2)
         self.variance.copy_(fitted)
         return Gaussian(self.mean, fitted).log_prob(images)

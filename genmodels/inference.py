@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from genmodels import hardware
+from genmodels import hardware, torchrun
 from genmodels.composition import to_dict
 from genmodels.data.datasets import open_dataset
 from genmodels.data.images import ImageData
@@ -43,8 +43,11 @@ def infer(cfg: DictConfig, _: Job) -> None:
     put right.
     """
     settings = validate(InferSettings, to_dict(cfg))
+    if torchrun.processes() > 1:
+        raise ValueError("infer.py works in one process: start it without torchrun")
     device = hardware.choose_device(settings.device)
     hardware.keep_freed_memory()
+    torch.set_num_threads(hardware.choose_threads(settings.threads))
     asked = [settings.checkpoint] if isinstance(settings.checkpoint, str) else settings.checkpoint
     names = find_runs(asked)
     models = [open_model(name, settings, device, alone=len(names) == 1) for name in names]

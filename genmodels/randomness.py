@@ -4,8 +4,12 @@ So a resumed run repeats an uninterrupted one exactly.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+
+from genmodels import parallel
 
 # Of splits, test binarisation and evaluation noise, which are the same for every run.
 CONSTANT_SEED = 20131220
@@ -35,3 +39,44 @@ def reseed(seed: int, stream: str, step: int = 0) -> None:
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
     """A CPU generator for one step of a stream; the global generators stay as they are."""
     return torch.Generator().manual_seed(derive_seed(seed, stream, step))
+
+
+def uniform(
+    shape: Sequence[int],
+    *,
+    dim: int = 0,
+    device: torch.device | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Numbers from [0, 1) for a batch along `dim`.
+
+    Like `normal` and `integers` it draws for the whole batch and gives this process its share. So
+    several processes that are seeded alike draw what one would.
+    """
+    whole = torch.rand(_whole(shape, dim), device=device, generator=generator)
+    return parallel.share(whole, dim)
+
+
+def normal(shape: Sequence[int], *, dim: int = 0, device: torch.device | None = None) -> Tensor:
+    """Standard normal numbers for a batch along `dim`."""
+    return parallel.share(torch.randn(_whole(shape, dim), device=device), dim)
+
+
+def integers(
+    low: int,
+    high: int,
+    shape: Sequence[int],
+    *,
+    dim: int = 0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Integers from low to high - 1 for a batch along `dim`, on the CPU."""
+    whole = torch.randint(low, high, _whole(shape, dim), generator=generator)
+    return parallel.share(whole, dim)
+
+
+def _whole(shape: Sequence[int], dim: int) -> list[int]:
+    """The shape of the whole batch, of which `shape` is this process's."""
+    whole = list(shape)
+    whole[dim] *= parallel.count()
+    return whole

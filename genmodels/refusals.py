@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from genmodels import run_files
+from genmodels import parallel, run_files, torchrun
 from genmodels.data.images import ImageData
 from genmodels.errors import require
 from genmodels.formatting import format_setting
@@ -52,8 +52,31 @@ def refuse_results_without_settings(folder: Path) -> None:
         )
 
 
+def refuse_several_processes(settings: TrainSettings) -> None:
+    """Raise ValueError where the processes that torchrun started cannot share the work."""
+    processes = torchrun.processes()
+    require(
+        settings.batch_size % processes == 0,
+        "batch_size",
+        settings.batch_size,
+        f"a multiple of {processes}, the number of processes, each of which takes its share",
+    )
+    for name in ("preview", "doctor"):
+        require(
+            processes == 1 or not getattr(settings, name),
+            name,
+            "true",
+            "asked of one process, without torchrun",
+        )
+
+
 def refuse_data(run: Run, data: ImageData, settings: TrainSettings) -> None:
     """Raise ValueError for too few images, and for others than those that the run began with."""
+    if not parallel.all_equal(data.checksum):
+        raise UserError(
+            "the processes that torchrun started have read different data: dataset.root must hold "
+            "the same files on each machine"
+        )
     if not settings.overwrite:
         refuse_other_data(run, data)
     require(

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from genmodels import files, run_files
+from genmodels import files, parallel, run_files
 from genmodels.figures.image_sheet import as_rgb
 from genmodels.formatting import format_metrics, format_verdict
 from genmodels.metrics.diagnosis import Verdict
@@ -35,7 +35,7 @@ class Run:
 
     A context manager. Entering raises ValueError where another process holds the folder, or waits
     until that process leaves it. Leaving by an error writes the traceback to train.log and the
-    message to summary.json.
+    message to summary.json. Of several processes only the first one writes; all have its summary.
     """
 
     def __init__(self, folder: Path, wait: bool = False) -> None:
@@ -56,6 +56,11 @@ class Run:
         )
 
     def __enter__(self) -> Self:
+        self.summary = parallel.by_first(self._open)
+        return self
+
+    def _open(self) -> dict[str, Any]:
+        """Lock the folder, open the log; returns the summary."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._is_new = not any(self.folder.iterdir())
         try:
@@ -66,10 +71,10 @@ class Run:
                 raise ValueError(message) from None
             log.warning("%s; waiting for it", message)
             self._lock.acquire()
-        self.summary = run_files.read_summary(self.folder)
         logging.getLogger().addHandler(self._handler)
-        return self
+        return run_files.read_summary(self.folder)
 
+    @parallel.only_first
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -89,6 +94,7 @@ class Run:
             for path in (self.folder / run_files.LOG, Path(self._lock.lock_file)):
                 path.unlink(missing_ok=True)
 
+    @parallel.only_first
     def clear(self) -> None:
         """Delete what an earlier run left in the folder. Other files stay.
 
@@ -101,6 +107,7 @@ class Run:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         self.summary = {}
 
+    @parallel.only_first
     def begin(self, **facts: object) -> None:
         """Mark the run as running, with these facts about it and the versions of the software."""
         provenance = _provenance()
@@ -117,6 +124,7 @@ class Run:
         self._begun = True
         self.update_summary(status="running", **facts, provenance=provenance)
 
+    @parallel.only_first
     def finish(self, metrics: Mapping[str, Any], verdict: Verdict | None = None) -> None:
         """Mark the run as finished, with final metrics and verdict; the mirror gets its weights."""
         self.update_summary(
@@ -129,6 +137,7 @@ class Run:
         """Whether the run has come to its end."""
         return self.summary.get("status") == "finished"
 
+    @parallel.only_first
     def replay(self) -> None:
         """Hand a finished run to its mirror, if there is one: rows, snapshots, summary, weights."""
         if self.mirror is None:
@@ -153,6 +162,7 @@ class Run:
         split, _, key = name.partition(".")
         return self.summary["metrics"].get(split, {}).get(key)
 
+    @parallel.only_first
     def drop_rows_after(self, step: int) -> None:
         """Drop the rows beyond a checkpoint's step, a half-written row, and the row of the test
         split, which is written after the last checkpoint."""
@@ -163,6 +173,7 @@ class Run:
         kept = [row for row in rows if row["step"] <= step and "test" not in row]
         files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
+    @parallel.only_first
     def log_row(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl: step, nested metrics, wall-clock times under "time"."""
         row = {"step": step, **metrics}
@@ -172,6 +183,7 @@ class Run:
         if self.mirror is not None:
             self.mirror.log_row(row)
 
+    @parallel.only_first
     def log_snapshots(
         self, step: int, snapshots: Mapping[str, tuple[np.ndarray, np.ndarray]]
     ) -> None:
@@ -193,6 +205,7 @@ class Run:
             sheets = {name: sheet for name, (sheet, _) in snapshots.items()}
             self.mirror.log_row({"step": step}, sheets)
 
+    @parallel.only_first
     def update_summary(self, **values: object) -> None:
         """Merge values into summary.json."""
         self.summary |= values

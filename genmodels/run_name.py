@@ -22,6 +22,7 @@ DATA_DETAILS = ("dataset.split", "dataset.attribute")  # said of the data beside
 # Settings that leave the numbers as they are
 NEUTRAL = (
     "device",
+    "threads",
     "evaluate_every",
     "checkpoint_every",
     "figures",

@@ -29,6 +29,7 @@ NODES = ("dataset", "model", "trainer", "augment", "wandb")  # that hold other s
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 PositiveInt = Annotated[int, Ge(1)]
+Threads = Annotated[int, Ge(1), Le(1024)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 PositiveFloat = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Ge(0), Field(allow_inf_nan=False)]
@@ -67,6 +68,7 @@ class TrainSettings(BaseModel):
     kl_weight: NonNegativeFloat | None = None
     init_from: str | None
     device: Device
+    threads: Threads | None
     precision: Literal["auto", "fp32", "bf16"]
     compile: bool
     deterministic: bool
@@ -122,6 +124,7 @@ class InferSettings(BaseModel):
     features: Features | None
     k: Annotated[int, Ge(1), Le(100_000)]
     device: Device
+    threads: Threads | None
     dataset: DataSettings
 
 
@@ -191,6 +194,13 @@ def usual_likelihood(image_shape: Sequence[int]) -> str:
     """The likelihood of images of this shape where none is chosen."""
     auto = cast(DictConfig, OmegaConf.load(CONF / "likelihood/auto.yaml"))
     return likelihood_for(image_shape, cast(Mapping[str, Any], auto))
+
+
+def kept_threads(folder: Path) -> int | None:
+    """The threads that a run began with, so that it goes on with the same numbers to the last bit;
+    None where the folder does not say."""
+    threads = read_settings(folder).get("threads")
+    return threads if type(threads) is int and threads > 0 else None
 
 
 def write_settings(folder: Path, values: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from genmodels import run_files
+from genmodels import run_files, torchrun
 from genmodels.command_line import MULTIRUN, explain
 from genmodels.composition import group_choices, to_dict, without_hydra
 from genmodels.run_name import clean, data_name, digest, number_settings
@@ -54,6 +54,8 @@ def check_jobs(arguments: Sequence[str]) -> None:
     """
     if not set(MULTIRUN).intersection(arguments):
         return
+    if torchrun.processes() > 1:
+        raise UserError("-m: torchrun trains one run; a launcher spreads a sweep over machines")
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(overrides)
     given = [override.key_or_group for override in parsed]

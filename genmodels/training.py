@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from genmodels import doctor, hardware, run_files, wandb_mirror
+from genmodels import doctor, hardware, parallel, run_files, torchrun, wandb_mirror
 from genmodels.caption import caption
 from genmodels.composition import compose_config, group_choices, to_dict, without_hydra
 from genmodels.data.images import ImageData, ImageSpec
@@ -21,7 +22,12 @@ from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.features import default_features
 from genmodels.models.classifier import Classifier
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
-from genmodels.refusals import check_figures, refuse_data, refuse_other_settings
+from genmodels.refusals import (
+    check_figures,
+    refuse_data,
+    refuse_other_settings,
+    refuse_several_processes,
+)
 from genmodels.registry import select
 from genmodels.run_folder import Run
 from genmodels.run_name import clean, digest, number_settings, run_name
@@ -30,6 +36,7 @@ from genmodels.settings import (
     ANY_SPEC,
     TrainSettings,
     fill,
+    kept_threads,
     resolve,
     write_settings,
 )
@@ -101,6 +108,8 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
     settings = resolve(cfg, job.choices, source.spec)
     hardware.choose_kernels(settings.deterministic)
     hardware.keep_freed_memory()
+    refuse_several_processes(settings)
+    parallel.connect(torch.device(settings.device))
     components = build(settings)
     trainer = components.trainer
     check_selection(trainer, settings.features, settings.select)
@@ -115,31 +124,61 @@ def run_training(cfg: DictConfig, job: Job) -> TrainedRun:
         examine(settings, components, source.load(), job.folder)
         return TrainedRun(job.folder, {})
 
-    parameters = sum(weights.numel() for weights in components.model.parameters())
     # what the workers of a killed sweep still do is waited for
     with Run(job.folder, wait=job.sweep is not None) as run:
         if not settings.overwrite:
-            refuse_other_settings(job.folder, settings)
+            parallel.by_first(refuse_other_settings, job.folder, settings)
         if run.finished and not settings.overwrite:
-            run.mirror = open_mirror(run, settings, job)
-            run.replay()
-            log.info("%s is finished; overwrite=true starts over\n%s", run.folder, run.headline())
+            parallel.by_first(show_finished, run, settings, job)
         else:
             # whatever is refused is refused before a file is written, or lost
             data = source.load().to(hardware.choose_device(settings.device))
             refuse_data(run, data, settings)
-            if settings.overwrite:
-                run.clear()
-            run.mirror = open_mirror(run, settings, job)
-            write_settings(job.folder, settings.as_dict())
-            run.begin(name=job.folder.name, parameters=parameters, data=data.checksum)
+            settings = parallel.by_first(begin, run, data, settings, components, job)
             complete(run, data, settings, components)
+        run.summary = parallel.by_first(lambda: run.summary)
         return TrainedRun(job.folder, run.summary, run.metric(settings.sweep_metric))
+
+
+def show_finished(run: Run, settings: TrainSettings, job: Job) -> None:
+    """Tell what a finished run came to, also wandb, if it has not been told yet."""
+    run.mirror = open_mirror(run, settings, job)
+    run.replay()
+    log.info("%s is finished; overwrite=true starts over\n%s", run.folder, run.headline())
+
+
+def begin(
+    run: Run, data: ImageData, settings: TrainSettings, components: Components, job: Job
+) -> TrainSettings:
+    """Mark a run as begun, with its settings; returns them with what this machine decides."""
+    if settings.overwrite:
+        run.clear()
+    run.mirror = open_mirror(run, settings, job)
+    threads = hardware.choose_threads(settings.threads or kept_threads(job.folder))
+    cadence = choose_cadence(settings, len(data.train))
+    settings = settings.model_copy(
+        update={
+            "threads": threads,
+            "evaluate_every": cadence.evaluate,
+            "checkpoint_every": cadence.checkpoint,
+        }
+    )
+    write_settings(job.folder, settings.as_dict())
+    parameters = sum(weights.numel() for weights in components.model.parameters())
+    run.begin(
+        name=job.folder.name,
+        parameters=parameters,
+        data=data.checksum,
+        processes=torchrun.processes(),
+    )
+    log.info("%s", describe_start(run, settings, components.trainer, cadence, data))
+    return settings
 
 
 def examine(settings: TrainSettings, components: Components, data: ImageData, folder: Path) -> None:
     """Print what the doctor finds. Raises UserError where that is something wrong."""
     data = data.to(hardware.choose_device(settings.device))
+    torch.set_num_threads(hardware.choose_threads(settings.threads))
     findings = list(doctor.examine(settings, components, data, folder))
     log.info("%s", doctor.describe(findings))
     with contextlib.suppress(OSError):  # not empty, or not there
@@ -152,16 +191,26 @@ def examine(settings: TrainSettings, components: Components, data: ImageData, fo
 def complete(run: Run, data: ImageData, settings: TrainSettings, components: Components) -> None:
     """Train a run to its end, draw its figures, and write its summary."""
     trainer = components.trainer
-    cadence = choose_cadence(settings, len(data.train))
-    every = {"evaluate_every": cadence.evaluate, "checkpoint_every": cadence.checkpoint}
-    write_settings(run.folder, settings.as_dict() | every)
-    log.info("%s", describe_start(run, settings, trainer, cadence, data))
+    torch.set_num_threads(hardware.choose_threads(settings.threads))
     about = describe_run(settings, trainer, run.folder.name, data)
     reference = ReferenceClassifier(data, cache_folder(settings)) if data.spec.classes else None
     score = choose_score(settings, data, reference)
     metrics = fit_run(components, data, run, settings, about, score)
+    parallel.by_first(conclude, run, data, settings, trainer, about, reference, metrics)
 
-    step = run.summary.get("selected", {}).get("step", cadence.total)
+
+def conclude(
+    run: Run,
+    data: ImageData,
+    settings: TrainSettings,
+    trainer: Trainer,
+    about: Mapping[str, Any],
+    reference: ReferenceClassifier | None,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Draw the figures of a trained model, diagnose it, and write the run's summary."""
+    total = choose_cadence(settings, len(data.train)).total
+    step = run.summary.get("selected", {}).get("step", total)
     if settings.figures != []:
         draw_figures(run.folder, settings, trainer, data, caption(about, step))
 
@@ -195,10 +244,11 @@ def describe_start(
     images = len(data.train)
     passes = cadence.total * settings.batch_size / images
     of_all = f" of {settings.epochs}" if cadence.total == settings.max_steps else ""
+    threads = f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
     return (
         f"{run.folder}: {kind} with {run.summary['parameters']:,} parameters, {images:,} training "
         f"images, {cadence.total:,} steps ({passes:.3g}{of_all} epochs) on {settings.device} in "
-        f"{settings.precision}"
+        f"{settings.precision}, {threads}"
     )
 
 

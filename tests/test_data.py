@@ -203,15 +203,6 @@ def test_of_several_processes_one_decodes(tmp_path: Path) -> None:
     assert (tmp_path / "decoded").read_text() == "x"
 
 
-def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "CGROUP_LIMIT", tmp_path / "memory.max")
-    whole = hardware.memory()
-    (tmp_path / "memory.max").write_text("max\n")
-    assert hardware.memory() == whole > 2**28
-    (tmp_path / "memory.max").write_text("1000000\n")
-    assert hardware.memory() == 1_000_000
-
-
 @pytest.mark.parametrize("download", [True, False])
 def test_a_missing_root_is_named(download: bool, open_dataset: OpenDataset, tmp_path: Path) -> None:
     message = r"dataset\.root=.*nowhere: no MNIST files in .*nowhere/MNIST/raw"

@@ -20,6 +20,8 @@ LAYERS = [
         "genmodels.safetensors_io",
         "genmodels.tensor_checks",
         "genmodels.randomness",
+        "genmodels.torchrun",
+        "genmodels.parallel",
         "genmodels.hardware",
         "genmodels.registry",
         "genmodels.quantities",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genmodels.errors import require
+from genmodels.randomness import integers, uniform
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,12 @@ class Augmentation:
         The random numbers are drawn on the CPU, so they are the same on any device.
         """
         batch, _, height, width = images.shape
-        shifts = torch.randint(-self.crop, self.crop + 1, (2, batch, 1), generator=generator)
+        largest = self.crop
+        shifts = integers(-largest, largest + 1, (2, batch, 1), dim=1, generator=generator)
         rows = shift_indices(height, shifts[0])
         columns = shift_indices(width, shifts[1])
         if self.flip:
-            flipped = torch.rand(batch, 1, generator=generator) < 0.5
+            flipped = uniform((batch, 1), generator=generator) < 0.5
             columns = torch.where(flipped, columns.flip(1), columns)
         return gather_pixels(images, rows, columns)
 
@@ -89,7 +91,7 @@ def color_jitter(images: Tensor) -> Tensor:
     Up to 0.25 is added or subtracted; the saturation is multiplied by 0 to 2, the contrast by
     0.5 to 1.5.
     """
-    random = torch.rand(3, len(images), 1, 1, 1).to(images.device)
+    random = uniform((3, len(images), 1, 1, 1), dim=1).to(images.device)
     brightness, saturation, contrast = random
     images = images + 0.5 * (brightness - 0.5)
     gray = images.mean(dim=1, keepdim=True)
@@ -137,13 +139,13 @@ def gather_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _random_shifts(batch: int, largest: int) -> Tensor:
-    return torch.randint(-largest, largest + 1, (batch, 1))
+    return integers(-largest, largest + 1, (batch, 1))
 
 
 def _random_interval(batch: int, side: int, share: float) -> Tensor:
     """A mask (B, side) of one interval for each image, of this share of the side."""
     length = round(share * side)
     half = length // 2
-    start = torch.randint(-half, side - half + (1 - length % 2), (batch, 1))
+    start = integers(-half, side - half + (1 - length % 2), (batch, 1))
     positions = torch.arange(side)
     return (positions >= start) & (positions < start + length)

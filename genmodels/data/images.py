@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from genmodels import hardware
+from genmodels import hardware, parallel
 from genmodels.data.augmentation import NO_AUGMENTATION, Augmentation
-from genmodels.randomness import generator
+from genmodels.randomness import generator, uniform
 
 EVALUATION_BATCH = 500  # images that evaluations take at once
 DEVICE_SHARE = 0.5  # of an accelerator's free memory: a larger data set stays in main memory
@@ -33,7 +33,7 @@ def binarise(images: Tensor) -> Tensor:
 
     Source: Burda et al. 2015, section 5.
     """
-    return (torch.rand_like(images) < images).to(images.dtype)
+    return (uniform(images.shape, device=images.device) < images).to(images.dtype)
 
 
 def drop_labels(labels: Tensor, share: float) -> Tensor:
@@ -44,7 +44,7 @@ def drop_labels(labels: Tensor, share: float) -> Tensor:
     """
     if not share:
         return labels
-    kept = torch.rand(labels.shape, device=labels.device) >= share
+    kept = uniform(labels.shape, device=labels.device) >= share
     return labels.where(kept, -1)
 
 
@@ -167,7 +167,7 @@ class BatchStream:
 
     Epochs follow each other without a gap: a batch at their border takes the end of one and the
     start of the next. So every image comes once an epoch and every batch is full, also where
-    there are fewer images than `batch_size`.
+    there are fewer images than `batch_size`. Of several processes each gets its share of a batch.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class BatchStream:
             epoch_start = epoch * size
             first, last = max(start - epoch_start, 0), stop - epoch_start
             indices.append(order[first:last])
-        batch = self.split.batch(torch.cat(indices))
+        batch = self.split.batch(parallel.share(torch.cat(indices)))
         if not self.augment.active:
             return batch
         images = self.augment(batch.images, generator(self.seed, "augmentation", step))

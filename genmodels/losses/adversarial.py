@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genmodels.errors import require
+from genmodels.randomness import uniform
 from genmodels.schedules import cosine_decay
 
 
@@ -224,7 +225,7 @@ def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
 
 def interpolate(real: Tensor, fake: Tensor) -> Tensor:
     """A random point on the line between each real image and its generated one, (B, C, H, W)."""
-    fractions = torch.rand(len(real), 1, 1, 1, device=real.device)
+    fractions = uniform((len(real), 1, 1, 1), device=real.device)
     return torch.lerp(real, fake, fractions)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from genmodels import parallel
 from genmodels.errors import require
 
 
@@ -84,7 +85,7 @@ class FreeBits(Objective):
 
     def forward(self, distortion: Tensor, kl: Tensor, weight: float, progress: float) -> Tensor:
         """distortion (B,), kl (B, D) -> loss (B,). The progress is not used."""
-        per_dimension = kl.mean(dim=0)  # (D,)
+        per_dimension = parallel.mean(kl.mean(dim=0))  # (D,)
         return distortion + weight * per_dimension.clamp(min=self.nats_per_dimension).sum()
 
 
@@ -114,7 +115,7 @@ class Capacity(Objective):
     def forward(self, distortion: Tensor, kl: Tensor, weight: float, progress: float) -> Tensor:
         """distortion (B,), kl (B, D) -> loss (B,)."""
         capacity = self.plan(progress)["capacity"]
-        mean_kl = kl.sum(dim=1).mean()  # ()
+        mean_kl = parallel.mean(kl.sum(dim=1).mean())  # ()
         return distortion + weight * (mean_kl - capacity).abs()
 
 

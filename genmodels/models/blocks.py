@@ -11,6 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from genmodels.errors import require, require_choice
+from genmodels.models.batch_norm import BatchNorm1d, BatchNorm2d
 
 ImageShape = Sequence[int]  # (C, H, W)
 Size = tuple[int, int]  # (H, W) of feature maps
@@ -197,5 +198,5 @@ def normalisation(norm: str, channels: int, dense: bool = False) -> list[nn.Modu
     if norm == "layer":
         return [nn.GroupNorm(1, channels)]
     if norm == "batch":
-        return [nn.BatchNorm1d(channels) if dense else nn.BatchNorm2d(channels)]
+        return [BatchNorm1d(channels) if dense else BatchNorm2d(channels)]
     return []

@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from genmodels import parallel
 from genmodels.errors import require
+from genmodels.models.batch_norm import BatchNorm1d
 
 EPSILON = 1e-20  # added to the variance, so that equal values give no NaN
 
 
-class FixedScaleBatchNorm(nn.BatchNorm1d):
+class FixedScaleBatchNorm(BatchNorm1d):
     """scale * (x - mean) / stddev + shift, over a batch (B, D) -> (B, D); the shift is learned.
 
     Applied to posterior means this is BN-VAE (Zhu et al. 2020, "A batch normalized inference
@@ -32,5 +34,6 @@ class FixedScaleBatchNorm(nn.BatchNorm1d):
     def forward(self, values: Tensor) -> Tensor:
         """(B, D) -> (B, D) float32, also under autocast. Raises ValueError if B = 1 in training."""
         if self.training:
-            require(len(values) > 1, "batch_size", len(values), "at least 2 for BatchNorm")
+            whole = len(values) * parallel.count()
+            require(whole > 1, "batch_size", whole, "at least 2 for BatchNorm")
         return self.scale * super().forward(values.float()) + self.shift

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from genmodels import parallel
 from genmodels.data.augmentation import DiffAugment
 from genmodels.data.images import Batch, ImageSet, drop_labels
 from genmodels.errors import require
@@ -21,6 +22,7 @@ from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.verdict import Verdict
 from genmodels.models.batch_norm_statistics import recompute_statistics
 from genmodels.models.gan import GAN, Discriminator, Generator
+from genmodels.randomness import normal
 from genmodels.schedules import cosine_decay
 from genmodels.trainers.updater import Updater
 
@@ -106,7 +108,7 @@ class GANTrainer:
         generator = self.model.generator
         labels = drop_labels(batch.labels, generator.label_dropout)
         generator_is_due = (step + 1) % self.n_critic == 0
-        z = generator.prior.sample(len(real), labels=labels)
+        z = _sample_latents(generator, labels)
         with torch.set_grad_enabled(generator_is_due), self.generator.autocast():
             fake = generator.generate(z, labels)
         terms = self.update_discriminator(real, fake.detach(), labels, step, total)
@@ -148,8 +150,7 @@ class GANTrainer:
             penalty = self._penalty(*scored, labels, progress).mean()
             loss = loss + self.penalty.every * penalty
             terms["penalty"] = penalty.detach()
-        measured = self.discriminator.update(loss, terms, step, total)
-        return terms | {f"discriminator_{name}": value for name, value in measured.items()}
+        return self.discriminator.update(loss, terms, step, total, prefix="discriminator_")
 
     def update_generator(
         self, fake: Tensor, real: Tensor, labels: Tensor, step: int, total: int
@@ -174,8 +175,7 @@ class GANTrainer:
                     real_logits = discriminator(self._augment(real, progress), labels)
         loss = self.adversarial_loss.generator(fake_logits, real_logits).mean()
         terms = {"generator_loss": loss.detach()}
-        measured = self.generator.update(loss, terms, step, total)
-        return terms | {f"generator_{name}": value for name, value in measured.items()}
+        return self.generator.update(loss, terms, step, total, prefix="generator_")
 
     def recompute_statistics(self, batches: Iterable[Batch]) -> None:
         """BatchNorm's statistics of both averaged networks, each on what it sees in training."""
@@ -183,7 +183,7 @@ class GANTrainer:
 
         def forward(batch: Batch) -> None:
             labels = drop_labels(batch.labels, generator.label_dropout)
-            fake = generator.generate(generator.prior.sample(len(labels)), labels)
+            fake = generator.generate(_sample_latents(generator, labels), labels)
             if discriminator.uses_batch_statistics:
                 discriminator(self.diff_augment(batch.images), labels)
                 discriminator(self.diff_augment(fake), labels)
@@ -238,7 +238,15 @@ class GANTrainer:
     def _augment(self, images: Tensor, progress: float) -> Tensor:
         images = self.diff_augment(images)
         noise = self._noise(progress)
-        return images + noise * torch.randn_like(images) if noise else images
+        if not noise:
+            return images
+        return images + noise * normal(images.shape, device=images.device)
 
     def _noise(self, progress: float) -> float:
         return self.instance_noise * cosine_decay(progress, 0.0)
+
+
+def _sample_latents(generator: Generator, labels: Tensor) -> Tensor:
+    """z (B, D) for a batch with these labels: this process's share of those for the whole batch."""
+    labels = labels.repeat(parallel.count())
+    return parallel.share(generator.prior.sample(len(labels), labels=labels))

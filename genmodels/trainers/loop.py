@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from genmodels import checkpoint, run_files
+from genmodels import checkpoint, parallel, run_files
 from genmodels.checkpoint import Checkpoint, CheckpointWriter
 from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
 from genmodels.errors import require
@@ -132,7 +132,7 @@ def fit(
     ends bit-identical to one that was never stopped, and how often it logs, evaluates and draws
     makes no difference. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 finish the step, save, and
     raise SystemExit(128 + signal); before, a handler that was there gets its signal. A signal that
-    is ignored, as SIGHUP under nohup, stays so.
+    is ignored, as SIGHUP under nohup, stays so. Of several processes all stop after the same step.
 
     Arguments:
     trainer: owns the update.
@@ -148,7 +148,7 @@ def fit(
     Returns the final metrics of the validation and test splits.
     """
     means, clock = Means(), Clock()
-    states: dict[str, Any] = {"trainer": trainer, "means": means, "clock": clock}
+    states: dict[str, parallel.Stateful] = {"trainer": trainer, "means": means, "clock": clock}
     total = cadence.total
 
     def save(step: int) -> None:
@@ -157,7 +157,24 @@ def fit(
         writer.save(step, {name: state.state_dict() for name, state in states.items()})
         run.update_summary(step=step, seconds=clock.seconds())
 
-    start = _resume(run, states, total)
+    def evaluate(step: int) -> None:
+        validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
+        _log_evaluation(run, step, total, validation, clock)
+        run.log_snapshots(step, snapshots(trainer.inference_model, data.test))
+        if best.add(step, validation):
+            writer.export(step, trainer.inference_model)
+
+    def evaluate_result() -> dict[str, Any]:
+        if select is not None:
+            run.update_summary(selected={"by": select, "step": best.step})
+            writer.load_exported(trainer.inference_model)
+        validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
+        test = trainer.evaluate(data.test)
+        run.log_row(total, {"test": test, "time": {"seconds": clock.seconds()}})
+        return {"validation": validation, "test": test}
+
+    start = parallel.by_first(_resume, run, states, total)
+    parallel.take_on(states)
     best = BestEvaluation(select, run_files.read_rows(run.folder))
     with _caught_signals() as caught, _progress_bar(start, total) as bar:
         for step, terms in train_steps(trainer, stream, start, total):
@@ -168,26 +185,17 @@ def fit(
                 _log_terms(run, bar, step, row, clock, stream)
             evaluates = cadence.due(cadence.evaluate, step)
             saves = cadence.due(cadence.checkpoint, step)
-            if evaluates or saves or caught:
+            stopped_by = parallel.largest(caught[0] if caught else 0)
+            if evaluates or saves or stopped_by:
                 trainer.recompute_statistics(map(stream.batch, range(STATISTICS_BATCHES)))
             if evaluates:
-                validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
-                _log_evaluation(run, step, total, validation, clock)
-                run.log_snapshots(step, snapshots(trainer.inference_model, data.test))
-                if best.add(step, validation):
-                    writer.export(step, trainer.inference_model)
-            if saves or caught:  # perhaps as it was evaluated
-                save(step)
-            if caught:
-                raise SystemExit(128 + caught[0])
-
-    if select is not None:
-        run.update_summary(selected={"by": select, "step": best.step})
-        writer.load_exported(trainer.inference_model)
-    validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
-    test = trainer.evaluate(data.test)
-    run.log_row(total, {"test": test, "time": {"seconds": clock.seconds()}})
-    return {"validation": validation, "test": test}
+                parallel.by_first(evaluate, step)
+                stopped_by = parallel.largest(caught[0] if caught else 0)
+            if saves or stopped_by:  # perhaps as it was evaluated
+                parallel.by_first(save, step)
+            if stopped_by:
+                raise SystemExit(128 + stopped_by)
+    return parallel.by_first(evaluate_result)
 
 
 def train_steps(
@@ -200,7 +208,7 @@ def train_steps(
         yield step + 1, terms
 
 
-def _resume(run: Run, states: dict[str, Any], total: int) -> int:
+def _resume(run: Run, states: Mapping[str, Any], total: int) -> int:
     """Load the newest checkpoint into the states and drop the rows beyond it; returns its step."""
 
     def load(saved: Checkpoint) -> None:
@@ -240,14 +248,16 @@ def _log_evaluation(
 
 @contextlib.contextmanager
 def _progress_bar(start: int, total: int) -> Iterator[tqdm]:
-    bar = tqdm(initial=start, total=total, unit="step", disable=None, mininterval=0.5)
+    hidden = None if parallel.is_first() else True  # None: where there is no terminal
+    bar = tqdm(initial=start, total=total, unit="step", disable=hidden, mininterval=0.5)
     with logging_redirect_tqdm(), bar:
         yield bar
 
 
 @contextlib.contextmanager
 def _caught_signals() -> Iterator[list[int]]:
-    """The list of signals caught so far. A second signal ends the process at once.
+    """The list of signals caught so far. A second signal ends the process at once, but none of
+    several: torchrun passes on to each what a terminal has sent to each already.
 
     At the end the first one is handed to the handler that was there before, such as that of a batch
     system's launcher, which queues the job again.
@@ -255,7 +265,7 @@ def _caught_signals() -> Iterator[list[int]]:
     caught: list[int] = []
 
     def catch(number: int, _: FrameType | None) -> None:
-        if caught:
+        if caught and parallel.count() == 1:
             raise KeyboardInterrupt
         caught.append(number)
         log.warning("%s: saving after this step", signal.Signals(number).name)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from genmodels import parallel
 from genmodels.errors import require, require_choice
 from genmodels.tensor_checks import check_tensors
 from genmodels.trainers.optimizers import build_optimizer, load_optimizer_state
@@ -87,7 +88,7 @@ class Updater(Generic[Network]):
         return self.lr * self.lr_schedule(step, total)
 
     def update(
-        self, loss: Tensor, terms: dict[str, Tensor], step: int, total: int
+        self, loss: Tensor, terms: dict[str, Tensor], step: int, total: int, prefix: str = ""
     ) -> dict[str, Tensor]:
         """Move the weights once down the loss, and the average towards them.
 
@@ -98,30 +99,33 @@ class Updater(Generic[Network]):
         terms: numbers () that an error message shows.
         step: from 0.
         total: steps of the run.
+        prefix: of the names of what is added to the terms.
 
-        Returns the gradient's norm () before clipping as `gradient_norm`, and where there is a
-        limit, whether it was clipped, 1 or 0, as `clipped`. Raises NonFiniteError, before any
-        weight is moved, where the loss or the gradient is not finite.
+        Returns the terms, with the gradient's norm () before clipping as `gradient_norm`, and where
+        there is a limit, whether it was clipped, 1 or 0, as `clipped`. Of several processes all
+        are the mean. Raises NonFiniteError, before any weight is moved, where the loss or the
+        gradient is not finite.
         """
         for weights in self._weights:
             weights.grad = None
         loss.backward(inputs=self._weights)
         gradients = [weights.grad for weights in self._weights if weights.grad is not None]
+        parallel.average([*gradients, loss, *terms.values()])
         norm = nn.utils.get_total_norm(gradients)
         if not torch.isfinite(loss + norm):
             message = self._describe_failure(terms | {"gradient norm": norm}, step, total)
             raise NonFiniteError(message)
-        measured = {"gradient_norm": norm}
+        terms = terms | {f"{prefix}gradient_norm": norm}
         if self.largest_norm is not None:
             clipped = norm > self.largest_norm
-            measured["clipped"] = clipped.float()
+            terms[f"{prefix}clipped"] = clipped.float()
             if clipped:  # else no multiplication
                 nn.utils.clip_grads_with_norm_(self._weights, self.largest_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step, total)
         self.optimizer.step()
         self._update_average(step)
-        return measured
+        return terms
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, their average and the optimizer's state."""

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from genmodels.data.images import Batch, ImageSet, binarise, drop_labels
@@ -18,6 +17,7 @@ from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.verdict import Verdict
 from genmodels.models.batch_norm_statistics import recompute_statistics
 from genmodels.models.vae import VAE
+from genmodels.randomness import normal
 from genmodels.schedules import Schedule
 from genmodels.tensor_checks import check_tensors
 from genmodels.trainers.updater import Updater
@@ -134,7 +134,7 @@ class VAETrainer:
         samples = self.objective.samples(progress)
         if samples > 1:
             shape = (samples, *shape)
-        return torch.randn(shape, device=images.device)
+        return normal(shape, dim=-2, device=images.device)
 
     def update(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         """One step on a batch.
@@ -155,7 +155,7 @@ class VAETrainer:
         means = {"loss": loss.detach(), "elbo": -distortion - kl, "distortion": distortion}
         means |= {"kl": kl} | self.objective.multipliers()
         means |= self.updater.update(loss, means, step, total)
-        self.objective.update_multipliers(distortion, kl, progress)
+        self.objective.update_multipliers(means["distortion"], means["kl"], progress)
         return means
 
     def recompute_statistics(self, batches: Iterable[Batch]) -> None:
