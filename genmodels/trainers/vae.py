@@ -164,8 +164,9 @@ class VAETrainer:
 
         def forward(batch: Batch) -> None:
             labels = drop_labels(batch.labels, model.label_dropout)
-            z = model.encode(self.inputs(batch), labels).rsample()
-            model.decode(z, labels)
+            posterior = model.encode(self.inputs(batch), labels)
+            noise = normal(posterior.mean.shape, device=posterior.mean.device)
+            model.decode(posterior.rsample(noise), labels)
 
         recompute_statistics((model,), batches, forward)
 
