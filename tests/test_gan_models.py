@@ -5,6 +5,7 @@ import torch
 from test_models import build
 from torch import nn
 
+from genmodels.models.batch_norm import BatchNorm2d
 from genmodels.models.blocks import ConditionalBias, ResidualBlock
 from genmodels.models.gan import GAN, Discriminator, Generator, feature_map_sizes
 
@@ -113,7 +114,7 @@ def test_the_networks_are_those_of_the_paper() -> None:
     head = 512 * 16 + 1
     assert count(discriminator) == kernels + norms + biases + head
     kinds = [type(layer) for layer in discriminator.body]
-    stage = [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+    stage = [nn.Conv2d, BatchNorm2d, nn.LeakyReLU]
     assert kinds == [nn.Conv2d, nn.LeakyReLU, *stage * 3, nn.Flatten]
 
 
