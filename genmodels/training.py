@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -209,6 +210,8 @@ def conclude(
     metrics: Mapping[str, Any],
 ) -> None:
     """Draw the figures of a trained model, diagnose it, and write the run's summary."""
+    start = time.perf_counter()
+    log.info("drawing its figures, and diagnosing it")
     total = choose_cadence(settings, len(data.train)).total
     step = run.summary.get("selected", {}).get("step", total)
     if settings.figures != []:
@@ -224,7 +227,9 @@ def conclude(
         binarised_training=about["settings"].get("trainer.binarise"),
         classifier=trained_classifier,
     )
-    run.finish(metrics, trainer.diagnose(evaluation))
+    verdict = trainer.diagnose(evaluation)
+    run.update_summary(concluding_seconds=round(time.perf_counter() - start, 3))
+    run.finish(metrics, verdict)
     root = settings.dataset.get("root", "data")
     where = "" if root == "data" else f" dataset.root={root}"
     log.info(

@@ -24,7 +24,6 @@ from genmodels.metrics.aggregated_posterior import (
     LatentPlane,
     Posteriors,
     density,
-    posteriors,
     prior_density,
     share_in_holes,
 )
@@ -56,8 +55,7 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
 
     Numbers, for each dimension: mean, variances, the share of the prior's samples in holes.
     """
-    assert options.test is not None
-    posterior = posteriors(model, options.test)
+    posterior = options.posteriors(model)
     table = dimension_table(posterior)
     for row in table:
         line = LatentPlane.along(row["dimension"], model.latent_dim)

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import FigureResult, Row, axes_grid, styled
-from genmodels.metrics.aggregated_posterior import ACTIVE, Posteriors, posteriors
+from genmodels.metrics.aggregated_posterior import ACTIVE, Posteriors
 from genmodels.models.vae import VAE
 
 MAX_BAR_VALUES = 12  # bars up to which each has its value above it
@@ -27,8 +27,7 @@ def kl_per_dimension(model: VAE, options: FigureOptions) -> FigureResult:
 
     Numbers: these, and the moments of each dimension.
     """
-    assert options.test is not None
-    table = dimension_table(posteriors(model, options.test))
+    table = dimension_table(options.posteriors(model))
     kl = np.array([row["kl_nats"] for row in table])
     active = np.array([row["active"] for row in table])
     positions = np.arange(len(table))

@@ -36,7 +36,6 @@ from genmodels.metrics.aggregated_posterior import (
     LatentPlane,
     Posteriors,
     density,
-    posteriors,
     prior_density,
     share_in_holes,
 )
@@ -79,8 +78,7 @@ def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
 
     Numbers: both densities on a grid, and whether it is a hole.
     """
-    assert options.test is not None
-    posterior = posteriors(model, options.test)
+    posterior = options.posteriors(model)
     plane = LatentPlane.of(posterior)
     axis = grid_axis(prior_reach(model.prior, plane, REACH))
     axes = [axis] * len(plane.keys)

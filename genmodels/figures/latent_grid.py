@@ -9,7 +9,7 @@ from genmodels.figures.labels import labels_in_turn
 from genmodels.figures.latent_plane_plots import decode_plane
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import FigureResult, image_table
-from genmodels.metrics.aggregated_posterior import LatentPlane, posteriors
+from genmodels.metrics.aggregated_posterior import LatentPlane
 from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 
@@ -65,8 +65,7 @@ def needs_data(model: object) -> bool:
 def _plane(model: VAE, options: FigureOptions) -> LatentPlane:
     if model.latent_dim <= 2:
         return LatentPlane.whole(model.latent_dim)
-    assert options.test is not None
-    return LatentPlane.of(posteriors(model, options.test))
+    return LatentPlane.of(options.posteriors(model))
 
 
 def _grid(values: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from genmodels.figures.plotting import (
     class_colour,
     styled,
 )
-from genmodels.metrics.aggregated_posterior import LatentPlane, Posteriors, posteriors
+from genmodels.metrics.aggregated_posterior import LatentPlane, Posteriors
 from genmodels.models.priors import Prior, StandardNormal
 from genmodels.models.vae import VAE
 
@@ -47,8 +47,7 @@ def latent_scatter(model: VAE, options: FigureOptions) -> FigureResult:
 
     Numbers: these means and standard deviations for each class and for all.
     """
-    assert options.test is not None
-    posterior = posteriors(model, options.test)
+    posterior = options.posteriors(model)
     plane = LatentPlane.of(posterior)
     table = class_table(posterior, plane, options.classes)
     figure, (axes,) = axes_grid(8.8, 6.9)

@@ -1,10 +1,12 @@
 """What figures are asked with: the same few options for all of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from genmodels.data.images import ImageSet
+from genmodels.metrics.aggregated_posterior import Posteriors, posteriors
+from genmodels.models.vae import VAE
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class FigureOptions:
     train: ImageSet | None = None
     classes: Sequence[str] = ()
     run: Path | None = None
+    _posteriors: dict[VAE, Posteriors] = field(default_factory=dict, repr=False, compare=False)
+
+    def posteriors(self, model: VAE) -> Posteriors:
+        """q(z|x) of every test image, computed once for all figures of a model."""
+        if model not in self._posteriors:
+            assert self.test is not None
+            self._posteriors[model] = posteriors(model, self.test)
+        return self._posteriors[model]
 
     def class_name(self, label: int) -> str:
         """A label's name: its number where the data have no names, "" for no label."""

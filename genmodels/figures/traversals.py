@@ -4,7 +4,6 @@ import torch
 
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import FigureResult, image_table
-from genmodels.metrics.aggregated_posterior import posteriors
 from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 
@@ -23,7 +22,7 @@ def traversals(model: VAE, options: FigureOptions) -> FigureResult:
     Numbers: every dimension's KL, and the test image's posterior mean.
     """
     assert options.test is not None
-    kl = posteriors(model, options.test).kl.mean(dim=0)  # (D,)
+    kl = options.posteriors(model).kl.mean(dim=0)  # (D,)
     order = kl.argsort(descending=True, stable=True).tolist()
     shown = order[: min(MAX_DIMENSIONS, options.n)]
     image, label = options.test.batch(slice(0, 1))

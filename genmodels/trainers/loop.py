@@ -150,32 +150,9 @@ def fit(
     means, clock = Means(), Clock()
     states: dict[str, parallel.Stateful] = {"trainer": trainer, "means": means, "clock": clock}
     total = cadence.total
-
-    def save(step: int) -> None:
-        if select is None:
-            writer.export(step, trainer.inference_model)
-        writer.save(step, {name: state.state_dict() for name, state in states.items()})
-        run.update_summary(step=step, seconds=clock.seconds())
-
-    def evaluate(step: int) -> None:
-        validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
-        _log_evaluation(run, step, total, validation, clock)
-        run.log_snapshots(step, snapshots(trainer.inference_model, data.test))
-        if best.add(step, validation):
-            writer.export(step, trainer.inference_model)
-
-    def evaluate_result() -> dict[str, Any]:
-        if select is not None:
-            run.update_summary(selected={"by": select, "step": best.step})
-            writer.load_exported(trainer.inference_model)
-        validation = {**trainer.evaluate(data.validation), **score(trainer.inference_model)}
-        test = trainer.evaluate(data.test)
-        run.log_row(total, {"test": test, "time": {"seconds": clock.seconds()}})
-        return {"validation": validation, "test": test}
-
     start = parallel.by_first(_resume, run, states, total)
     parallel.take_on(states)
-    best = BestEvaluation(select, run_files.read_rows(run.folder))
+    keeper = _Keeper(trainer, data, run, writer, clock, total, score, select)
     with _caught_signals() as caught, _progress_bar(start, total) as bar:
         for step, terms in train_steps(trainer, stream, start, total):
             means.add(terms)
@@ -189,13 +166,76 @@ def fit(
             if evaluates or saves or stopped_by:
                 trainer.recompute_statistics(map(stream.batch, range(STATISTICS_BATCHES)))
             if evaluates:
-                parallel.by_first(evaluate, step)
+                parallel.by_first(keeper.evaluate, step)
                 stopped_by = parallel.largest(caught[0] if caught else 0)
             if saves or stopped_by:  # perhaps as it was evaluated
-                parallel.by_first(save, step)
+                parallel.by_first(keeper.save, step, states)
             if stopped_by:
                 raise SystemExit(128 + stopped_by)
-    return parallel.by_first(evaluate_result)
+    return parallel.by_first(keeper.result)
+
+
+class _Keeper:
+    """What the first process does between steps: it evaluates, shows and saves the model."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        data: ImageData,
+        run: Run,
+        writer: CheckpointWriter,
+        clock: Clock,
+        total: int,
+        score: Score,
+        select: str | None,
+    ) -> None:
+        self._trainer = trainer
+        self._data = data
+        self._run = run
+        self._writer = writer
+        self._clock = clock
+        self._total = total
+        self._score = score
+        self._select = select
+        self._best = BestEvaluation(select, run_files.read_rows(run.folder))
+        self._last: tuple[int, dict[str, Any]] | None = None  # evaluation of this process
+
+    def evaluate(self, step: int) -> None:
+        """Evaluate on the validation split; keep what the model makes, and the best model."""
+        validation = self._validate()
+        self._last = step, validation
+        _log_evaluation(self._run, step, self._total, validation, self._clock)
+        model = self._trainer.inference_model
+        self._run.log_snapshots(step, snapshots(model, self._data.test))
+        if self._best.add(step, validation):
+            self._writer.export(step, model)
+
+    def save(self, step: int, states: Mapping[str, parallel.Stateful]) -> None:
+        """Write a checkpoint, with the weights for inference unless the best are selected."""
+        if self._select is None:
+            self._writer.export(step, self._trainer.inference_model)
+        self._writer.save(step, {name: state.state_dict() for name, state in states.items()})
+        self._run.update_summary(step=step, seconds=self._clock.seconds())
+
+    def result(self) -> dict[str, Any]:
+        """The metrics of the finished model on the validation and test splits."""
+        model = self._trainer.inference_model
+        if self._select is not None:
+            self._run.update_summary(selected={"by": self._select, "step": self._best.step})
+            self._writer.load_exported(model)
+        elif self._last is not None and self._last[0] == self._total:
+            return self._with_test(self._last[1])
+        return self._with_test(self._validate())
+
+    def _validate(self) -> dict[str, Any]:
+        numbers = self._trainer.evaluate(self._data.validation)
+        return {**numbers, **self._score(self._trainer.inference_model)}
+
+    def _with_test(self, validation: dict[str, Any]) -> dict[str, Any]:
+        test = self._trainer.evaluate(self._data.test)
+        time = {"seconds": self._clock.seconds()}
+        self._run.log_row(self._total, {"test": test, "time": time})
+        return {"validation": validation, "test": test}
 
 
 def train_steps(
