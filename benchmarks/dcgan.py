@@ -1,33 +1,25 @@
-"""Images per second of DCGAN at 64x64 in this project and in the usual tutorial loop.
-
-    python benchmarks/dcgan.py
+"""DCGAN at 64x64 in this project and in the usual tutorial loop.
 
 The same game on both sides: transposed convolutions against convolutions, ngf = ndf = 64, nz = 64,
 BatchNorm, binary cross-entropy, Adam (0.5, 0.999), batch 128, one update of each network a step.
 The tutorial loop, in outline that of pytorch/examples, reads png files through ImageFolder,
 transforms and a DataLoader of two workers, in float32. Ours is `fit` with the settings of
-experiment=gan_dcgan, in the precision that precision=auto chooses here. Each runs in a process of
-its own, ours with train.py's settings of memory. They take turns, so a noisy machine is equally
-noisy to both; the ratio is what counts.
+experiment=gan_dcgan.
 """
 
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from measure import BATCH_SIZE, Measurement, measure_fit
 from PIL import Image
-from throughput import BATCH_SIZE, parse_arguments, rate_of_fit, summarise
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-from genmodels import hardware
 from genmodels.data.augmentation import DiffAugment
 from genmodels.losses.adversarial import NonSaturating, Penalty
 from genmodels.models.gan import GAN
@@ -82,8 +74,13 @@ def tutorial_discriminator() -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def tutorial_rate(root: Path, steps: int) -> float:
-    """Images per second of the tutorial loop, after its first step."""
+def measure_tutorial(steps: int) -> Measurement:
+    """The tutorial loop, after its first step."""
+    with tempfile.TemporaryDirectory() as root:
+        return _measure_tutorial(Path(root), steps)
+
+
+def _measure_tutorial(root: Path, steps: int) -> Measurement:
     generator, discriminator = tutorial_generator(), tutorial_discriminator()
     criterion = nn.BCELoss()
     d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=LR, betas=BETAS)
@@ -101,12 +98,11 @@ def tutorial_rate(root: Path, steps: int) -> float:
         generator.zero_grad()
         criterion(discriminator(fake), torch.ones(len(real))).backward()
         g_optimizer.step()
-    return steps * BATCH_SIZE / (time.perf_counter() - start)
+    return Measurement(steps * BATCH_SIZE / (time.perf_counter() - start))
 
 
-def our_rate(precision: str, steps: int) -> float:
-    """Images per second of `fit` with the same networks, after its first step."""
-    hardware.keep_freed_memory()
+def measure_ours(precision: str, steps: int) -> Measurement:
+    """`fit` with the same networks, after its first step."""
     model = GAN(
         image_shape=(3, 64, 64),
         latent_dim=LATENT_DIM,
@@ -137,31 +133,4 @@ def our_rate(precision: str, steps: int) -> float:
         n_critic=1,
         instance_noise=0.0,
     )
-    return rate_of_fit(trainer, random_images(steps), steps + 1, log_every=1)
-
-
-def in_new_process(rate: Callable[..., float], *arguments: object) -> float:
-    """The result of a function, computed in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(rate, *arguments).result()
-
-
-def main() -> None:
-    """Print the rates of both loops, round by round, and the median of their ratios."""
-    arguments = parse_arguments(__doc__, steps=12)
-    precision = hardware.choose_precision("auto", torch.device("cpu"))
-    ratios = []
-    for _ in range(arguments.rounds):
-        with tempfile.TemporaryDirectory() as root:
-            tutorial = in_new_process(tutorial_rate, Path(root), arguments.steps)
-        ours = in_new_process(our_rate, precision, arguments.steps)
-        ratios.append(ours / tutorial)
-        print(
-            f"tutorial loop {tutorial:6.1f} images/s   "
-            f"genmodels in {precision} {ours:6.1f} ({ratios[-1]:.2f})"
-        )
-    print(summarise("genmodels", ratios))
-
-
-if __name__ == "__main__":
-    main()
+    return measure_fit(trainer, random_images(steps), steps + 1, log_every=1)
