@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,15 +12,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from genmodels import doctor, hardware, parallel, run_files, torchrun, wandb_mirror
+from genmodels import doctor, hardware, parallel, torchrun, wandb_mirror
 from genmodels.caption import caption
 from genmodels.composition import compose_config, group_choices, to_dict, without_hydra
+from genmodels.conclusion import conclude
 from genmodels.data.images import ImageData, ImageSpec
 from genmodels.fitting import Components, build, choose_cadence, describe_run, fit_run
 from genmodels.job import Job
-from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.features import default_features
-from genmodels.models.classifier import Classifier
 from genmodels.reference_classifier import ReferenceClassifier, feature_space
 from genmodels.refusals import (
     check_figures,
@@ -29,7 +27,6 @@ from genmodels.refusals import (
     refuse_other_settings,
     refuse_several_processes,
 )
-from genmodels.registry import select
 from genmodels.run_folder import Run
 from genmodels.run_name import clean, digest, number_settings, run_name
 from genmodels.scoring import check_selection, make_score, quantities_to_score
@@ -200,47 +197,6 @@ def complete(run: Run, data: ImageData, settings: TrainSettings, components: Com
     parallel.by_first(conclude, run, data, settings, trainer, about, reference, metrics)
 
 
-def conclude(
-    run: Run,
-    data: ImageData,
-    settings: TrainSettings,
-    trainer: Trainer,
-    about: Mapping[str, Any],
-    reference: ReferenceClassifier | None,
-    metrics: Mapping[str, Any],
-) -> None:
-    """Draw the figures of a trained model, diagnose it, and write the run's summary."""
-    start = time.perf_counter()
-    log.info("drawing its figures, and diagnosing it")
-    total = choose_cadence(settings, len(data.train)).total
-    step = run.summary.get("selected", {}).get("step", total)
-    if settings.figures != []:
-        draw_figures(run.folder, settings, trainer, data, caption(about, step))
-
-    def trained_classifier() -> Classifier | None:
-        return reference.load_if_trained() if reference is not None else None
-
-    evaluation = Evaluation(
-        trainer.inference_model,
-        data,
-        kl_weight=about.get("kl_price"),
-        binarised_training=about["settings"].get("trainer.binarise"),
-        classifier=trained_classifier,
-    )
-    verdict = trainer.diagnose(evaluation)
-    run.update_summary(concluding_seconds=round(time.perf_counter() - start, 3))
-    run.finish(metrics, verdict)
-    root = settings.dataset.get("root", "data")
-    where = "" if root == "data" else f" dataset.root={root}"
-    log.info(
-        "%s\nfigures in %s; more with: python infer.py checkpoint=%s%s",
-        run.headline(),
-        run.folder / run_files.FIGURES,
-        run.folder,
-        where,
-    )
-
-
 def describe_start(
     run: Run, settings: TrainSettings, trainer: Trainer, cadence: Cadence, data: ImageData
 ) -> str:
@@ -265,19 +221,6 @@ def choose_score(
     features = settings.features or default_features(data.spec.classes)
     space = cache(lambda: feature_space(features, data, reference))
     return make_score(names, data, space)
-
-
-def draw_figures(
-    folder: Path, settings: TrainSettings, trainer: Trainer, data: ImageData, text: str
-) -> None:
-    """Draw the figures that the settings ask for, of the trained model, into its run folder."""
-    from genmodels.figures.options import FigureOptions
-    from genmodels.figures.registry import FIGURES, draw  # imports matplotlib
-
-    model = trainer.inference_model
-    options = FigureOptions(test=data.test, train=data.train, classes=data.spec.classes, run=folder)
-    chosen = select("figures", settings.figures, FIGURES, model)
-    draw(model, chosen, options, folder / run_files.FIGURES, text)
 
 
 def open_mirror(run: Run, settings: TrainSettings, job: Job) -> WandbMirror | None:

@@ -10,7 +10,7 @@ from conftest import ROOT, composed, settings_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_layers import LAYERS
 
-from genmodels import training
+from genmodels import conclusion
 from genmodels.composition import CONF, compose_config, to_dict
 from genmodels.figures.registry import FIGURES
 from genmodels.metrics.registry import METRICS
@@ -92,7 +92,7 @@ def test_the_table_of_layers() -> None:
 
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "draw_figures", lambda *_: None)  # it takes seconds
+    monkeypatch.setattr(conclusion, "draw_figures", lambda *_: None)  # it takes seconds
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     namespace: dict = {}
     for block in blocks:

@@ -136,7 +136,7 @@ def test_a_run_killed_after_its_test_row_writes_it_once(
         raise MemoryError
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr("genmodels.training.draw_figures", dying)
+        patch.setattr("genmodels.conclusion.draw_figures", dying)
         train_here(*options, folder="died", figures=True)
     assert "test" in rows(Path("died"))[-1]
     assert rows(train_here(*options, folder="died")) == rows(whole)

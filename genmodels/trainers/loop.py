@@ -3,10 +3,8 @@
 import contextlib
 import logging
 import math
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -24,6 +22,7 @@ from genmodels.metrics.verdict import Verdict
 from genmodels.quantities import quantity
 from genmodels.randomness import reseed
 from genmodels.run_folder import Run
+from genmodels.signals import caught_signals
 from genmodels.trainers.progress import BestEvaluation, Clock, Means
 
 log = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ def fit(
     start = parallel.by_first(_resume, run, states, total)
     parallel.take_on(states)
     keeper = _Keeper(trainer, data, run, writer, clock, total, score, select)
-    with _caught_signals() as caught, _progress_bar(start, total) as bar:
+    with caught_signals() as caught, _progress_bar(start, total) as bar:
         for step, terms in train_steps(trainer, stream, start, total):
             means.add(terms)
             bar.update()
@@ -292,37 +291,3 @@ def _progress_bar(start: int, total: int) -> Iterator[tqdm]:
     bar = tqdm(initial=start, total=total, unit="step", disable=hidden, mininterval=0.5)
     with logging_redirect_tqdm(), bar:
         yield bar
-
-
-@contextlib.contextmanager
-def _caught_signals() -> Iterator[list[int]]:
-    """The list of signals caught so far. A second signal ends the process at once, but none of
-    several: torchrun passes on to each what a terminal has sent to each already.
-
-    At the end the first one is handed to the handler that was there before, such as that of a batch
-    system's launcher, which queues the job again.
-    """
-    caught: list[int] = []
-
-    def catch(number: int, _: FrameType | None) -> None:
-        if caught and parallel.count() == 1:
-            raise KeyboardInterrupt
-        caught.append(number)
-        log.warning("%s: saving after this step", signal.Signals(number).name)
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-    known = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has two
-    numbers = [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
-    try:
-        before = {number: signal.signal(number, catch) for number in numbers}
-    except ValueError:  # not in the main thread: signals are someone else's
-        before = {}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if caught:
-            handler = before[caught[0]]
-            if callable(handler) and handler is not signal.default_int_handler:
-                handler(caught[0], None)
