@@ -138,6 +138,17 @@ def test_coverage_is_of_equal_numbers() -> None:
     assert sample_quality.prdc(worse.model, worse)["coverage"] < 1 - missed - 0.02
 
 
+def test_of_a_large_split_some_images_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones in each call, and in each process."""
+    monkeypatch.setattr("genmodels.metrics.features.MAX_REAL_IMAGES", 300)
+    evaluation = evaluation_in_gaussians(gaussian_images(400, seed=1), gaussian_data())
+    assert sample_quality.fd(evaluation.model, evaluation)["n_real"] == 300
+    drawn = evaluation.split_features
+    assert torch.equal(drawn, standard_normal_features(gaussian_data()).real("test"))
+    whole = standard_normal_features(gaussian_data()).features_of(gaussian_data().test)
+    assert torch.isin(drawn, whole).all()
+
+
 def bias_of_fd(n: int, n_real: int) -> float:
     """What the same standard normal distribution scores in 16 dimensions."""
     return 16 * (16 + 5) / 4 * (1 / n + 1 / n_real)

@@ -18,6 +18,7 @@ from genmodels.metrics.predictions import predict
 from genmodels.models.classifier import Classifier
 from genmodels.randomness import CONSTANT_SEED, derive_seed, generator
 
+MAX_REAL_IMAGES = 50_000  # of a larger split so many are drawn: what is held stays below 1 GB
 COMPONENTS = 64  # principal components of pixels
 FITTED_IMAGES = 5000  # training images that they are fitted to
 INCEPTION_LAYER = (
@@ -58,9 +59,13 @@ class FeatureSpace:
         return torch.cat([self._extract(batch.images).cpu().double() for batch in batches])
 
     def real(self, split: str) -> Tensor:
-        """Features (M, F) of the real images of a split, computed once."""
+        """Features (M, F) of the real images of a split, M <= MAX_REAL_IMAGES; computed once."""
         if split not in self._real:
-            self._real[split] = self.features_of(self.data.splits[split])
+            images = self.data.splits[split]
+            if len(images) > MAX_REAL_IMAGES:
+                draw = generator(CONSTANT_SEED, "real images")
+                images = images.subset(MAX_REAL_IMAGES, draw, in_order=True)
+            self._real[split] = self.features_of(images)
         return self._real[split]
 
     def floor(
