@@ -27,7 +27,7 @@ TEST_IMAGES = 1000
 def random_images(count: int, _: Path) -> DecodedImages:
     """Noise instead of decoded files."""
     images = torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8)
-    labels = torch.zeros(count, dtype=torch.long)
+    labels = torch.full((count,), -1)
     return DecodedImages(images, labels, test_start=count - TEST_IMAGES)
 
 
