@@ -32,7 +32,8 @@ def conclude(
 ) -> None:
     """Draw the figures of a trained model, diagnose it, and write the run's summary."""
     start = time.perf_counter()
-    log.info("drawing its figures, and diagnosing it")
+    drawing = "" if settings.figures == [] else "drawing its figures, "
+    log.info("%sdiagnosing it", drawing)
     total = choose_cadence(settings, len(data.train)).total
     step = run.summary.get("selected", {}).get("step", total)
     if settings.figures != []:

@@ -77,6 +77,11 @@ def refuse_data(run: Run, data: ImageData, settings: TrainSettings) -> None:
             "the processes that torchrun started have read different data: dataset.root must hold "
             "the same files on each machine"
         )
+    if not parallel.all_equal(number_settings(settings.as_dict())):
+        raise UserError(
+            "the processes that torchrun started have different settings: give each the same, and "
+            "name those that a machine decides (precision=fp32)"
+        )
     if not settings.overwrite:
         refuse_other_data(run, data)
     require(

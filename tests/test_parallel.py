@@ -15,6 +15,7 @@ import torch
 from _pytest.mark import ParameterSet
 from conftest import ROOT, SMALL, summary, train_in, trained_states, weights
 
+from genmodels import hardware
 from genmodels.data.cached_dataset import CachedDataset
 from genmodels.data.images import Batch, ImageData
 from genmodels.run_files import read_rows
@@ -239,6 +240,18 @@ def test_processes_with_other_data_are_refused(
     monkeypatch.setattr(CachedDataset, "load", others)
     statuses, said = train_shared(*SMALL)
     assert statuses == [1, 1] and said.count("have read different data") == 2
+    assert not (tmp_path / "shared/config.yaml").exists()
+
+
+def test_processes_with_other_settings_are_refused(
+    tmp_path: Path, train_shared: TrainShared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_this_machine(*_: object) -> str:
+        return ("fp32", "bf16")[int(os.environ["RANK"])]
+
+    monkeypatch.setattr(hardware, "choose_precision", of_this_machine)
+    statuses, said = train_shared(*SMALL)
+    assert statuses == [1, 1] and said.count("have different settings") == 2
     assert not (tmp_path / "shared/config.yaml").exists()
 
 
