@@ -1,4 +1,4 @@
-"""What is added as README says, and nothing else touched, is trained, resumed, drawn and measured.
+"""What is added as docs/EXTENDING.md says, and nothing else touched, trains and is measured.
 
 The folder `extension` holds a new family (a VQ-VAE with its trainer), an optimizer, a prior and a
 metric. They are copied into a copy of the project, two registries get one entry each, and its

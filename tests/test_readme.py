@@ -18,6 +18,7 @@ from genmodels.settings import InferSettings
 from genmodels.validation import validate
 
 README = ROOT / "README.md"
+EXTENDING = ROOT / "docs/EXTENDING.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 RECIPES = sorted([*CONF.glob("experiment/*.yaml"), *CONF.glob("hydra/*/*.yaml")])
 # Settings, and the flag -m; what follows the last of these on a line is prose
@@ -75,15 +76,16 @@ def test_recipes_begin_with_their_command(path: Path) -> None:
 @pytest.mark.parametrize("kl_weight", [0, 1, 30])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_names_of_runs_are_theirs(kl_weight: int, seed: int) -> None:
-    """Those of the sweep that README.md shows, which ran in bf16."""
+    """Those of the sweep that the pages show, which ran in bf16."""
     overrides = [f"kl_weight={kl_weight}", f"seed={seed}", "precision=bf16"]
     name = Path(compose_config("train", overrides).hydra.run.dir).name
-    shown = re.findall(rf"{name[:-6]}[0-9a-f]{{6}}", README.read_text(encoding="utf-8"))
-    assert set(shown) == {name}
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert set(re.findall(rf"{name[:-6]}[0-9a-f]{{6}}", text)) == {name}
 
 
 def test_the_table_of_layers() -> None:
-    rows = re.findall(r"^\| (\d) \| (.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    text = EXTENDING.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", text, re.MULTILINE)
     for level, modules in enumerate(LAYERS):
         shown = " ".join(names for number, names in rows if number == str(level))
         names = {module.rpartition(".")[2] for module in modules - {"genmodels"}}
@@ -93,7 +95,10 @@ def test_the_table_of_layers() -> None:
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(conclusion, "draw_figures", lambda *_: None)  # it takes seconds
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = []
+    for page in (README, EXTENDING):
+        text = page.read_text(encoding="utf-8")
+        blocks += re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     namespace: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
@@ -104,7 +109,24 @@ def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert step(0.2) == 0 and step(0.3) == 1
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_first_page_is_short_and_names_all_choices() -> None:
+    """Of a group with many choices, of figures and of the metrics that a user asks for."""
+    text = README.read_text(encoding="utf-8")
+    assert len(text.encode()) < 9000
+    groups = ("model", "dataset", "kl_schedule", "objective", "prior", "likelihood")
+    groups += ("adversarial_loss", "penalty", "optimizer", "lr_schedule")
+    choices = [path.stem for group in groups for path in CONF.glob(f"{group}/*.yaml")]
+    assert not {name for name in [*choices, *FIGURES] if f"`{name}`" not in text}
+
+
+def test_the_contents_page_links_all_pages() -> None:
+    text = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert not {page.name for page in ROOT.glob("docs/*.md") if f"({page.name})" not in text} - {
+        "README.md"
+    }
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for name, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
