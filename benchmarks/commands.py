@@ -29,7 +29,7 @@ def seconds_per_step(
     """
     with tempfile.TemporaryDirectory() as name:
         run = Path(name) / "run"
-        _train([*arguments, "figures=[]", f"hydra.run.dir={run}"], launcher, variables)
+        train([*arguments, "figures=[]", f"hydra.run.dir={run}"], launcher, variables)
         rows = [row for row in read_rows(run) if "train" in row]
     first, last = rows[SKIPPED], rows[-1]
     seconds = last["time"]["seconds"] - first["time"]["seconds"]
@@ -40,15 +40,16 @@ def seconds_of_sweep(arguments: Sequence[str]) -> float:
     """Of a sweep, from the command to its report."""
     with tempfile.TemporaryDirectory() as name:
         start = time.perf_counter()
-        _train(["-m", *arguments, f"hydra.sweep.dir={name}/sweep"])
+        train(["-m", *arguments, f"hydra.sweep.dir={name}/sweep"])
         return time.perf_counter() - start
 
 
-def _train(
+def train(
     arguments: Sequence[str],
     launcher: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
 ) -> None:
+    """Run train.py; the arguments are those of `seconds_per_step`."""
     environment = os.environ | (variables or {})
     if not launcher:
         environment.pop("OMP_NUM_THREADS", None)
