@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genmodels import files, run_files, torchrun
 from genmodels.command_line import check_arguments, explain, in_order
 from genmodels.composition import group_choices, to_dict
+from genmodels.help_text import HELP, help_text
 from genmodels.job import Job
 from genmodels.user_errors import UserError, as_user_error
 
@@ -58,6 +59,9 @@ def run_command(
     def checked() -> None:
         sys.argv[1:] = in_order(sys.argv[1:])
         check_arguments(command, sys.argv[1:])
+        if set(HELP).intersection(sys.argv):
+            print(help_text(command, sys.argv[1:]))
+            return
         check(sys.argv[1:])
         main()
 

@@ -59,7 +59,7 @@ def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
                 check=False,
             )
             assert done.stdout.splitlines()[-1] == "False 0", done.stdout + done.stderr
-    assert "kl_weight: 1.0" in run("--help", cwd=tmp_path).stdout
+    assert "kl_weight=1.0" in run("--help", cwd=tmp_path).stdout
     assert list(tmp_path.iterdir()) == []
 
 

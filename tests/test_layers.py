@@ -66,6 +66,7 @@ LAYERS = [
         "genmodels.inference",
         "genmodels.cli",
         "genmodels.command_line",
+        "genmodels.help_text",
         "genmodels.sweeps",
         "genmodels.plugins",
         "genmodels.report",
