@@ -17,6 +17,7 @@ CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 INFERENCE = "model.safetensors"
 FIGURES = "figures"
+HISTORY = f"{FIGURES}/history"  # snapshots of the course of training
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -144,8 +144,8 @@ class Run:
             return
         for row in run_files.read_rows(self.folder):
             self.mirror.log_row(row)
-        figures = self.folder / run_files.FIGURES
-        for path in sorted(figures.glob(f"*-{'[0-9]' * 8}.png")):
+        history = self.folder / run_files.HISTORY
+        for path in sorted(history.glob(f"*-{'[0-9]' * 8}.png")):
             name, _, step = path.stem.rpartition("-")
             self.mirror.log_row({"step": int(step)}, {name: str(path)})
         self.update_summary(wandb_id=self.mirror.run_id)
@@ -195,7 +195,7 @@ class Run:
             as npz; uint8.
         """
         for name, (sheet, images) in snapshots.items():
-            path = self.folder / run_files.FIGURES / f"{name}-{step:08d}"
+            path = self.folder / run_files.HISTORY / f"{name}-{step:08d}"
             with files.atomic_write(path.with_suffix(".png")) as temporary:
                 Image.fromarray(as_rgb(sheet)).save(temporary, format="png")
             npz = path.with_suffix(".npz")

@@ -321,9 +321,9 @@ def test_training_progress_shows_what_the_run_stored(run_with_history: Path) -> 
     samples, reconstructions = (axes.images[0].get_array() for axes in result.figure.axes[:2])
     assert samples.shape[:2] == (6 * 30 - 2, 3 * 30 - 2)
     assert reconstructions.shape[:2] == (3 * 30 - 2, 3 * 30 - 2)
-    with np.load(figures / "samples-00000008.npz") as file:
+    with np.load(figures / "history/samples-00000008.npz") as file:
         np.testing.assert_array_equal(samples[60:88, 30:58, 0], file["images"][2, 0])
-    with np.load(figures / "reconstructions-00000012.npz") as file:
+    with np.load(figures / "history/reconstructions-00000012.npz") as file:
         np.testing.assert_array_equal(reconstructions[30:58, 60:88, 0], file["images"][1, 0])
     titles = [axes.get_title(loc="left") for axes in result.figure.axes[2:]]
     assert titles == ["KL weight", "KL (nats per image)", "distortion (nats per image)"]

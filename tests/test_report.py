@@ -58,10 +58,10 @@ def write_run(
             rows += json.dumps(row) + "\n"
         (folder / "metrics.jsonl").write_text(rows)
     if snapshots:
-        (folder / "figures").mkdir()
+        (folder / "figures/history").mkdir(parents=True)
         for step in (5, 10):
             sheet = np.full((20, 50, 3), step * 20, np.uint8)
-            imsave(folder / "figures" / f"samples-{step:08d}.png", sheet)
+            imsave(folder / "figures/history" / f"samples-{step:08d}.png", sheet)
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
@@ -484,7 +484,7 @@ def test_a_large_sweep_has_thumbnails_and_links(
     write([sweep])
     whole = grid_of(sweep)
     noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
-    imsave(sweep / "kl0-seed0/figures/samples-00000010.png", noise)
+    imsave(sweep / "kl0-seed0/figures/history/samples-00000010.png", noise)
     monkeypatch.setattr(html, "MAX_EMBEDDED_BYTES", 100_000)
     write([sweep])
     small = grid_of(sweep)
@@ -497,7 +497,7 @@ def test_a_large_sweep_has_thumbnails_and_links(
 
 
 def test_a_damaged_picture_is_left_out(sweep: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = sorted(sweep.glob("*/figures/samples-*.png"))[-1]
+    path = sorted(sweep.glob("*/figures/history/samples-*.png"))[-1]
     path.write_bytes(path.read_bytes()[:60])
     write([sweep])
     assert f"{path}: no picture" in caplog.text

@@ -16,7 +16,7 @@ from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import FigureResult, Row, styled
 from genmodels.models.generative import GenerativeModel
 from genmodels.quantities import quantity
-from genmodels.run_files import FIGURES, read_rows
+from genmodels.run_files import HISTORY, read_rows
 
 MAX_STEPS = 14  # stored steps that are shown; of more, evenly spaced ones
 IMAGES = {"samples": 6, "reconstructions": 3}  # that are shown of each kind of snapshot
@@ -87,7 +87,7 @@ def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResul
 
 def stored_steps(run: Path) -> list[int]:
     """The steps at which a run stored snapshots, rising."""
-    paths = (run / FIGURES).glob(f"samples-{'[0-9]' * 8}.npz")
+    paths = (run / HISTORY).glob(f"samples-{'[0-9]' * 8}.npz")
     return sorted(int(path.stem.rpartition("-")[2]) for path in paths)
 
 
@@ -101,7 +101,7 @@ def _stored_strips(run: Path, steps: Sequence[int]) -> dict[str, Tensor]:
     """For each kind of snapshot its first images at all steps, (n, S, C, H, W) in [0, 1]."""
     strips = {}
     for name, count in IMAGES.items():
-        paths = [run / FIGURES / f"{name}-{step:08d}.npz" for step in steps]
+        paths = [run / HISTORY / f"{name}-{step:08d}.npz" for step in steps]
         if paths[0].exists():
             strips[name] = torch.stack([_read_images(path)[:count] for path in paths], dim=1)
     return strips

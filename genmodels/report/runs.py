@@ -101,11 +101,10 @@ class RunRecord:
 
     def newest_snapshot(self, name: str) -> Path | None:
         """The newest image file of this name: the last of training, or that of its end."""
-        folder = self.folder / run_files.FIGURES
-        snapshots = sorted(folder.glob(f"{name}-*.png"))
+        snapshots = sorted((self.folder / run_files.HISTORY).glob(f"{name}-*.png"))
         if snapshots:
             return snapshots[-1]
-        final = folder / f"{name}.png"
+        final = self.folder / run_files.FIGURES / f"{name}.png"
         return final if final.exists() else None
 
 
