@@ -4,10 +4,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from conftest import ROOT
-
-sys.path.append(str(ROOT / "benchmarks"))
 import commands
 import conv_vae
 import data_scale
@@ -16,6 +12,7 @@ import large_report
 import measure
 import memory_mapped
 import mlp_vae
+import pytest
 import table
 import threads
 
