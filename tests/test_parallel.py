@@ -291,20 +291,21 @@ def test_the_real_command(tmp_path: Path, cache: Path) -> None:
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(ROOT / "train.py")),
-        *(*SMALL, "max_steps=400", "figures=[samples]", f"dataset.cache={cache}"),
+        *(*SMALL, "max_steps=800", "evaluate_every=40", "figures=[]", f"dataset.cache={cache}"),
         f"hydra.run.dir={tmp_path}/run",
     ]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "step 80 of 400" in line:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **output) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "step 80 of 800" in line:
                 process.send_signal(signal.SIGTERM)
                 break
         process.communicate()
     assert process.returncode != 0
     assert summary(tmp_path / "run")["status"] == "interrupted"
     stopped_at = trained_states(tmp_path / "run")["step"]
-    assert 80 <= stopped_at < 400
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert f"resuming at step {stopped_at}" in done.stdout + done.stderr
+    assert 80 <= stopped_at < 800
+    done = subprocess.run(command, cwd=tmp_path, check=True, **output)
+    assert f"resuming at step {stopped_at}" in done.stdout
     assert summary(tmp_path / "run")["status"] == "finished"
