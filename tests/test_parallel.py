@@ -290,7 +290,8 @@ def test_the_real_command(tmp_path: Path, cache: Path) -> None:
     """torchrun gets a SIGTERM, and then goes on to the end."""
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(ROOT / "train.py")),
+        *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
+        *("--local-addr", "127.0.0.1", str(ROOT / "train.py")),
         *(*SMALL, "max_steps=800", "evaluate_every=40", "figures=[]", f"dataset.cache={cache}"),
         f"hydra.run.dir={tmp_path}/run",
     ]
