@@ -99,7 +99,7 @@ def read_data(
                 f"checkpoint={other.checkpoint}: was trained on other data than "
                 f"{first.checkpoint}; they cannot be compared"
             )
-    if not any(model.selection.needs("data") for model in models):
+    if not any(needs_data(model.selection) for model in models):
         return None
     try:
         dataset = open_dataset(
@@ -118,6 +118,11 @@ def read_data(
             first.checkpoint,
         )
     return data
+
+
+def needs_data(selection: Selection) -> bool:
+    """Whether anything that was chosen uses the test images, if they are there."""
+    return selection.needs("data") or selection.needs("optional_data")
 
 
 def find_reference(
@@ -212,6 +217,7 @@ def draw_figures(model: TrainedModel, settings: InferSettings, data: ImageData |
         model.folder,
         model.caption,
         partial(figure_file, settings),
+        refuse=isinstance(settings.figures, list) and model.is_alone,
     )
     for path in paths:
         log.info("%s", path)

@@ -25,6 +25,10 @@ RESOURCES = {
 }
 
 
+class UnsuitedError(ValueError):
+    """A model is of the right type, but has a part that a function cannot work with."""
+
+
 @dataclass(frozen=True)
 class Spec:
     """A registered function, and what it needs besides a model of the type that it takes."""
@@ -32,6 +36,7 @@ class Spec:
     call: Callable[..., Any]
     conditional: bool = False  # only for models that know classes
     data: bool | Callable[[Any], bool] = False  # the test images; it may depend on the model
+    optional_data: bool = False  # the test images if they are there
     history: bool = False  # what the run kept in its folder
     labels: bool = False  # data with labels
     classifier: bool = False  # a reference classifier, trained on the same data

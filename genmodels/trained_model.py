@@ -45,6 +45,7 @@ class TrainedModel:
     about: dict[str, Any]
     caption: str  # under its figures
     selection: Selection
+    is_alone: bool  # no other model is opened with it
     run: Path | None  # the run folder, where that is here with what the run kept as it trained
     folder: Path  # of its results
 
@@ -91,7 +92,7 @@ def open_model(
     if not about["classes"]:
         selection.skip("labels", "its data have none")
     folder = folder_of(clean(about["name"]), settings, alone)
-    return TrainedModel(name, model, about, text, selection, run, folder)
+    return TrainedModel(name, model, about, text, selection, alone, run, folder)
 
 
 def run_folder_of(name: str) -> Path | None:

@@ -36,7 +36,7 @@ LAYERS = [
         "genmodels.job",
     },
     {"genmodels.data", "genmodels.models", "genmodels.losses"},
-    {"genmodels.metrics", "genmodels.figures"},
+    {"genmodels.metrics", "genmodels.figures", "genmodels.explorer"},
     {
         "genmodels.trainers",
         "genmodels.checkpoint",

@@ -1,10 +1,12 @@
-"""The figures: (model, FigureOptions) -> FigureResult. To add one, write it and enter it here."""
+"""The figures: (model, FigureOptions) -> FigureResult, or a page. To add one, write it, enter it here."""
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from torch import nn
 
+from genmodels.explorer.page import explorer
 from genmodels.figures import (
     aggregated_posterior,
     confusion,
@@ -21,7 +23,9 @@ from genmodels.figures import (
     traversals,
 )
 from genmodels.figures.options import FigureOptions
-from genmodels.registry import Spec
+from genmodels.registry import Spec, UnsuitedError
+
+log = logging.getLogger(__name__)
 
 FIGURES = {
     "samples": Spec(grids.samples),
@@ -41,6 +45,7 @@ FIGURES = {
     "training_progress": Spec(training_progress.training_progress, history=True),
     "rate_distortion": Spec(rate_distortion.rate_distortion, history=True),
     "confusion": Spec(confusion.confusion, data=True),
+    "explorer": Spec(explorer, optional_data=True),
 }
 RENAMED = {"lineage": "training_progress", "nearest": "nearest_neighbours"}
 
@@ -52,8 +57,11 @@ def draw(
     folder: Path,
     caption: str,
     file_name: Callable[[str], str] = str,
+    refuse: bool = False,
 ) -> list[Path]:
     """Draw these figures into a folder as png, with their numbers as csv; returns the png paths.
+
+    The explorer is a page instead.
 
     Arguments:
     model: what is drawn.
@@ -62,9 +70,17 @@ def draw(
     folder: for the files.
     caption: under each figure.
     file_name: the name of a figure -> the name of its files, without their ending.
+    refuse: whether to raise UnsuitedError for what a part of the model does not allow, instead of
+        doing without it.
     """
     paths = []
     for name in names:
-        result = FIGURES[name].call(model, options)
+        try:
+            result = FIGURES[name].call(model, options)
+        except UnsuitedError as error:
+            if refuse:
+                raise UnsuitedError(f"figures: {name}: {error}") from None
+            log.info("skipped figures %s: %s", name, error)
+            continue
         paths.append(result.save(folder, file_name(name), caption))
     return paths
