@@ -264,7 +264,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 @needs_chromium
 @pytest.mark.parametrize("width", [1400, 400])
 def test_the_page_in_a_browser(run: Path, width: int) -> None:
-    """Buttons, sliders, pad, keys and classes do what they say; nothing is wider than the window."""
+    """Buttons, sliders, pad, keys and classes work; nothing is wider than the window."""
     path = run / "figures/explorer.html"
     outcome = run_in_page(path, USE, width=width)
     assert outcome["overflow"] <= 0

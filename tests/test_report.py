@@ -5,15 +5,16 @@ import csv
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import needs_chromium, run_in_page
 from filelock import FileLock
 from matplotlib.image import imread, imsave
 
-from genmodels.report import html, overview, tables
+from genmodels.report import overview, pictures, tables
+from genmodels.report import write as write_module
 from genmodels.report.__main__ import main
 from genmodels.report.findings import findings
 from genmodels.report.runs import RunRecord, read_run
@@ -236,13 +237,13 @@ def test_findings() -> None:
     sweep = Sweep(runs)
     best, difference, shares, verdicts = findings(sweep)
     assert best == (
-        "Best validation elbo: kl_weight 1 (validation -90.50 ± 0.71, test -91.50 ± 0.71)."
+        "Best validation ELBO: KL weight 1 (validation -90.50 ± 0.71, test -91.50 ± 0.71)."
     )
     assert difference == (
-        "The difference from kl_weight 2 (validation -91.50 ± 1.41, test -92.50 ± 1.41) is within "
+        "The difference from KL weight 2 (validation -91.50 ± 1.41, test -92.50 ± 1.41) is within "
         "the standard deviation of the seeds."
     )
-    assert shares.startswith("Shares of the variance of validation elbo: kl_weight 100 % [")
+    assert shares.startswith("Shares of the variance of validation ELBO: KL weight 100 % [")
     assert shares.endswith("-100], seed 0 % [0-0].")
     assert verdicts == "Verdicts: 4 healthy, 2 COLLAPSED."
     labels = [row["verdict"] for row in tables.group_table(sweep)]
@@ -269,7 +270,7 @@ def disagreeing(folder: Path) -> Sweep:
 
 def test_the_validation_split_chooses_and_the_test_split_is_printed_beside(tmp_path: Path) -> None:
     sweep = disagreeing(tmp_path)
-    best = "Best validation elbo: kl_weight 1 (validation -89.95 ± 0.07, test -94.95 ± 0.07)."
+    best = "Best validation ELBO: KL weight 1 (validation -89.95 ± 0.07, test -94.95 ± 0.07)."
     assert findings(sweep)[0] == best
     assert [group.settings["kl_weight"] for group in sweep.ranked("elbo")] == [1, 2]
     assert tables.best_rows(sweep) == {"validation elbo": 0, "validation kl": None}
@@ -328,7 +329,7 @@ def test_many_settings_are_coloured_by_the_strongest() -> None:
             runs.append(record(10.0 * lr + weight, kl_weight=weight, lr=lr))
     lines = overview.coloured_runs(Sweep(runs))
     counts = {line: len(of_line) for line, of_line in lines.items()}
-    assert counts == {"lr 1": 5, "lr 2": 5, "lr 3": 5}
+    assert counts == {"learning rate 1": 5, "learning rate 2": 5, "learning rate 3": 5}
 
 
 def test_confounded_shares_are_unknown() -> None:
@@ -382,11 +383,12 @@ def test_a_table_in_latex(sweep: Path) -> None:
 def test_one_self_contained_page(sweep: Path) -> None:
     write([sweep])
     page = (sweep / "report.html").read_text(encoding="utf-8")
-    images = 1 + 5  # the overview, and the samples of each run that has some
-    assert page.count("data:image/png;base64,") == images
+    assert page.count("data:image/png;base64,") == 5 * 2  # snapshots of runs that have some
     assert "-91.00 ± 1.41" in page and 'class="failed"' in page
-    assert "elbo: ELBO, nats per image, higher is better" in page
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "ELBO: nats per image, higher is better" in page
+    for source in ("https:", "src=", "@import", "fetch("):
+        assert source not in page, source
+    assert "<title>KL weight 0, 1, 30 \N{MULTIPLICATION SIGN} 2 seeds" in page
     newest = read_run(sweep / "kl0-seed0").newest_snapshot("samples")
     assert newest is not None and newest.name == "samples-00000010.png"
     assert base64.b64encode(newest.read_bytes()).decode() in page
@@ -485,15 +487,17 @@ def test_a_large_sweep_has_thumbnails_and_links(
     whole = grid_of(sweep)
     noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
     imsave(sweep / "kl0-seed0/figures/history/samples-00000010.png", noise)
-    monkeypatch.setattr(html, "MAX_EMBEDDED_BYTES", 100_000)
+    monkeypatch.setattr(pictures, "MAX_EMBEDDED_BYTES", 100_000)
     write([sweep])
     small = grid_of(sweep)
     assert len(small["runs"]) == len(whole["runs"])
     for run, before in zip(small["runs"], whole["runs"], strict=True):
-        assert run["images"].keys() == before["images"].keys()
-        for name, image in run["images"].items():
-            assert image.startswith("data:image/jpeg;base64,") and len(image) < 60_000
-            assert (sweep / run["links"][name]).is_file()
+        assert run["pictures"].keys() == before["pictures"].keys()
+        for earlier, newest in run["pictures"].values():
+            assert newest["source"].startswith("data:image/jpeg;base64,")
+            assert len(newest["source"]) < 60_000
+            assert earlier["source"] == earlier["link"]
+            assert (sweep / newest["link"]).is_file() and (sweep / earlier["link"]).is_file()
 
 
 def test_a_damaged_picture_is_left_out(sweep: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -516,37 +520,124 @@ def test_points_of_a_grid_are_one_axis_the_best_first(tmp_path: Path) -> None:
     write([tmp_path])
     grid = grid_of(tmp_path)
     labels = [
-        "kl_weight 3, latent_dim 2",
-        "kl_weight 1, latent_dim 8",
-        "kl_weight 1, latent_dim 2",
+        "KL weight 3, latent dimensions 2",
+        "KL weight 1, latent dimensions 8",
+        "KL weight 1, latent dimensions 2",
     ]
-    assert grid["axes"] == [{"name": "setting", "values": labels}]
+    assert grid["axes"] == [{"name": "setting", "word": "setting", "values": labels}]
     assert [run["place"] for run in grid["runs"]] == [[0], [1], [2]]
 
 
-def test_the_page_in_a_browser(sweep: Path) -> None:
-    """Every snapshot is shown beside its setting, and a slider chooses among the seeds."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.skip("there is no Chromium here")
+# What is seen of a report of six runs, one of them failed
+USE = """
+const outcome = {};
+const texts = selector => Array.from(document.querySelectorAll(selector), one => one.textContent);
+const captions = () => texts("#grid figcaption");
+const images = () => document.querySelectorAll("#grid img").length;
+const move = (name, value) => {
+  const range = document.querySelector(`input[aria-label="${name}"]`);
+  range.value = value;
+  range.dispatchEvent(new Event("input"));
+};
+outcome.overflow = document.documentElement.scrollWidth - innerWidth;
+outcome.first = captions();
+outcome.images = images();
+move("seed", 1);
+outcome.second = captions();
+outcome.fewer = images();
+move("seed", 0);
+const newest = document.querySelector("#grid img").src;
+move("step", 0);
+outcome.earlier = document.querySelector("#grid img").src !== newest;
+move("step", 1);
+
+document.querySelector("#grid button").click();
+outcome.opened = at("lightbox").open;
+outcome.shown = [at("lightbox-caption").textContent];
+const press = key => at("lightbox").dispatchEvent(new KeyboardEvent("keydown", { key }));
+press("ArrowRight");
+outcome.shown.push(at("lightbox-caption").textContent);
+press("ArrowDown");
+outcome.shown.push(at("lightbox-caption").textContent);
+const { width, height } = at("lightbox-image").getBoundingClientRect();
+outcome.fits = width <= innerWidth && height <= innerHeight;
+at("lightbox-close").click();
+outcome.closed = !at("lightbox").open;
+
+const runsTable = Array.from(document.querySelectorAll("table")).at(-1);
+const { rows } = runsTable.tBodies[0];
+const column = () => Array.from(rows, row => row.cells[1].textContent.trim());
+const button = runsTable.querySelectorAll("th button")[1];
+button.click();
+outcome.rising = column();
+button.click();
+outcome.falling = column();
+
+outcome.charts = texts(".chart figcaption");
+outcome.lines = document.querySelectorAll("#learning .chart:first-child .line").length;
+const entry = document.querySelector(".legend button");
+entry.click();
+outcome.hidden = document.querySelectorAll("#learning .series-0[hidden]").length;
+const svg = document.querySelector("#learning svg");
+const dot = svg.querySelector("circle, .line").getBoundingClientRect();
+svg.dispatchEvent(new PointerEvent("pointermove", { clientX: dot.right, clientY: dot.top }));
+return outcome;
+"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1400, 400])
+def test_the_page_in_a_browser(sweep: Path, width: int) -> None:
+    """Pictures beside their settings, sliders, lightbox, sorting and legends; nothing too wide."""
     write([sweep])
-    page = (sweep / "report.html").read_text(encoding="utf-8")
-    move_slider = """<script>
-      const range = document.querySelector("input[type=range][aria-label=seed]");
-      range.value = 1; range.dispatchEvent(new Event("input"));
-    </script></html>"""
-    moved = page.replace("</html>", move_slider)
-    (sweep / "moved.html").write_text(moved, encoding="utf-8")
-    grids = {}
-    for name in ("report.html", "moved.html"):
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-        command = [browser, *options, (sweep / name).as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        grids[name] = done.stdout.split('<div id="grid"')[1].split("<h2>Runs")[0]
-    first, second = grids.values()
-    labels = ["kl_weight 0", "kl_weight 1", "kl_weight 30"]
-    assert re.findall(r"<b>(kl_weight \d+)</b>", first) == labels and first.count("<img") == 3
-    assert second.count("<img") == 2 and "failed; no image" in second
-    assert "validation: elbo -100, kl 5; test: elbo -101, kl 5" in first
-    assert "validation: elbo -110" in second
+    outcome = run_in_page(sweep / "report.html", USE, width=width)
+    assert outcome["overflow"] <= 0
+    weights = ["KL weight 0", "KL weight 1", "KL weight 30"]
+    for caption, weight in zip(outcome["first"], weights, strict=True):
+        assert caption.startswith(f"{weight} (")
+    assert "validation: ELBO -100, KL 5; test: ELBO -101, KL 5" in outcome["first"][0]
+    assert "validation: ELBO -110" in outcome["second"][0]
+    assert "failed; no image" in outcome["second"][2]
+    assert (outcome["images"], outcome["fewer"]) == (3, 2) and outcome["earlier"]
+    assert outcome["opened"] and outcome["fits"] and outcome["closed"]
+    steps = [(0, 10), (1, 10), (1, 5)]
+    for caption, (weight, step) in zip(outcome["shown"], steps, strict=True):
+        assert caption == f"KL weight {weight}: samples, step {step} (finished)"
+    assert outcome["rising"] == ["0", "0", "1", "1", "30", "30"]
+    assert outcome["falling"] == outcome["rising"][::-1]
+    assert outcome["charts"] == ["Validation ELBO"]
+    assert outcome["lines"] == 5 and outcome["hidden"] == 1
+
+
+def test_a_page_that_is_watched(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """It is written until no run has been trained for a while; then it is the usual report."""
+    now = 0.0
+    pages = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        page = sweep / "report.html"
+        pages.append(page.read_text(encoding="utf-8") if page.exists() else "")
+
+    monkeypatch.setattr(write_module.time, "sleep", sleep)
+    monkeypatch.setattr(write_module.time, "monotonic", lambda: now)
+    summary = json.loads((sweep / "kl0-seed0/summary.json").read_text())
+    (sweep / "kl0-seed0/summary.json").write_text(json.dumps(summary | {"status": "running"}))
+    with FileLock(sweep / "kl0-seed0/.lock") as lock:
+        real = write_module._write_page
+
+        def write_page(folders: list[Path]) -> bool:
+            if len(pages) == 9:
+                lock.release(force=True)
+            return real(folders)
+
+        monkeypatch.setattr(write_module, "_write_page", write_page)
+        assert main([str(sweep), "--watch"]) == 0
+    assert len(pages) == 14  # nine while a run was trained, and a quiet minute
+    assert all('"refresh_seconds": 10' in page and "refreshed every 10 s" in page for page in pages)
+    assert '"refresh_seconds": null' in (sweep / "report.html").read_text(encoding="utf-8")
+    assert main([str(tmp_path / "nothing"), "--watch"]) == 1
+    assert "nothing: no such folder" in capsys.readouterr().err

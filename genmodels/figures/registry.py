@@ -1,4 +1,4 @@
-"""The figures: (model, FigureOptions) -> FigureResult, or a page. To add one, write it, enter it here."""
+"""The figures: (model, FigureOptions) -> FigureResult, or a page. To add one, enter it here."""
 
 import logging
 from collections.abc import Callable, Iterable

@@ -5,6 +5,24 @@ from collections.abc import Mapping
 from genmodels.formatting import format_number, format_setting
 
 MAX_LETTERS = 60  # of a cell
+# Settings as readers say them
+WORDS = {
+    "kl_weight": "KL weight",
+    "kl_schedule": "KL schedule",
+    "lr": "learning rate",
+    "lr_schedule": "learning rate schedule",
+    "max_steps": "steps",
+    "latent_dim": "latent dimensions",
+    "norm": "normalisation",
+    "ema_decay": "EMA decay",
+    "dataset": "data",
+}
+
+
+def setting_word(key: str) -> str:
+    """A setting's name: "latent dimensions" for model.latent_dim."""
+    last = key.rpartition(".")[2]
+    return WORDS.get(last, last.replace("_", " "))
 
 
 def format_cell(value: object) -> str:
@@ -18,8 +36,8 @@ def format_cell(value: object) -> str:
 
 
 def format_settings(settings: Mapping[str, object]) -> str:
-    """Settings as a label: "kl_weight 3, lr 0.1"."""
-    parts = [f"{key} {format_cell(value)}" for key, value in settings.items()]
+    """Settings as a label: "KL weight 3, learning rate 0.1"."""
+    parts = [f"{setting_word(key)} {format_cell(value)}" for key, value in settings.items()]
     return ", ".join(parts)
 
 

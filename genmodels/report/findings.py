@@ -2,6 +2,8 @@
 
 import math
 
+from genmodels.quantities import quantity
+from genmodels.report.cells import setting_word
 from genmodels.report.sweep import Sweep
 from genmodels.report.tables import format_share, format_splits, format_verdicts
 
@@ -13,11 +15,14 @@ def findings(sweep: Sweep) -> list[str]:
     if metric is not None and len(sweep.groups) > 1:
         sentences += _best_setting(sweep, metric)
     analysis = sweep.ranking_anova
-    if analysis is not None:
+    if metric is not None and analysis is not None:
         names = [*analysis.ranked_factors, "seed"]
-        shares = {name: analysis.sources[name] for name in names if name in analysis.sources}
-        text = ", ".join(f"{name} {format_share(share)}" for name, share in shares.items())
-        sentences.append(f"Shares of the variance of validation {metric}: {text}.")
+        parts = []
+        for name in names:
+            if name in analysis.sources:
+                parts.append(f"{setting_word(name)} {format_share(analysis.sources[name])}")
+        label = quantity(metric).label
+        sentences.append(f"Shares of the variance of validation {label}: {', '.join(parts)}.")
     verdicts = format_verdicts(sweep.finished)
     if verdicts:
         sentences.append(f"Verdicts: {verdicts}.")
@@ -28,7 +33,7 @@ def _best_setting(sweep: Sweep, metric: str) -> list[str]:
     """Which setting has the best mean, and why that may be chance."""
     ranked = sweep.ranked(metric)
     numbers = format_splits(ranked[0], metric)
-    sentences = [f"Best validation {metric}: {ranked[0].label} ({numbers})."]
+    sentences = [f"Best validation {quantity(metric).label}: {ranked[0].label} ({numbers})."]
     if len(ranked) > 1 and sweep.best(metric) is None:
         second = ranked[1]
         if math.isnan(ranked[0].standard_deviation(metric) + second.standard_deviation(metric)):

@@ -1,73 +1,70 @@
 """report.html, one self-contained file."""
 
-import base64
-import io
 import json
-import logging
-import os
+import time
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jinja2
-from PIL import Image
 
-from genmodels import files, hardware
+from genmodels import files, run_files
 from genmodels.quantities import HIGHER, quantity
 from genmodels.report import tables
-from genmodels.report.cells import format_cell
+from genmodels.report.cells import format_cell, setting_word
+from genmodels.report.charts import charts
 from genmodels.report.findings import findings
 from genmodels.report.overview import TABLE_ONLY
+from genmodels.report.pictures import NOTES, Embedding, pictures_of, relative
 from genmodels.report.runs import TEST, VALIDATION, RunRecord
 from genmodels.report.sweep import SeedGroup, Sweep
 from genmodels.report.swept_settings import unswept_differences
+from genmodels.report.words import heading, title
 
-log = logging.getLogger(__name__)
-
-# Snapshots that the page shows, with what they are
-SNAPSHOTS = {
-    "samples": "the same noise for every run",
-    "reconstructions": "test images above their reconstructions, the same for every run",
-    "latent_scatter": "posterior means of the test images by class",
-}
-# Of larger sweeps the page has thumbnails, and links to the pictures
-MAX_EMBEDDED_BYTES = 10 * 2**20
-THUMBNAIL_SIDE = 240  # pixels
-THUMBNAIL_QUALITY = 60
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+FOLDER = Path(__file__).parent
+SOURCES = ("report.css", "charts.js", "report.js")
+EXPLORER = f"{run_files.FIGURES}/explorer.html"
 
 
-def write(sweep: Sweep, path: Path, overview: Path) -> None:
-    """Write report.html: tables, the overview, and the grid of all runs' snapshots.
+def write(sweep: Sweep, path: Path, refresh_seconds: int | None = None) -> None:
+    """Write report.html: tables, charts, and the pictures of all runs.
 
     Arguments:
     sweep: to report on.
     path: of report.html.
-    overview: report.png, which becomes part of the page.
+    refresh_seconds: after which the page loads itself again; None: never.
     """
-    template = jinja2.Template(
-        TEMPLATE.read_text(encoding="utf-8"),
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = template.render(
-        title=path.resolve().parent.name,
+    of_sweep = charts(sweep)
+    data = _picture_grid(sweep, path.parent)
+    data |= {"notes": NOTES, "charts": of_sweep, "refresh_seconds": refresh_seconds}
+    sources = {}
+    for name in SOURCES:
+        sources[name.replace(".", "_")] = (FOLDER / name).read_text(encoding="utf-8")
+    page = environment.get_template("report.html.j2").render(
+        title=title(sweep),
         sweep=sweep,
         tables=tables,
+        charts=of_sweep,
         format_cell=format_cell,
+        heading=heading,
         best_rows=tables.best_rows(sweep),
         facts=_facts(sweep),
+        written=time.strftime("%H:%M:%S") if refresh_seconds else None,
+        refresh_seconds=refresh_seconds,
         findings=findings(sweep),
         notes=[_metric_note(name) for name in sweep.metrics],
         differences=unswept_differences(sweep.runs, sweep.swept),
-        overview=_data_uri(overview),
-        snapshots=json.dumps(SNAPSHOTS),
-        grid=json.dumps(_snapshot_grid(sweep, path.parent)).replace("<", "\\u003c"),
+        run_rows=lambda lines: _run_rows(sweep, lines, path.parent),
+        data=json.dumps(data).replace("<", "\\u003c"),
+        **sources,
     )
     files.write_text(path, page)
 
@@ -85,34 +82,44 @@ def _facts(sweep: Sweep) -> str:
 
 
 def _metric_note(name: str) -> str:
-    """What a metric is: "elbo: ELBO, nats per image, higher is better"."""
+    """What a metric is: "ELBO: nats per image, higher is better"."""
     known = quantity(name)
-    facts = list(dict.fromkeys([known.label, known.unit]))
+    facts = [known.unit] if known.unit and known.unit != known.label else []
     if known.better:
         facts.append("higher is better" if known.better == HIGHER else "lower is better")
-    facts = [fact for fact in facts if fact not in ("", name.replace("_", " "))]
-    return f"{name}: {', '.join(facts)}" if facts else name
+    return f"{known.label}: {', '.join(facts)}" if facts else known.label
 
 
-def _snapshot_grid(sweep: Sweep, folder: Path) -> dict[str, Any]:
-    """The axes with their values, and the snapshots of every run with its place along the axes.
+def _run_rows(
+    sweep: Sweep, lines: Sequence[Mapping[str, Any]], folder: Path
+) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+    """Each row of the table of runs, with links to the run and the reasons of its verdict."""
+    for line, run in zip(lines, sweep.runs, strict=True):
+        verdict = run.summary.get("verdict") or {}
+        links = {
+            "folder": relative(run.folder, folder) or ".",
+            "explorer": _explorer(run, folder),
+            "sentences": verdict.get("sentences", []),
+        }
+        yield line, links
+
+
+def _picture_grid(sweep: Sweep, folder: Path) -> dict[str, Any]:
+    """The axes with their values, and the pictures of every run with its place along the axes.
 
     The axes are the swept settings. Where only some points of their grid were run, they are these
-    points and the seed. Pictures are part of the page, those of large sweeps as thumbnails.
+    points and the seed.
     """
-    pictures = {run.folder: _pictures(run) for run in sweep.runs}
-    size = sum(path.stat().st_size for of_run in pictures.values() for path in of_run.values())
-    embed = _data_uri if size <= MAX_EMBEDDED_BYTES else _thumbnail_uri
-    paths = [path for of_run in pictures.values() for path in of_run.values()]
-    with ThreadPoolExecutor(hardware.cores()) as pool:  # decoding and scaling run side by side
-        uris = dict(zip(paths, pool.map(embed, paths), strict=True))
+    pictures = {run.folder: pictures_of(run) for run in sweep.runs}
+    embedding = Embedding(list(pictures.values()), folder)
     runs, places = [], []
     for group in sweep.display_order:
         for run in group.runs:
-            own = pictures[run.folder]
-            entry = _snapshot_entry(run)
-            entry["images"] = {name: uris[path] for name, path in own.items()}
-            entry["links"] = {name: _relative(path, folder) for name, path in own.items()}
+            entry = _run_entry(run, folder)
+            entry["pictures"] = {
+                kind: list(map(embedding.entry, of_kind))
+                for kind, of_kind in pictures[run.folder].items()
+            }
             places.append(_place(run, group, sweep))
             runs.append(entry)
     values: dict[str, list[str]] = {}
@@ -120,7 +127,9 @@ def _snapshot_grid(sweep: Sweep, folder: Path) -> dict[str, Any]:
         values[name] = list(dict.fromkeys(place[name] for place in places))
     for entry, place in zip(runs, places, strict=True):
         entry["place"] = [values[name].index(value) for name, value in place.items()]
-    axes = [{"name": name, "values": of_axis} for name, of_axis in values.items()]
+    axes = []
+    for name, of_axis in values.items():
+        axes.append({"name": name, "word": setting_word(name), "values": of_axis})
     return {"axes": axes, "runs": runs}
 
 
@@ -134,50 +143,31 @@ def _place(run: RunRecord, group: SeedGroup, sweep: Sweep) -> dict[str, str]:
     return place
 
 
-def _snapshot_entry(run: RunRecord) -> dict[str, Any]:
-    """A run's status with its verdict, and its metrics as text."""
+def _run_entry(run: RunRecord, folder: Path) -> dict[str, Any]:
+    """A run's name, its status with its verdict, its metrics as text, and its explorer."""
     metrics = []
     for split in (VALIDATION, TEST):
         numbers = _numbers(run.metrics(split))
         if numbers:
             metrics.append(f"{split}: {numbers}")
     return {
+        "name": run.folder.name,
         "status": ", ".join(filter(None, [run.status, run.verdict])),
         "metrics": "; ".join(metrics),
+        "explorer": _explorer(run, folder),
     }
 
 
+def _explorer(run: RunRecord, folder: Path) -> str | None:
+    """The address of the run's explorer, if it has one."""
+    path = run.folder / EXPLORER
+    return relative(path, folder) if path.is_file() else None
+
+
 def _numbers(metrics: Mapping[str, float]) -> str:
-    """Metrics as text: "elbo -90.5, kl 20.1"."""
-    shown = [name for name in metrics if name not in TABLE_ONLY]
-    return ", ".join(f"{name} {format_cell(metrics[name])}" for name in shown)
-
-
-def _pictures(run: RunRecord) -> dict[str, Path]:
-    """The newest snapshots of a run, as far as there are any."""
-    paths = {name: run.newest_snapshot(name) for name in SNAPSHOTS}
-    return {name: path for name, path in paths.items() if path is not None}
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """The address of a file for a page in a folder."""
-    return quote(Path(os.path.relpath(path, folder)).as_posix())
-
-
-def _data_uri(path: Path) -> str:
-    text = base64.b64encode(path.read_bytes()).decode()
-    return f"data:image/png;base64,{text}"
-
-
-def _thumbnail_uri(path: Path) -> str:
-    """A small picture of a picture; "" of a damaged one."""
-    buffer = io.BytesIO()
-    try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-        small.save(buffer, format="jpeg", quality=THUMBNAIL_QUALITY)  # 20 times faster than webp
-    except OSError as error:
-        log.warning("%s: left out (%s)", path, error)
-        return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    """Metrics as text: "ELBO -90.5, KL 20.1"."""
+    parts = []
+    for name, value in metrics.items():
+        if name not in TABLE_ONLY:
+            parts.append(f"{quantity(name).label} {format_cell(value)}")
+    return ", ".join(parts)

@@ -28,18 +28,18 @@ def draw(sweep: Sweep, path: Path) -> None:
     """Draw report.png, all of it by the validation split."""
     colours = coloured_runs(sweep)
     curves: dict[str, dict[str, list[sweeps.Curve]]] = {}
-    for metric in _validation_metrics(sweep):
+    for metric in validation_metrics(sweep):
         curves[metric] = {}
         for line, runs in colours.items():
             curves[metric][line] = [run.curve(metric) for run in runs]
-    ordered = len(colours) == len(sweep.groups) > 3 and _is_one_number(sweep)
+    ordered = len(colours) == len(sweep.groups) > 3 and is_one_number(sweep)
     figure = sweeps.overview(
-        _rate_distortion_curves(sweep), curves, _sample_sheets(sweep), ordered=ordered
+        rate_distortion_curves(sweep), curves, _sample_sheets(sweep), ordered=ordered
     )
     save(figure, path)
 
 
-def _rate_distortion_curves(sweep: Sweep) -> dict[str, RateDistortionCurve]:
+def rate_distortion_curves(sweep: Sweep) -> dict[str, RateDistortionCurve]:
     """Where KL weights were swept, a line for each of the other settings."""
     lines: dict[str, list[SeedGroup]] = {}
     for group in sweep.groups:
@@ -63,7 +63,7 @@ def _estimates(groups: Sequence[SeedGroup], metric: str) -> np.ndarray:
     return np.array([means, deviations])
 
 
-def _validation_metrics(sweep: Sweep) -> list[str]:
+def validation_metrics(sweep: Sweep) -> list[str]:
     """The metrics with learning curves."""
     names: dict[str, None] = {}
     for run in sweep.runs:
@@ -86,7 +86,7 @@ def coloured_runs(sweep: Sweep) -> dict[str, list[RunRecord]]:
     return lines
 
 
-def _is_one_number(sweep: Sweep) -> bool:
+def is_one_number(sweep: Sweep) -> bool:
     """Whether a single setting was swept, and its values are numbers."""
     if len(sweep.factors) != 1:
         return False

@@ -1,5 +1,7 @@
 """The files of a report, and what the terminal shows of it."""
 
+import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,12 @@ from genmodels.report.findings import findings
 from genmodels.report.runs import read_runs
 from genmodels.report.sweep import Sweep
 from genmodels.report.swept_settings import unswept_differences
+
+log = logging.getLogger(__name__)
+
+PAGE = "report.html"
+WATCH_SECONDS = 10  # between two versions of a page that is watched
+QUIET_SECONDS = 60  # after which a sweep that has no running job is at its end
 
 
 def write(folders: Sequence[Path]) -> Sweep:
@@ -23,9 +31,38 @@ def write(folders: Sequence[Path]) -> Sweep:
     files.write_csv(target / "report.csv", tables.run_table(sweep, sweep.all_columns))
     files.write_text(target / "report.tex", tables.latex_table(sweep))
     overview.draw(sweep, target / "report.png")
-    html.write(sweep, target / "report.html", target / "report.png")
-    print(f"\n{_summary(sweep)}\n\nreport: {target / 'report.html'}")
+    html.write(sweep, target / PAGE)
+    print(f"\n{_summary(sweep)}\n\nreport: {target / PAGE}")
     return sweep
+
+
+def watch(folders: Sequence[Path]) -> Sweep:
+    """Write report.html again and again while runs train, then the whole report.
+
+    The page refreshes itself in the browser. Waits for the first run, and between two jobs of a
+    sweep. Raises ValueError where no folder is there.
+    """
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if missing:
+        raise ValueError(f"{missing[0]}: no such folder")
+    print(f"open {folders[0] / PAGE}; it is written every {WATCH_SECONDS} s until the runs end")
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < QUIET_SECONDS:
+        if _write_page(folders):
+            quiet_since = time.monotonic()
+        time.sleep(WATCH_SECONDS)
+    return write(folders)
+
+
+def _write_page(folders: Sequence[Path]) -> bool:
+    """Write the page of what there is so far; returns whether a run is being trained."""
+    try:
+        sweep = Sweep(read_runs(folders))
+    except ValueError as error:
+        log.warning("%s yet", error)
+        return False
+    html.write(sweep, folders[0] / PAGE, refresh_seconds=WATCH_SECONDS)
+    return any(run.status == "running" for run in sweep.runs)
 
 
 def _summary(sweep: Sweep) -> str:

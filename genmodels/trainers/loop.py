@@ -163,12 +163,13 @@ def fit(
             saves = cadence.due(cadence.checkpoint, step)
             stopped_by = parallel.largest(caught[0] if caught else 0)
             if evaluates or saves or stopped_by:
-                trainer.recompute_statistics(map(stream.batch, range(STATISTICS_BATCHES)))
-            if evaluates:
-                parallel.by_first(keeper.evaluate, step)
-                stopped_by = parallel.largest(caught[0] if caught else 0)
-            if saves or stopped_by:  # perhaps as it was evaluated
-                parallel.by_first(keeper.save, step, states)
+                with clock.excluded():
+                    trainer.recompute_statistics(map(stream.batch, range(STATISTICS_BATCHES)))
+                    if evaluates:
+                        parallel.by_first(keeper.evaluate, step)
+                        stopped_by = parallel.largest(caught[0] if caught else 0)
+                    if saves or stopped_by:  # perhaps as it was evaluated
+                        parallel.by_first(keeper.save, step, states)
             if stopped_by:
                 raise SystemExit(128 + stopped_by)
     return parallel.by_first(keeper.result)

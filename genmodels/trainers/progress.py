@@ -1,8 +1,9 @@
 """What the training loop keeps of a run as it goes: running means, time, the best evaluation."""
 
+import contextlib
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -54,8 +55,15 @@ class Clock:
         """Seconds so far."""
         return round(time.perf_counter() - self._start, 3)
 
+    @contextlib.contextmanager
+    def excluded(self) -> Iterator[None]:
+        """What is done within, such as an evaluation, does not count in the speed of training."""
+        start = time.perf_counter()
+        yield
+        self._last_seconds += time.perf_counter() - start
+
     def steps_per_second(self, step: int) -> float:
-        """The speed since the last call."""
+        """The speed of training since the last call."""
         steps, seconds = step - self._last_step, self.seconds() - self._last_seconds
         self._last_step, self._last_seconds = step, self.seconds()
         return steps / max(seconds, 1e-9)
