@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 from annotated_types import Ge, Gt, Le, Len
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from genmodels import files, hardware, run_files, wandb_mirror
 from genmodels.composition import CONF, to_dict
@@ -37,7 +37,14 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Device = Annotated[str, StringConstraints(pattern=DEVICE_PATTERN)]
 FinalMetric = Annotated[str, StringConstraints(pattern=FINAL_METRIC_PATTERN)]
 Features = Literal["classifier", "pixels", "inception"]
-Names = list[str] | Literal["all"]
+
+
+def _as_list(value: Any) -> Any:
+    """A list of one name, where only that is given."""
+    return [value] if isinstance(value, str) and value != "all" else value
+
+
+Names = Annotated[list[str] | Literal["all"], BeforeValidator(_as_list)]
 Node = dict[str, Any]  # names a class or function by _target_
 
 

@@ -81,8 +81,8 @@ def test_settings_refuse(override: str, message: str) -> None:
         (["checkpoint=x", "n=0"], "n=0: must be >= 1"),
         (["checkpoint=x", "temperature=-1"], "temperature=-1: must be >= 0"),
         (
-            ["checkpoint=x", "figures=samples"],
-            "figures=samples: must be a list such as [a,b] or all",
+            ["checkpoint=x", "figures=3"],
+            "figures=3: must be a list such as [a,b] or all",
         ),
         (["checkpoint=x", "labels=[a]"], "labels=[a]: must be an integer"),
         (["checkpoint=x", "center=[1,inf]"], "center=[1,inf]: must be a finite number"),
