@@ -6,9 +6,10 @@ import hydra
 from omegaconf import DictConfig
 
 from genmodels import cli, sweeps
+from genmodels.composition import CONF
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """One job. What it returns is what a sweeper that searches goes by."""
     from genmodels.training import run_training  # torch and all: `--help` answers without
@@ -16,5 +17,10 @@ def main(cfg: DictConfig) -> float | None:
     return cli.run_job(run_training, cfg).sweep_metric
 
 
+def command() -> int:
+    """The command line, also as `genmodels-train`; returns the exit status."""
+    return cli.run_command(main, "train", sweeps.check_jobs, sweeps.write_report)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run_command(main, "train", sweeps.check_jobs, sweeps.write_report))
+    sys.exit(command())

@@ -176,9 +176,9 @@ def config_of(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
 def load(run: str | Path, device: str | torch.device = "cpu") -> Any:
     """The trained model of a run, of any family: a GenerativeModel has `sample`.
 
-    run: a run folder, a model.safetensors, or wandb:entity/project/name:alias. The model is ready
-    for inference: averaged weights,
-    evaluation mode. Raises ValueError where it is none of these.
+    run: a run folder, a model.safetensors, zoo:NAME, or wandb:entity/project/name:alias. The model
+    is ready for inference: averaged weights, evaluation mode. Raises ValueError where it is none of
+    these.
     """
     return open_run(run, device)[0]
 
@@ -194,11 +194,17 @@ def open_run(
             f"{path}: format {metadata.get('format')}, not {FORMAT}: no checkpoint of this project"
         )
     with files.reading(path, "its model cannot be loaded"):
+        tensors = {name: _widened(tensor) for name, tensor in tensors.items()}
         model = _with_weights(metadata["model"], tensors).to(device)
         about = dict(metadata["about"])
     # as in training: decodes 1.7 times as fast
     model = model.to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(False), about
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """float16, of the zoo, as float32."""
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def _with_weights(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:

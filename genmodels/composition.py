@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from genmodels import resolvers as _resolvers  # noqa: F401 (the yamls use them)
 
-CONF = Path(__file__).parent.parent / "conf"
+PACKAGE = Path(__file__).parent
+# beside the package in a checkout, in it where the package is installed
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
 def compose_config(command: str, overrides: Sequence[str]) -> DictConfig:

@@ -218,6 +218,7 @@ def draw_figures(model: TrainedModel, settings: InferSettings, data: ImageData |
         model.caption,
         partial(figure_file, settings),
         refuse=isinstance(settings.figures, list) and model.is_alone,
+        file_format=settings.format,
     )
     for path in paths:
         log.info("%s", path)

@@ -5,6 +5,7 @@ weights. The first one alone evaluates and writes. This module alone knows how m
 one process, each function here gives back what it was given.
 """
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -57,6 +58,7 @@ def connect(device: torch.device) -> None:
     # between GPUs tensors go by NCCL; what is in main memory goes by gloo
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
+    atexit.register(dist.destroy_process_group)  # threads of gloo must not outlive Python
     if not is_first():
         logging.getLogger().setLevel(logging.ERROR)
 

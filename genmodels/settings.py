@@ -117,6 +117,7 @@ class InferSettings(BaseModel):
     checkpoint: str | Annotated[list[str], Len(1)]
     out: str | None
     figures: Names | None
+    format: Literal["png", "pdf", "svg"]
     metrics: Names | None
     n: Annotated[int, Ge(1), Le(100_000)]
     temperature: NonNegativeFloat

@@ -38,8 +38,8 @@ class ExplorerPage:
 
     data: Data
 
-    def save(self, folder: Path, name: str, caption: str) -> Path:
-        """Write <name>.html; returns its path."""
+    def save(self, folder: Path, name: str, caption: str, file_format: str = "png") -> Path:
+        """Write <name>.html, whatever the format of figures; returns its path."""
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER),
             autoescape=True,

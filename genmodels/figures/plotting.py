@@ -88,16 +88,16 @@ class FigureResult:
     figure: Figure
     table: Sequence[Row]
 
-    def save(self, folder: Path, name: str, caption: str) -> Path:
-        """Write <name>.png, with the caption under the figure, and <name>.csv.
+    def save(self, folder: Path, name: str, caption: str, file_format: str = "png") -> Path:
+        """Write <name>.png or of another format, with the caption under the figure, and <name>.csv.
 
-        Returns the path of the png.
+        Returns the path of the figure.
         """
         lines = _wrap_caption(caption, self.figure.get_figwidth())
         extra = CAPTION_LINE_INCHES * (len(lines) - 1)
         self.figure.set_figheight(self.figure.get_figheight() + extra)
         self.figure.supxlabel("\n".join(lines), x=0.01, ha="left", **CAPTION_STYLE)
-        path = folder / f"{name}.png"
+        path = folder / f"{name}.{file_format}"
         save(self.figure, path)
         files.write_csv(path.with_suffix(".csv"), self.table)
         return path
@@ -112,9 +112,16 @@ def _wrap_caption(caption: str, inches: float) -> list[str]:
 
 @styled
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as png, with the least effort to compress it: files are 12 % larger."""
+    """Write a figure in the format of the path's ending.
+
+    A png is compressed with the least effort: files are 12 % larger.
+    """
+    file_format = path.suffix.removeprefix(".")
+    options: dict[str, Any] = {}
+    if file_format == "png":
+        options["pil_kwargs"] = {"compress_level": 1}
     with files.atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 1})
+        figure.savefig(temporary, format=file_format, **options)
 
 
 def class_colour(label: int) -> str:

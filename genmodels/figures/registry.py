@@ -16,6 +16,7 @@ from genmodels.figures import (
     latent_atlas,
     latent_grid,
     latent_scatter,
+    movies,
     nearest_neighbours,
     rate_distortion,
     region,
@@ -46,6 +47,9 @@ FIGURES = {
     "rate_distortion": Spec(rate_distortion.rate_distortion, history=True),
     "confusion": Spec(confusion.confusion, data=True),
     "explorer": Spec(explorer, optional_data=True),
+    "training_movie": Spec(movies.training_movie, history=True, slow=True),
+    "traversal_movie": Spec(movies.traversal_movie, data=True, slow=True),
+    "latent_walk": Spec(movies.latent_walk, slow=True),
 }
 RENAMED = {"lineage": "training_progress", "nearest": "nearest_neighbours"}
 
@@ -58,10 +62,11 @@ def draw(
     caption: str,
     file_name: Callable[[str], str] = str,
     refuse: bool = False,
+    file_format: str = "png",
 ) -> list[Path]:
-    """Draw these figures into a folder as png, with their numbers as csv; returns the png paths.
+    """Draw these figures into a folder, with their numbers as csv; returns the figures' paths.
 
-    The explorer is a page instead.
+    The explorer is a page instead, and movies are GIFs.
 
     Arguments:
     model: what is drawn.
@@ -72,6 +77,7 @@ def draw(
     file_name: the name of a figure -> the name of its files, without their ending.
     refuse: whether to raise UnsuitedError for what a part of the model does not allow, instead of
         doing without it.
+    file_format: of the figures, one that matplotlib writes.
     """
     paths = []
     for name in names:
@@ -82,5 +88,5 @@ def draw(
                 raise UnsuitedError(f"figures: {name}: {error}") from None
             log.info("skipped figures %s: %s", name, error)
             continue
-        paths.append(result.save(folder, file_name(name), caption))
+        paths.append(result.save(folder, file_name(name), caption, file_format))
     return paths

@@ -101,17 +101,21 @@ def _stored_strips(run: Path, steps: Sequence[int]) -> dict[str, Tensor]:
     """For each kind of snapshot its first images at all steps, (n, S, C, H, W) in [0, 1]."""
     strips = {}
     for name, count in IMAGES.items():
-        paths = [run / HISTORY / f"{name}-{step:08d}.npz" for step in steps]
-        if paths[0].exists():
-            strips[name] = torch.stack([_read_images(path)[:count] for path in paths], dim=1)
+        if _path(run, name, steps[0]).exists():
+            at_steps = [stored_images(run, name, step)[:count] for step in steps]
+            strips[name] = torch.stack(at_steps, dim=1)
     return strips
 
 
-def _read_images(path: Path) -> Tensor:
-    """(n, C, H, W) in [0, 1]."""
-    with np.load(path) as file:
+def stored_images(run: Path, name: str, step: int) -> Tensor:
+    """The images of a kind of snapshot at a stored step, (n, C, H, W) in [0, 1]."""
+    with np.load(_path(run, name, step)) as file:
         images = torch.from_numpy(file["images"])
     return to_float(images)
+
+
+def _path(run: Path, name: str, step: int) -> Path:
+    return run / HISTORY / f"{name}-{step:08d}.npz"
 
 
 def _curves(rows: Sequence[Row]) -> dict[str, list[float]]:

@@ -92,7 +92,7 @@ class Generator(GenerativeModel):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) in [0, 1] for latents (B, D) or (B, D, 1, 1)."""
         z = z.flatten(1)
-        output = self.body(z, *self.condition(labels, len(z)))
+        output = self.body(z, *self.condition(labels, z.shape[0]))
         return 0.5 + 0.5 * torch.tanh(output.float())
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -89,13 +89,13 @@ class GenerativeModel(nn.Module):
 
         In evaluation mode, raises ValueError for a label that is no class, and for no label where
         training hid none. Training does not check: an accelerator would have to wait for that, and
-        its labels are those of the data that the model was made for.
+        its labels are those of the data that the model was made for. An exported model cannot.
         """
         if not self.num_classes:
             return ()
         if labels is None:
             labels = torch.full((n,), -1, device=self.device)
-        if not self.training:
+        if not self.training and not torch.compiler.is_exporting():
             self._check_labels(labels)
         return (self.label_embedding(labels + 1),)
 

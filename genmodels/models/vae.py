@@ -99,7 +99,7 @@ class VAE(GenerativeModel):
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> ImageDistribution:
         """p(x|z), or p(x|z, y) given labels (B,), over images (B, C, H, W); z (B, D)."""
-        output = self.decoder(z, *self.condition(labels, len(z)))
+        output = self.decoder(z, *self.condition(labels, z.shape[0]))
         return self.likelihood(output)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
