@@ -90,9 +90,15 @@ def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
     else:
         figure = _draw_plane(model, posterior, plane, options, grid)
     share = share_in_holes(posterior, model.prior, plane)
-    figure.axes[0].set_title(
+    title = (
         f"Where data and samples lie: {share:.0%} of the prior's samples come from holes (hatched)"
     )
+    if len(plane.directions[0]) > len(plane.keys):
+        title = (
+            f"In this plane, which has {plane.variance_share:.0%} of the means' variance,\n"
+            f"{share:.0%} of the prior's samples come from holes (hatched)"
+        )
+    figure.axes[0].set_title(title)
     return FigureResult(figure, _table(plane, grid))
 
 

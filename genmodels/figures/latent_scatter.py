@@ -121,17 +121,10 @@ def _draw_classes(axes: Axes, table: list[Row], plane: LatentPlane) -> None:
     names = _NamePlacer(axes)
     for row in sorted(rows, key=lambda row: row[f"mean_{second}"], reverse=True):
         center = (row[f"mean_{first}"], row[f"mean_{second}"])
-        ellipse = Ellipse(
-            center,
-            2 * row[f"stddev_{first}"],
-            2 * row[f"stddev_{second}"],
-            fill=False,
-            linewidth=1.6,
-            color="black",
-            path_effects=OUTLINE,
-            zorder=3,
-        )
-        axes.add_patch(ellipse)
+        size = (2 * row[f"stddev_{first}"], 2 * row[f"stddev_{second}"])
+        colour = class_colour(row["label"])
+        axes.add_patch(Ellipse(center, *size, color=colour, alpha=0.15, linewidth=0, zorder=3))
+        axes.add_patch(Ellipse(center, *size, fill=False, edgecolor=colour, zorder=3))
         axes.plot(
             *center,
             marker="x",

@@ -70,7 +70,7 @@ REFERENCE_LINE: dict[str, Any] = {"color": "#666666", "linewidth": 1, "linestyle
 HOLE_COLOUR = "#d40000"  # of regions of the latent space where samples land and data do not
 
 CELL_INCHES = 0.55  # an image of an `image_table`
-MIN_TABLE_INCHES = 4.5
+MIN_TABLE_INCHES = 3.2
 TITLE_LETTERS_PER_INCH = 9.5
 CAPTION_LETTERS_PER_INCH = 15.5
 CAPTION_LINE_INCHES = 0.14

@@ -58,9 +58,11 @@ def training_progress(_: GenerativeModel, options: FigureOptions) -> FigureResul
     logged_steps = [row["step"] for row in rows]
     curves = _curves(rows)
     epochs = np.interp(steps, logged_steps, [row["epoch"] for row in rows])
+    # whole numbers where they are different enough
+    epoch_format = ".0f" if epochs[-1] >= 2 * len(steps) else ".3g"
     table: list[Row] = []
     for step, epoch in zip(steps, epochs, strict=True):
-        table.append({"step": step, "epoch": f"{epoch:.3g}"})
+        table.append({"step": step, "epoch": f"{epoch:{epoch_format}}"})
 
     figure, all_axes = _empty_figure(list(strips.values()), len(steps), len(curves))
     for axes, (name, strip) in zip(all_axes, strips.items(), strict=False):

@@ -75,6 +75,7 @@ class LatentPlane:
     through: Tensor  # (D,) a point of the plane, where `embed` holds what coordinates leave open
     names: tuple[str, ...]  # of the coordinates, for axes
     keys: tuple[str, ...]  # and for tables
+    variance_share: float = 1.0  # of the posterior means, that lies in the plane
 
     @classmethod
     def of(cls, posteriors: Posteriors) -> "LatentPlane":
@@ -92,7 +93,8 @@ class LatentPlane:
         for number, share in enumerate(shares[:2].tolist(), start=1):
             component = f"principal component {number} of {dimensions}"
             names.append(f"{component}, {share:.0%} of the means' variance")
-        return cls(directions * signs, center, tuple(names), ("pc1", "pc2"))
+        share = shares[:2].sum().item()
+        return cls(directions * signs, center, tuple(names), ("pc1", "pc2"), share)
 
     @classmethod
     def whole(cls, latent_dim: int) -> "LatentPlane":
@@ -149,7 +151,8 @@ def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> T
     """The prior's density on the same grid as that of `density`.
 
     It is exact for N(0, I), and for any prior where the plane is the whole latent space. Else it is
-    the smoothed density of projected draws, as that of the aggregated posterior is.
+    the density of projected draws, smoothed by Scott's rule (Scott 1992, "Multivariate density
+    estimation", eq. 6.42), without which its contours would be those of single draws.
     """
     if isinstance(prior, StandardNormal):
         along = [Normal(0, 1).log_prob(axis).exp() for axis in axes]
@@ -160,7 +163,8 @@ def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> T
         shape = [len(axis) for axis in axes]
         return prior.log_prob(z).exp().cpu().double().view(shape)
     coordinates = plane.project(_draws(prior))
-    return _smoothed(coordinates, torch.zeros_like(coordinates), axes)
+    bandwidth = coordinates.std(dim=0) * len(coordinates) ** (-1 / (len(axes) + 4))
+    return _smoothed(coordinates, bandwidth.expand_as(coordinates), axes)
 
 
 def prior_reach(prior: Prior, plane: LatentPlane, sigmas: float) -> float:
