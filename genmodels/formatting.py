@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from genmodels.quantities import quantity
+
 
 def format_number(value: float) -> str:
     """Two decimals; four digits of what may be a share; two of what is small."""
@@ -21,6 +23,17 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
         text = format_number(value) if isinstance(value, float) else str(value)
         parts.append(f"{name.replace('_', ' ')} {text}")
     return ", ".join(parts)
+
+
+def format_evaluation(metrics: Mapping[str, Any]) -> str:
+    """The metrics of an evaluation in a short line: without errors, counts and what follows from
+    others."""
+    shown = {}
+    for name, value in metrics.items():
+        is_detail = name == "n" or name.endswith("_error") or quantity(name).table_only
+        if not is_detail:
+            shown[name] = value
+    return format_metrics(shown)
 
 
 def format_verdict(verdict: Mapping[str, Any]) -> str:

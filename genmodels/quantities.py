@@ -13,6 +13,7 @@ class Quantity:
     unit: str
     better: int = 0  # HIGHER or LOWER; 0 where neither is better in itself
     progress_bar: bool = False  # shown as training goes
+    table_only: bool = False  # follows from others, or is of little use alone: no line, no chart
     metric: str | None = (
         None  # which registered metric gives it; None: the trainer's own evaluation
     )
@@ -32,13 +33,17 @@ QUANTITIES = {
     ),
     "kid": Quantity("kernel distance", "units of the features", LOWER, metric="kid"),
     "nll": Quantity("negative log-likelihood", "nats per image", LOWER),
-    "bits_per_dimension": Quantity("bits per dimension", "bits per dimension", LOWER),
+    "bits_per_dimension": Quantity(
+        "bits per dimension", "bits per dimension", LOWER, table_only=True
+    ),
     "loss": Quantity("loss", "nats per image"),
     "distortion": Quantity("distortion", "nats per image", progress_bar=True),
     "kl": Quantity("KL", "nats per image", progress_bar=True),
     "kl_weight": Quantity("KL weight", "", progress_bar=True),
     "active_units": Quantity("active units", "latent dimensions"),
-    "likelihood_stddev": Quantity("standard deviation of the likelihood", "brightness from 0 to 1"),
+    "likelihood_stddev": Quantity(
+        "standard deviation of the likelihood", "brightness from 0 to 1", table_only=True
+    ),
     "psnr": Quantity("peak signal-to-noise ratio", "dB", HIGHER, metric="reconstruction"),
     "mse": Quantity("mean squared error", "squared brightness", LOWER, metric="reconstruction"),
     "clipped": Quantity("clipped gradients", "share of the steps"),

@@ -19,7 +19,7 @@ from PIL import Image
 
 from genmodels import files, parallel, run_files
 from genmodels.figures.image_sheet import as_rgb
-from genmodels.formatting import format_metrics, format_verdict
+from genmodels.formatting import format_evaluation, format_verdict
 from genmodels.metrics.diagnosis import Verdict
 from genmodels.wandb_mirror import WandbMirror
 
@@ -153,7 +153,7 @@ class Run:
 
     def headline(self) -> str:
         """The final test metrics in one line, and below it the verdict, if there is one."""
-        line = f"test: {format_metrics(self.summary['metrics']['test'])}"
+        line = f"test: {format_evaluation(self.summary['metrics']['test'])}"
         verdict = self.summary.get("verdict")
         return f"{line}\n{format_verdict(verdict)}" if verdict else line
 

@@ -223,3 +223,12 @@ def infer_here(
             raise as_user_error(error, to_dict(cfg)) from error
 
     return call
+
+
+def figure_files(name: str) -> set[str]:
+    """What a figure of this name is written to."""
+    if name == "explorer":
+        return {"explorer.html"}
+    if name in ("training_movie", "traversal_movie", "latent_walk"):
+        return {f"{name}.gif"}
+    return {f"{name}.png", f"{name}.csv"}

@@ -114,9 +114,12 @@ def test_the_density_of_priors(latent_dim: int) -> None:
     expected = math.prod(stats.norm.pdf(AXIS[index].item()) for index in at)
     assert standard[at].item() == pytest.approx(expected)
 
-    smoothing = RESOLUTION**2 if latent_dim > 2 else 0
-    covariance = (0.25 + smoothing) * np.eye(len(axes))
     projected = plane.project(mixture.means).numpy()
+    covariance = 0.25 * np.eye(len(axes))
+    if latent_dim > 2:
+        variance = 0.25 + projected.var(axis=0)
+        bandwidth = 0.5 * np.sqrt(variance) * 20_000 ** (-1 / (len(axes) + 4))
+        covariance += np.diag(bandwidth**2 + RESOLUTION**2)
     coordinates = plane.project(torch.from_numpy(point)).numpy()[0]
     expected = np.mean(
         [stats.multivariate_normal(m, covariance).pdf(coordinates) for m in projected]

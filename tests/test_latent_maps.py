@@ -155,7 +155,9 @@ def test_every_figure_of_every_kind_of_data(
     for name, spec in select("figures", "all", FIGURES, model).items():
         if not spec.history:
             path = spec.call(model, options).save(tmp_path, name, "caption")
-            assert path.stat().st_size > 5_000 and path.with_suffix(".csv").stat().st_size > 10
+            assert path.stat().st_size > 5_000
+            if path.suffix == ".png":
+                assert path.with_suffix(".csv").stat().st_size > 10
 
 
 @pytest.mark.parametrize(("shift", "percent"), [(0.0, 0), (30.0, 100)])

@@ -123,7 +123,8 @@ function drawMap() {
   }
   if (points) {
     context.globalAlpha = at("tiles").checked ? 0.9 : 0.6;
-    context.strokeStyle = "#fff8"; // dark points are seen on dark images too
+    context.strokeStyle = "#fff9"; // dark points are seen on dark images too
+    context.lineWidth = 0.6 * unitLength;
     for (let point = 0; point < points.labels.length; point++) {
       const [x, y] = toPad(pointAt(point));
       context.fillStyle = points.colours[points.labels[point]];

@@ -151,8 +151,9 @@ def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> T
     """The prior's density on the same grid as that of `density`.
 
     It is exact for N(0, I), and for any prior where the plane is the whole latent space. Else it is
-    the density of projected draws, smoothed by Scott's rule (Scott 1992, "Multivariate density
-    estimation", eq. 6.42), without which its contours would be those of single draws.
+    the density of projected draws, smoothed: otherwise its contours would be those of single draws.
+    Its bandwidth is half of that of Scott's rule (Scott 1992, "Multivariate density estimation",
+    eq. 6.42), which is for a single Gaussian.
     """
     if isinstance(prior, StandardNormal):
         along = [Normal(0, 1).log_prob(axis).exp() for axis in axes]
@@ -163,7 +164,7 @@ def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> T
         shape = [len(axis) for axis in axes]
         return prior.log_prob(z).exp().cpu().double().view(shape)
     coordinates = plane.project(_draws(prior))
-    bandwidth = coordinates.std(dim=0) * len(coordinates) ** (-1 / (len(axes) + 4))
+    bandwidth = 0.5 * coordinates.std(dim=0) * len(coordinates) ** (-1 / (len(axes) + 4))
     return _smoothed(coordinates, bandwidth.expand_as(coordinates), axes)
 
 

@@ -15,7 +15,6 @@ from genmodels.report import tables
 from genmodels.report.cells import format_cell, setting_word
 from genmodels.report.charts import charts
 from genmodels.report.findings import findings
-from genmodels.report.overview import TABLE_ONLY
 from genmodels.report.pictures import NOTES, Embedding, pictures_of, relative
 from genmodels.report.runs import TEST, VALIDATION, RunRecord
 from genmodels.report.sweep import SeedGroup, Sweep
@@ -168,6 +167,7 @@ def _numbers(metrics: Mapping[str, float]) -> str:
     """Metrics as text: "ELBO -90.5, KL 20.1"."""
     parts = []
     for name, value in metrics.items():
-        if name not in TABLE_ONLY:
-            parts.append(f"{quantity(name).label} {format_cell(value)}")
+        known = quantity(name)
+        if not known.table_only:
+            parts.append(f"{known.label} {format_cell(value)}")
     return ", ".join(parts)

@@ -12,13 +12,13 @@ from genmodels.figures import sweeps
 from genmodels.figures.plotting import save
 from genmodels.figures.sweeps import RateDistortionCurve
 from genmodels.files import DamagedFileError
+from genmodels.quantities import quantity
 from genmodels.report.cells import format_cell, format_settings
 from genmodels.report.runs import VALIDATION, RunRecord, scalar_metrics
 from genmodels.report.sweep import Column, SeedGroup, Sweep
 
 log = logging.getLogger(__name__)
 
-TABLE_ONLY = ("bits_per_dimension", "likelihood_stddev")  # metrics without a panel of their own
 TRADED = ("kl", "distortion", "active_units")  # metrics that the KL weight trades
 MAX_SHEETS = 8  # settings whose samples are shown; report.html shows all
 MAX_COLOURS = 8  # settings that the learning curves tell apart
@@ -69,7 +69,7 @@ def validation_metrics(sweep: Sweep) -> list[str]:
     for run in sweep.runs:
         for row in run.rows:
             names |= dict.fromkeys(scalar_metrics(row.get("validation", {})))
-    return [name for name in names if name not in TABLE_ONLY] or ["elbo"]
+    return [name for name in names if not quantity(name).table_only] or ["elbo"]
 
 
 def coloured_runs(sweep: Sweep) -> dict[str, list[RunRecord]]:

@@ -16,7 +16,7 @@ from genmodels.checkpoint import Checkpoint, CheckpointWriter
 from genmodels.data.images import Batch, BatchStream, ImageData, ImageSet
 from genmodels.errors import require
 from genmodels.figures.snapshots import snapshots
-from genmodels.formatting import format_metrics
+from genmodels.formatting import format_evaluation
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.verdict import Verdict
 from genmodels.quantities import quantity
@@ -282,7 +282,7 @@ def _log_evaluation(
 ) -> None:
     seconds = clock.seconds()
     run.log_row(step, {"validation": validation, "time": {"seconds": seconds}})
-    numbers = format_metrics(validation)
+    numbers = format_evaluation(validation)
     log.info("step %d of %d, %.0f s: validation %s", step, total, seconds, numbers)
 
 
