@@ -47,7 +47,7 @@ def _rate_distortion(curves: Mapping[str, RateDistortionCurve]) -> list[Chart]:
     over_weight: list[tuple[str, Chart]] = []
     for name in ("kl", "active_units"):
         chart: Chart = {
-            "title": f"{quantity(name).label} over the KL weight",
+            "title": f"{_capitalised(quantity(name).label)} over the KL weight",
             "x": {"label": "KL weight", "places": _weights(curves)},
             "y": {"label": quantity(name).axis, "zero": True, "log1p": name == "kl"},
             "series": [],
@@ -67,6 +67,10 @@ def _rate_distortion(curves: Mapping[str, RateDistortionCurve]) -> list[Chart]:
             line = list(map(_point, places, values, errors))
             chart["series"].append(look | {"lines": [line]})
     return [plane, *(chart for _, chart in over_weight)]
+
+
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _weights(curves: Mapping[str, RateDistortionCurve]) -> list[str]:
