@@ -7,6 +7,7 @@ const at = id => document.getElementById(id);
 const PATH_MILLISECONDS = 2500; // from A to B
 const TILES = 13; // decoded images along each side of the map
 const TILE_MILLISECONDS = 30; // of drawing tiles, before the page may answer again
+const QUICK_MILLISECONDS = 20; // of an image, of a model whose map has decoded images at first
 const SAMPLES = 12;
 const DOWNLOAD_SCALE = 12;
 
@@ -21,7 +22,7 @@ const state = {
   z: new Float32Array(size),
   noise: model.drawNoise(),
   temperature: page.temperature,
-  label: page.label >= 0 ? page.label : page.needs_label ? 0 : -1,
+  label: page.label,
   plane: null, // { directions, names, reach }
   ends: { a: null, b: null },
   playing: null, // when the path began to play
@@ -424,7 +425,10 @@ makeClasses();
 makePlanes();
 makeLegend();
 listen();
-at("tiles").checked = size <= 2;
+const started = performance.now();
+model.generate(state.z, state.label);
+const isFast = performance.now() - started < QUICK_MILLISECONDS;
+at("tiles").checked = size <= 2 || (isFast && !points); // nothing else would be on the map
 at("prior").textContent = `z is drawn from ${page.prior}. T is the temperature: lower is more typical, higher more varied.`;
 at("image-a").width = at("image-b").width = width;
 at("image-a").height = at("image-b").height = height;

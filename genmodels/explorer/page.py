@@ -72,7 +72,7 @@ def explorer(model: GenerativeModel, options: FigureOptions) -> ExplorerPage:
         "needs_label": model.num_classes > 0 and not model.label_dropout,
         "prior": model.prior.formula("T"),
         "temperature": options.temperature,
-        "label": options.labels[0] if options.labels else -1,
+        "label": options.labels[0] if options.labels else min(model.num_classes, 1) - 1,
         "planes": [],
         "points": None,
     }

@@ -25,7 +25,8 @@ from genmodels.randomness import generator
 FRAME_MILLISECONDS = 80
 STEP_MILLISECONDS = 400  # of each stored step of a training
 LAST_MILLISECONDS = 2500
-WIDTH = 450  # pixels of a frame, about
+WIDTH = 300  # pixels of a frame, at least about so many
+MIN_SCALE = 2  # of its pixels
 COLUMNS = 10
 
 WALKERS = 25  # images that change side by side
@@ -51,7 +52,7 @@ class Movie:
         Returns its path.
         """
         height, width = self.frames[0].shape[:2]
-        scale = max(1, round(WIDTH / width))
+        scale = max(MIN_SCALE, round(WIDTH / width))
         images = []
         for frame in self.frames:
             image = Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame)

@@ -94,9 +94,12 @@ class GaussianMixture(Prior):
         seed: of the start.
         """
         from sklearn import mixture  # slow to import, and rarely needed
+        from threadpoolctl import threadpool_limits
 
         fitted = mixture.GaussianMixture(components, max_iter=1000, random_state=seed)
-        fitted.fit(z.double().numpy())
+        # numpy would take a thread for each core, busy or not: seven times as slow beside others
+        with threadpool_limits(torch.get_num_threads()):
+            fitted.fit(z.double().numpy())
         parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
         return cls.of(*(torch.from_numpy(values) for values in parameters)).float()
 
