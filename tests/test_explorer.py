@@ -77,7 +77,8 @@ return outcome;
 CASES = [
     ("vae", GRAY, []),
     ("vae", (1, 28, 20), ["model.norm=batch", "model.activation=silu"]),
-    ("vae", COLOUR, ["model.norm=layer", "model.skips=false"]),
+    ("vae", (3, 32, 32), ["model.norm=layer", "model.skips=false"]),
+    pytest.param("vae", COLOUR, [], marks=pytest.mark.slow),
     ("vae_mlp", GRAY, ["model.norm=batch", "likelihood=continuous_bernoulli"]),
     ("vae_mlp", GRAY, ["model.norm=layer", "likelihood=gaussian_optimal"]),
     ("vae", (3, 16, 16), ["likelihood=discretised_logistic"]),
@@ -86,7 +87,8 @@ CASES = [
     ("cvae", GRAY, []),
     ("cvae_mlp", GRAY, ["model.skips=false"]),
     ("gan", GRAY, []),
-    ("gan", COLOUR, []),
+    ("gan", (3, 32, 32), []),
+    pytest.param("gan", COLOUR, [], marks=pytest.mark.slow),
     ("gan", GRAY, ["model.generator_norm=none"]),
     ("cgan", GRAY, ["model.generator_blocks=1"]),
 ]
