@@ -24,6 +24,7 @@ from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
 FOLDER = Path(__file__).parent
+SOURCES = ("explorer.css", "network.js", "state.js", "map.js", "explorer.js")  # of the page
 MAX_POINTS = 2000  # of the scatter under the pad
 RANGE_DRAWS = 2000  # from which the range of each slider is taken
 RANGE_SHARE = 0.998  # of the draws that lie within it
@@ -46,7 +47,7 @@ class ExplorerPage:
             undefined=jinja2.StrictUndefined,
         )
         sources = {}
-        for source in ("explorer.css", "network.js", "explorer.js"):
+        for source in SOURCES:
             sources[source.replace(".", "_")] = (FOLDER / source).read_text(encoding="utf-8")
         data = json.dumps(self.data).replace("<", "\\u003c")
         template = environment.get_template("explorer.html.j2")
