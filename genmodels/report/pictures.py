@@ -89,13 +89,11 @@ class Embedding:
                 self._embed(paths, data_uri)
 
     def entry(self, picture: Picture) -> dict[str, Any]:
-        """A picture as the page has it: its address, its step, and a link to its file."""
-        link = relative(picture.path, self._folder)
-        return {
-            "source": self._addresses.get(picture.path, link),
-            "link": link,
-            "step": picture.step,
-        }
+        """A picture as the page has it: its step, a link to its file, and itself if embedded."""
+        entry = {"link": relative(picture.path, self._folder), "step": picture.step}
+        if picture.path in self._addresses:
+            entry["source"] = self._addresses[picture.path]
+        return entry
 
     def _embed(self, paths: Sequence[Path], address: Callable[[Path], str]) -> None:
         with ThreadPoolExecutor(hardware.cores()) as pool:  # decoding and scaling in parallel

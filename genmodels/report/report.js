@@ -102,8 +102,9 @@ function drawGrid() {
     const caption = element("figcaption", {}, element("b", { textContent: name }));
     const picture = pictureOf(run);
     const parts = [];
-    if (picture?.source) {
-      const image = element("img", { src: picture.source, alt: `${state.kind} of ${name || run.name}` });
+    const source = picture?.source ?? picture?.link; // "" of a damaged picture
+    if (source) {
+      const image = element("img", { src: source, alt: `${state.kind} of ${name || run.name}` });
       image.onerror = () => image.replaceWith("This picture is too large for the page, and its file is not beside it.");
       parts.push(element("button", { onclick: () => openLightbox(index) }, image));
     }
@@ -130,7 +131,7 @@ function openLightbox(index) {
   if (!picture) return;
   opened = index;
   const image = at("lightbox-image");
-  image.src = picture.source;
+  image.src = picture.source ?? picture.link;
   image.alt = `${state.kind} of ${name}`;
   image.className = at("grid").className ? "smooth" : "";
   const step = picture.step === null ? "" : `, step ${picture.step}`;
