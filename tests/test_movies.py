@@ -25,7 +25,7 @@ def test_a_file(tmp_path: Path, channels: int) -> None:
     path = Movie(frames, [100, 200, 1000]).save(tmp_path, "name", "the caption")
     assert path == tmp_path / "name.gif" and list(tmp_path.iterdir()) == [path]
     with Image.open(path) as movie:
-        assert (movie.n_frames, movie.size, movie.info["loop"]) == (3, (300, 240), 0)
+        assert (movie.n_frames, movie.size, movie.info["loop"]) == (3, (100, 80), 0)
         assert movie.info["comment"] == b"the caption"
         for index, milliseconds in enumerate((100, 200, 1000)):
             movie.seek(index)

@@ -25,8 +25,8 @@ from genmodels.randomness import generator
 FRAME_MILLISECONDS = 80
 STEP_MILLISECONDS = 400  # of each stored step of a training
 LAST_MILLISECONDS = 2500
-WIDTH = 300  # pixels of a frame, at least about so many
-MIN_SCALE = 2  # of its pixels
+MAX_WIDTH = 600  # pixels of a frame that is enlarged
+MAX_SCALE = 2
 COLUMNS = 10
 
 WALKERS = 25  # images that change side by side
@@ -52,7 +52,7 @@ class Movie:
         Returns its path.
         """
         height, width = self.frames[0].shape[:2]
-        scale = max(MIN_SCALE, round(WIDTH / width))
+        scale = max(1, min(MAX_SCALE, MAX_WIDTH // width))
         images = []
         for frame in self.frames:
             image = Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame)
@@ -127,5 +127,6 @@ def _moved(mean: Tensor, dimensions: Sequence[int], value: float) -> Tensor:
     """Each z (B, D) once for each dimension, which has the value there: (B * dimensions, D)."""
     z = mean.repeat_interleave(len(dimensions), dim=0)
     for column, dimension in enumerate(dimensions):
-        z[column :: len(dimensions), dimension] = value
+        of_column = slice(column, None, len(dimensions))
+        z[of_column, dimension] = value
     return z
