@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -39,12 +40,20 @@ os.environ["OMP_NUM_THREADS"] = "1"  # also for the commands that tests run
 SMALL = ["model=vae_mlp", "model.widths=[32]", "model.latent_dim=4", "batch_size=64"]
 
 
+# Files whose tests fork their process, which autograd allows only before its first backward pass
+FORKING_FILES = ("test_parallel", "test_kills")
 # Files that take longest: they begin first, so that no worker waits for another in the end
 LONG_FILES = ("test_training", "test_conf", "test_latent_maps", "test_models", "test_cli")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONG_FILES)
+    sizes = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[bool, bool, int]:
+        name = item.path.stem
+        return name not in FORKING_FILES, name not in LONG_FILES, -sizes[item.path]
+
+    items.sort(key=place)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
