@@ -38,7 +38,11 @@ const outcome = {};
 await drawn();
 outcome.overflow = document.documentElement.scrollWidth - innerWidth;
 
+const latents = Array.from(state.z);
 document.querySelector('#classes [data-label="7"]').click();
+outcome.ofClass = state.z.some((value, index) => value !== latents[index]);
+const expected = model.latentsOf(state.noise, 1, 7);
+outcome.ofNoise = state.z.every((value, index) => value === expected[index]);
 at("origin").click();
 await drawn();
 outcome.atZero = picture();
@@ -270,6 +274,8 @@ def test_the_page_in_a_browser(run: Path, width: int) -> None:
     path = run / "figures/explorer.html"
     outcome = run_in_page(path, USE, width=width)
     assert outcome["overflow"] <= 0
+    # this prior is another one for each class
+    assert outcome["ofClass"] and outcome["ofNoise"]
     assert outcome["moved"] == 1 and outcome["changed"]
     assert outcome["right"] == pytest.approx(outcome["step"], rel=1e-3)
     assert outcome["half"] < 1e-6

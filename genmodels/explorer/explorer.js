@@ -29,6 +29,7 @@ function requestDraw() {
 
 function setLatents(z) {
   state.z = z;
+  state.isDrawn = false;
   requestDraw();
 }
 
@@ -40,6 +41,7 @@ function stop() {
 function drawFromPrior() {
   stop();
   setLatents(model.latentsOf(state.noise, state.temperature, state.label));
+  state.isDrawn = true;
 }
 
 function newNoise() {
@@ -76,6 +78,7 @@ function setLabel(label) {
   for (const button of at("classes").children) button.setAttribute("aria-pressed", Number(button.dataset.label) === label);
   for (const name of ["a", "b"]) if (state.ends[name]) paint(at(`image-${name}`), state.ends[name]);
   drawSamples();
+  if (state.isDrawn) drawFromPrior(); // the prior may be another one for each class
   requestDraw();
 }
 
@@ -110,6 +113,7 @@ function followPath(now) {
   const fraction = turn < 1 ? turn : 2 - turn;
   at("path").value = fraction;
   state.z = onPath(clamp(fraction, 0, 1));
+  state.isDrawn = false;
 }
 
 function play() {

@@ -16,6 +16,7 @@ for (const dimension of page.dimensions) reach[dimension.index] = dimension.reac
 const state = {
   z: new Float32Array(size),
   noise: model.drawNoise(),
+  isDrawn: true, // whether z is that of the noise, and was not moved since
   temperature: page.temperature,
   label: page.label,
   plane: null, // { directions, names, reach }
