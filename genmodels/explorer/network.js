@@ -43,6 +43,8 @@ const LAYERS = {
 
   unflatten: (layer, features) => ({ data: features.data, shape: layer.shape }),
 
+  // The loops of both convolutions are alike: with them in one function, which calls another for each
+  // weight, images took 1.1 to 1.6 times as long (in node, two models, two rounds).
   convolution(layer, features) {
     const [channels, height, width] = features.shape;
     const [kernelHeight, kernelWidth] = layer.kernel;
