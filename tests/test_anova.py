@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genmodels.d_optimal import fractional_design
-from genmodels.report.anova import Anova, anova
+from genmodels.report.anova import Anova, Estimate, anova
 
 
 def analyse(factors: dict[str, list], response: list[float]) -> Anova:
@@ -30,12 +30,18 @@ def planted(noise: float, effects: dict[str, dict], *, seeds: int) -> Anova:
     return analyse(dict(zip(effects, map(list, columns), strict=True)), response.tolist())
 
 
+def is_within(value: float, estimate: Estimate, margin: float) -> bool:
+    """Whether a number lies in the interval of an estimate, give or take a margin."""
+    assert estimate.low is not None and estimate.high is not None
+    return estimate.low - margin <= value <= estimate.high + margin
+
+
 def values(analysis: Anova) -> dict[str, float]:
     """The shares of the factors, none of which may be confounded."""
     shares = {}
-    for name, share in analysis.main_effects.items():
-        assert share is not None
-        shares[name] = share.value
+    for name, effect in analysis.main_effects.items():
+        assert effect is not None
+        shares[name] = effect.share.value
     return shares
 
 
@@ -49,12 +55,22 @@ def test_planted_main_effects() -> None:
     analysis = planted(0.5, effects, seeds=20)
     expected = {"kl_weight": 4 / 5.25, "kl_schedule": 1 / 5.25, "latent_dim": 0.0}
     assert values(analysis) == pytest.approx(expected, abs=0.03)
-    for name, share in analysis.main_effects.items():
-        assert share is not None and share.low is not None and share.high is not None
-        assert share.low - 0.02 <= expected[name] <= share.high + 0.02
+    for name, effect in analysis.main_effects.items():
+        assert effect is not None
+        assert is_within(expected[name], effect.share, margin=0.02)
+    differences = {"kl_weight": 4.0, "kl_schedule": 2.0}
+    for name, difference in differences.items():
+        effect = analysis.main_effects[name]
+        assert effect is not None
+        assert is_within(difference, effect.difference, margin=0.05)
+        levels = effects[name]
+        for level, mean in zip(sorted(levels, key=str), effect.means.values(), strict=True):
+            assert is_within(levels[level], mean, margin=0.05)
     assert analysis.seed is not None
     assert analysis.seed.value == pytest.approx(0.25 / 5.25, abs=0.015)
-    assert analysis.interactions.value < 0.01
+    assert analysis.all_interactions.value < 0.01
+    for interaction in analysis.interactions.values():
+        assert interaction.share.value < 0.01
     assert analysis.repeats == 12 * 19 and not analysis.warnings
     assert list(analysis.sources) == [*effects, "interactions", "seed"]
     assert analysis.ranked_factors == ["kl_weight", "kl_schedule", "latent_dim"]
@@ -68,18 +84,60 @@ def test_noise_alone_is_the_share_of_the_seed() -> None:
 
 
 def test_interactions() -> None:
-    """a * b, each -1 or 1: neither has a main effect."""
+    """a * b, each -1 or 1: neither has a main effect, and the effect of a goes from -2 to 2."""
     factors = {"a": [-1, -1, 1, 1] * 2, "b": [-1, 1, -1, 1] * 2}
     products = np.prod(list(factors.values()), axis=0)
     analysis = analyse(factors, (products + 0.01 * np.arange(8)).tolist())
-    assert analysis.interactions.value > 0.99 and max(values(analysis).values()) < 0.01
+    assert analysis.all_interactions.value > 0.99 and max(values(analysis).values()) < 0.01
+    assert analysis.ranked_interactions == [("a", "b")]
+    interaction = analysis.interactions[("a", "b")]
+    assert interaction.share.value == pytest.approx(analysis.all_interactions.value)
+    assert is_within(4.0, interaction.change, margin=0.05)
+    expected = {("-1", "-1"): 1, ("-1", "1"): -1, ("1", "-1"): -1, ("1", "1"): 1}
+    assert interaction.means == pytest.approx(expected, abs=0.1)
+
+
+def test_interactions_of_a_fraction() -> None:
+    """16 of the 32 points of 2^5 tell ten interactions apart, of which two are there."""
+    points = np.repeat(fractional_design([2] * 5, 16, resolution=5), 3, axis=0)
+    signs = 2 * points - 1
+    noise = np.random.default_rng(0).normal(0, 0.1, len(points))
+    response = signs[:, 0] + 0.5 * signs[:, 0] * signs[:, 1] - 0.25 * signs[:, 2] * signs[:, 4]
+    factors = {name: column.tolist() for name, column in zip("abcde", points.T, strict=True)}
+    analysis = analyse(factors, (response + noise).tolist())
+    assert analysis.ranked_factors[0] == "a"
+    assert len(analysis.interactions) == 10
+    assert analysis.ranked_interactions[:2] == [("a", "b"), ("c", "e")]
+    sizes = {("a", "b"): 2.0, ("c", "e"): 1.0}
+    for pair, interaction in analysis.interactions.items():
+        if pair in sizes:
+            assert is_within(sizes[pair], interaction.change, margin=0.03)
+        else:
+            assert interaction.change.value < 0.2
+    assert "three and more settings" in analysis.warnings[0]
+
+
+def test_interactions_of_factors_with_three_levels() -> None:
+    """A grid of 3 x 3, twice: one cell stands out by 3."""
+    grid = list(itertools.product(range(3), range(3))) * 2
+    factors = {"a": [a for a, _ in grid], "b": [b for _, b in grid]}
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(grid))
+    response = [3.0 * (point == (2, 1)) for point in grid] + noise
+    interaction = analyse(factors, response.tolist()).interactions[("a", "b")]
+    assert interaction.change.value == pytest.approx(3, abs=0.05)
+    for (a, b), mean in interaction.means.items():
+        assert mean == pytest.approx(3.0 * ((a, b) == ("2", "1")), abs=0.05)
 
 
 def test_means_are_those_with_the_other_factors_at_their_means() -> None:
     """Also in a design that is not balanced, where plain means would mix effects."""
     a, b = [0, 0, 0, 1, 1, 1, 1], [10, 10, 2, 2, 2, 2, 10]
     response = 5.0 * np.array(a) + np.array(b)
-    means = analyse({"a": a, "b": b}, response.tolist()).means
+    analysis = analyse({"a": a, "b": b}, response.tolist())
+    means = {}
+    for name, effect in analysis.main_effects.items():
+        assert effect is not None
+        means[name] = {level: mean.value for level, mean in effect.means.items()}
     assert list(means) == ["a", "b"]
     assert list(means["b"]) == ["2", "10"]  # sorted as numbers, not as text
     assert means["a"]["1"] - means["a"]["0"] == pytest.approx(5)
@@ -99,8 +157,8 @@ def test_a_random_search_over_many_numbers() -> None:
     variances = {"b": 4 * b.var(), "lr": np.log10(lr).var()}
     for name, variance in variances.items():  # four levels of lr lose some of it
         assert shares[name] == pytest.approx(variance / response.var(), abs=0.05)
-    share = analysis.main_effects["b"]
-    assert share is not None and share.low is None
+    effect = analysis.main_effects["b"]
+    assert effect is not None and effect.share.low is None
     assert "No run was repeated" in analysis.warnings[0]
     assert list(analysis.sources) == [*factors, "residual"]
 
@@ -118,11 +176,25 @@ def test_a_fraction_of_a_grid() -> None:
     assert max(others) < 0.01
 
 
+def test_mirrored_points_tell_main_effects_from_interactions() -> None:
+    """24 of 1,024 points: an interaction of two factors adds nothing to any main effect."""
+    points = fractional_design([2] * 10, 24, resolution=4)
+    signs = 2 * points - 1
+    factors = {f"factor{index}": column.tolist() for index, column in enumerate(points.T)}
+    analysis = analyse(factors, (signs[:, 0] + 2.0 * signs[:, 1] * signs[:, 2]).tolist())
+    differences = []
+    for effect in analysis.main_effects.values():
+        assert effect is not None
+        differences.append(effect.difference.value)
+    assert differences == pytest.approx([2.0] + [0.0] * 9, abs=1e-9)
+    assert "main effects are told from interactions of two settings" in analysis.warnings[1]
+
+
 def test_confounded_factors_are_named() -> None:
     analysis = analyse({"a": [0, 0, 1, 1], "b": ["x", "x", "y", "y"]}, [0.0, 0.1, 1.0, 1.1])
     assert any("effect of a is confounded" in warning for warning in analysis.warnings)
-    assert analysis.main_effects == {"a": None, "b": None} and analysis.means == {}
-    assert analysis.interactions.value < 0.05  # together they explain all
+    assert analysis.main_effects == {"a": None, "b": None}
+    assert analysis.all_interactions.value < 0.05  # together they explain all
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from browser import needs_chromium, run_in_page
 from filelock import FileLock
 from matplotlib.image import imread, imsave
 
-from genmodels.report import overview, pictures, tables
+from genmodels.report import charts, influence, overview, pictures, tables
 from genmodels.report import write as write_module
 from genmodels.report.__main__ import main
 from genmodels.report.findings import findings
@@ -293,7 +293,7 @@ def test_the_analysis_of_variance_is_of_the_validation_split(tmp_path: Path) -> 
                 seed=seed,
             )
     sweep = write([tmp_path])
-    shares = {row["share of the variance"]: row for row in tables.anova_table(sweep)}
+    shares = {row["share of the variance"]: row for row in influence.shares_table(sweep)}
     assert shares["kl_weight"]["validation elbo"] == "100 % [100-100]"
     assert "test elbo" not in shares["kl_weight"]
 
@@ -313,13 +313,84 @@ def test_means_of_each_of_several_settings() -> None:
     for width in (0, 1, 2):
         for latent in (0, 1):
             runs.append(record(-100.0 + 4 * width + 10 * latent, width=width, latent=latent))
-    column = "mean validation elbo at its values"
-    assert tables.means_table(Sweep(runs)) == [
-        {"setting": "latent", column: "0: -96.00; 1: -86.00"},
-        {"setting": "width", column: "0: -95.00; 1: -91.00; 2: -87.00"},
+    validation, test = (f"mean {split} ELBO at its values" for split in ("validation", "test"))
+    assert influence.effects_table(Sweep(runs)) == [
+        {
+            "setting": "latent",
+            "difference": "10.0",
+            validation: "0: -96.00; 1: -86.00",
+            test: "0: -97.00; 1: -87.00",
+        },
+        {
+            "setting": "width",
+            "difference": "8.00",
+            validation: "0: -95.00; 1: -91.00; 2: -87.00",
+            test: "0: -96.00; 1: -92.00; 2: -88.00",
+        },
     ]
-    assert tables.means_table(Sweep(runs[::2])) == []  # the table of groups has them
-    assert tables.means_table(Sweep(runs[:1])) == []
+    assert influence.effects_table(Sweep(runs[::2])) == []  # the table of groups has them
+    assert influence.effects_table(Sweep(runs[:1])) == []
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A sweep of norm x lr x three seeds: lr is worth 4, and 6 more with norm=batch."""
+    for norm in ("batch", "none"):
+        for lr in (0.1, 0.2):
+            for seed in (0, 1, 2):
+                elbo = -100.0 + 0.1 * seed
+                if lr == 0.2:
+                    elbo += 10 if norm == "batch" else 4
+                folder = tmp_path / f"{norm}-{lr}-{seed}"
+                write_run(folder, elbo=elbo, norm=norm, lr=lr, seed=seed)
+    return tmp_path
+
+
+def test_interactions_and_changes(study: Path) -> None:
+    report = write([study])
+    norm, lr = "normalisation", "learning rate"
+    (interaction,) = influence.interactions_table(report)
+    assert interaction["interaction"] == f"{lr} \N{MULTIPLICATION SIGN} {norm}"
+    assert interaction["share"].startswith("13 % [")  # 3^2 of 7^2 + 3^2 + 3^2
+    assert interaction["the effect of one changes by"].startswith("6.00 [5.")
+    strongest, _ = influence.effects_table(report)
+    assert strongest["setting"] == lr and strongest["difference"].startswith("7.00 [6.")
+    assert strongest["mean test ELBO at its values"] == "0.1: -100.90; 0.2: -93.90"
+    changes = influence.changes_table(report)
+    assert [row["change"] for row in changes] == [
+        f"{norm} batch \N{RIGHTWARDS ARROW} none",
+        f"{lr} 0.2 \N{RIGHTWARDS ARROW} 0.1",
+        f"{lr} 0.2 \N{RIGHTWARDS ARROW} 0.1, {norm} batch \N{RIGHTWARDS ARROW} none",
+    ]
+    # standard deviations of 0.1 over three seeds: 0.1 sqrt(2 / 3)
+    assert changes[0]["validation elbo"] == "-6.00 \N{PLUS-MINUS SIGN} 0.08"
+    assert changes[0]["n"] == 3 and changes[0]["test elbo"] == changes[0]["validation elbo"]
+
+
+def test_charts_and_figure_of_influence(study: Path) -> None:
+    report = write([study])
+    assert imread(study / "influence.png").ndim == 3
+    of_page = charts.charts(report)
+    (main_effects,) = of_page["main_effects"]
+    assert main_effects["title"] == "Mean validation ELBO at each value"
+    rows = {row["name"].split(":")[0]: row["points"] for row in main_effects["rows"]}
+    assert list(rows) == ["learning rate", "normalisation"]
+    first, second = rows["learning rate"]
+    assert (first["label"], first["value"]) == ("0.1", -99.9)
+    assert second["low"] < second["value"] == -92.9 < second["high"]
+    (interaction,) = of_page["interactions"]
+    assert interaction["title"] == "Learning rate, by normalisation"
+    lines = {series["name"]: series["lines"][0] for series in interaction["series"]}
+    assert [point["y"] for point in lines["normalisation batch"]] == [-99.9, -89.9]
+
+
+def test_figures_for_papers(study: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main([str(study), "--format", "pdf"]) == 0
+    for name in ("report", "influence"):
+        assert (study / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert not (study / "influence.png").exists()
+    assert main([str(study), "--format", "bmp"]) == 1
+    assert "invalid choice: 'bmp'" in capsys.readouterr().err
 
 
 def test_many_settings_are_coloured_by_the_strongest() -> None:
@@ -337,7 +408,7 @@ def test_confounded_shares_are_unknown() -> None:
     for a, b in ((0, "x"), (0, "x"), (1, "y"), (1, "z")):
         for c in (0, 1):
             runs.append(record(float(a + c), a=a, b=b, c=c))
-    rows = tables.anova_table(Sweep(runs))
+    rows = influence.shares_table(Sweep(runs))
     shares = {row["share of the variance"]: row["validation elbo"] for row in rows}
     assert shares["a"] == "?" and shares["c"].startswith("50 %")
 

@@ -18,7 +18,7 @@ from conftest import ROOT, SMALL
 from genmodels.composition import compose_config
 from genmodels.sweeps import SweepFolder, check_jobs  # finds the plugin
 
-from hydra_plugins.genmodels import FractionSweeper  # isort: skip
+from hydra_plugins.genmodels import FractionSweeper, LeaveOneOutSweeper, PointsSweeper  # isort: skip
 from genmodels.user_errors import UserError
 
 SWEEP = [
@@ -45,15 +45,17 @@ def table(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def jobs(arguments: Sequence[str], **options: object) -> list[list[str]]:
-    """What a fraction sweeper launches."""
+def jobs(
+    arguments: Sequence[str], kind: type[PointsSweeper] = FractionSweeper, **options: object
+) -> list[list[str]]:
+    """What a sweeper launches."""
     launched: list[list[str]] = []
 
     def launch(overrides: list[list[str]], initial_job_idx: int) -> list:
         launched.extend(overrides)
         return [SimpleNamespace(return_value=None) for _ in overrides]
 
-    sweeper = FractionSweeper(**options)  # type: ignore[arg-type]
+    sweeper = kind(**options)  # type: ignore[arg-type]
     sweeper.launcher = SimpleNamespace(launch=launch)
     sweeper.sweep(list(arguments))
     return launched
@@ -79,6 +81,50 @@ def test_the_fraction_sweeper_runs_each_point_with_every_seed() -> None:
         jobs([], points="many", params=knobs)
 
 
+def test_fractions_of_higher_resolution() -> None:
+    settings = [f"{name}=0,1" for name in ("a", "b", "c", "d", "e")]
+    assert len(jobs(settings, points=16, resolution=5)) == 16
+    mirrored = jobs([*settings, "seed=1"], points=12, resolution=4)
+    assert len(mirrored) == 12 and mirrored[0][-1] == "seed=1"
+    for setting in settings:
+        assert sum(setting.replace("0,1", "0") in job for job in mirrored) == 6
+
+
+@pytest.mark.parametrize(
+    ("points", "resolution", "levels", "message"),
+    [
+        (12, 6, "0,1", "resolution=6: must be 3, 4 or 5"),
+        (12, "high", "0,1", "resolution=high: must be 3, 4 or 5"),
+        (20, 4, "0,1,2", "resolution=4: must be 3 or 5 where a setting has over two values"),
+        (13, 4, "0,1", "points=13: must be an even integer >= 10"),
+        (10, 5, "0,1", "points=10: must be an integer >= 11"),
+    ],
+)
+def test_fractions_that_cannot_be(
+    points: int, resolution: object, levels: str, message: str
+) -> None:
+    settings = [f"{name}={levels}" for name in ("a", "b", "c", "d")]
+    with pytest.raises(UserError) as caught:
+        jobs(settings, points=points, resolution=resolution)
+    assert str(caught.value).startswith(f"hydra.sweeper.{message}")
+
+
+def test_each_change_is_left_out_in_turn() -> None:
+    found = jobs(["a=0,1", "b=x", "c=u,v", "d=2,3", "seed=0,1"], LeaveOneOutSweeper)
+    assert [job[-1] for job in found] == ["seed=0", "seed=1"] * 5
+    points = [" ".join(job[:-1]) for job in found[::2]]
+    assert points == [
+        "a=0 b=x c=u d=2",
+        "a=1 b=x c=v d=3",
+        "a=0 b=x c=v d=3",
+        "a=1 b=x c=u d=3",
+        "a=1 b=x c=v d=2",
+    ]
+    assert jobs(["a=0,1"], LeaveOneOutSweeper) == [["a=0"], ["a=1"]]
+    with pytest.raises(UserError, match="a: must have two values, without and with the change"):
+        jobs(["a=0,1,2"], LeaveOneOutSweeper)
+
+
 def sweep_folder(*overrides: str) -> str:
     """Where a sweep by this command goes."""
     cfg = compose_config("train", [word.split(",")[0] for word in overrides])
@@ -98,8 +144,8 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
         sweep_folder("kl_weight=0,1", "model=vae,cvae"),
     )
     assert re.fullmatch(
-        r"multirun/mnist-vae-ablation_vae-seed-[0-9a-f]{6}",
-        sweep_folder("experiment=ablation_vae", "seed=0,1"),
+        r"multirun/mnist-vae-study_vae_screening-seed-[0-9a-f]{6}",
+        sweep_folder("experiment=study_vae_screening", "seed=0,1"),
     )
 
 
@@ -118,7 +164,7 @@ def test_a_sweep_is_named_by_what_it_sweeps_and_what_not() -> None:
         ),
         (["-m", "model.widths=[8],[0]", "model=vae_mlp"], "model.widths=[0]: must be"),
         (
-            ["-m", "experiment=ablation_vae", "model.norm=none,x"],
+            ["-m", "experiment=study_vae_screening", "model.norm=none,x"],
             "model.norm=x: must be one of none",
         ),
         (["-m", "hydra/sweeper=fraction", "hydra.sweeper.params={lr: '1,-1'}"], "lr=-1: must be"),
@@ -132,7 +178,7 @@ def test_a_sweep_is_checked_before_its_first_job(arguments: list[str], message: 
 
 def test_what_a_sweep_may_hold_passes() -> None:
     check_jobs(["-m", *SMALL, "kl_weight=0,1", "seed=range(0,2)", "kl_schedule=linear,constant"])
-    check_jobs(["-m", "experiment=ablation_vae", "lr=0.1,0.2"])
+    check_jobs(["-m", "experiment=study_vae_screening", "lr=0.1,0.2"])
     check_jobs(["kl_weight=x"])  # no sweep: the run says it
 
 

@@ -69,6 +69,7 @@ CAPTION_STYLE = {"fontsize": 8, "color": "#555555"}
 REFERENCE_LINE: dict[str, Any] = {"color": "#666666", "linewidth": 1, "linestyle": (0, (4, 3))}
 HOLE_COLOUR = "#d40000"  # of regions of the latent space where samples land and data do not
 
+FORMATS = ("png", "pdf", "svg")  # of the files of figures
 CELL_INCHES = 0.55  # an image of an `image_table`
 MIN_TABLE_INCHES = 3.2
 TITLE_LETTERS_PER_INCH = 9.5

@@ -54,8 +54,8 @@ function makeScale({ places, zero, log1p }, values, from, to) {
   return { place, ticks: ticks.map(tick => [tick, format(tick)]) };
 }
 
-function drawAxes(svg, chart, x, y, height) {
-  const { width, left, right, top, bottom } = SIZE;
+function drawAxes(svg, chart, x, y, height, left = SIZE.left) {
+  const { width, right, top, bottom } = SIZE;
   svg.append(shape("path", { class: "axis", d: `M${left} ${top}V${height - bottom}H${width - right}` }));
   for (const [value, name] of x.ticks) {
     const at = x.place(value);
@@ -162,22 +162,26 @@ function dotChart(chart) {
   const height = SIZE.top + SIZE.bottom + ROW_HEIGHT * chart.rows.length;
   const svg = shape("svg", { viewBox: `0 0 ${SIZE.width} ${height}`, role: "img" });
   svg.setAttribute("aria-label", chart.title);
-  const values = chart.rows.flatMap(row => row.points.map(point => point.value));
-  const x = makeScale(chart.x, values, SIZE.left, SIZE.width - SIZE.right);
-  drawAxes(svg, chart, x, { ticks: [] }, height);
+  const values = chart.rows.flatMap(row => row.points.flatMap(point => [point.low ?? point.value, point.value, point.high ?? point.value]));
+  const x = makeScale(chart.x, values, SIZE.left / 2, SIZE.width - SIZE.right);
+  drawAxes(svg, chart, x, { ticks: [] }, height, SIZE.left / 2);
   const targets = [];
   chart.rows.forEach((row, index) => {
     const middle = SIZE.top + ROW_HEIGHT * (index + 0.7);
     const places = row.points.map(point => x.place(point.value));
     const [start, end] = [Math.min(...places), Math.max(...places)];
-    svg.append(shape("text", { class: "label", x: SIZE.left + 4, y: middle - 12 }, row.name));
+    svg.append(shape("text", { class: "label", x: SIZE.left / 2 + 4, y: middle - 12 }, row.name));
     svg.append(shape("path", { class: "line", stroke: "var(--accent)", d: `M${start} ${middle}H${end}` }));
     row.points.forEach((point, order) => {
-      svg.append(shape("circle", { cx: places[order], cy: middle, r: 4, fill: "var(--accent)" }));
-      if (places[order] === start || places[order] === end) {
-        svg.append(shape("text", { x: places[order], y: middle + 15, "text-anchor": places[order] > SIZE.width * 0.8 ? "end" : "middle" }, point.label));
+      const at = places[order];
+      const bar = numeric(point.low ?? NaN) && numeric(point.high ?? NaN);
+      if (bar) svg.append(shape("path", { stroke: "var(--text)", d: `M${x.place(point.low)} ${middle}H${x.place(point.high)}M${x.place(point.low)} ${middle - 4}v8M${x.place(point.high)} ${middle - 4}v8` }));
+      svg.append(shape("circle", { cx: at, cy: middle, r: 4, fill: "var(--accent)" }));
+      if (at === start || at === end) {
+        svg.append(shape("text", { x: at, y: middle + 15, "text-anchor": at > SIZE.width * 0.8 ? "end" : "middle" }, point.label));
       }
-      targets.push({ x: places[order], y: middle, text: `${row.name} ${point.label}: ${format(point.value)}` });
+      const interval = bar ? ` [${format(point.low)} to ${format(point.high)}]` : "";
+      targets.push({ x: at, y: middle, text: `${row.name.split(":")[0]} ${point.label}: ${format(point.value)}${interval}` });
     });
   });
   figure.append(svg, element("p", { textContent: chart.note }));
@@ -207,7 +211,8 @@ function drawCharts(charts) {
     const place = document.getElementById(id);
     if (!place) continue;
     const series = group[0]?.series ?? [];
-    if (series.length > 1) place.before(legend(series, place));
+    const named = group.every(chart => chart.series?.length === series.length && chart.series.every(({ name }, index) => name === series[index].name));
+    if (named && series.length > 1) place.before(legend(series, place));
     place.append(...group.map(chart => (chart.rows ? dotChart(chart) : lineChart(chart))));
   }
 }

@@ -1,5 +1,6 @@
 """The charts of report.html, as data that charts.js draws: all by the validation split."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from matplotlib.colors import to_hex
 from genmodels.figures.plotting import COLOURS
 from genmodels.figures.sweeps import RateDistortionCurve
 from genmodels.quantities import quantity
+from genmodels.report.anova import Estimate
 from genmodels.report.cells import setting_word
+from genmodels.report.influence import format_estimate
 from genmodels.report.overview import (
     coloured_runs,
     is_one_number,
@@ -20,15 +23,17 @@ from genmodels.report.overview import (
 from genmodels.report.sweep import Sweep
 
 Chart = dict[str, Any]
+MAX_INTERACTIONS = 6  # charts
 MAX_POINTS = 60_000  # of all learning curves; of longer ones some are left out
 
 
 def charts(sweep: Sweep) -> dict[str, list[Chart]]:
-    """Of three parts of the page: the rate-distortion curves, the influence of the settings, and
-    the learning curves."""
+    """Of the parts of the page: the rate-distortion curves, the main effects of the settings, their
+    interactions, and the learning curves."""
     return {
         "rate_distortion": _rate_distortion(rate_distortion_curves(sweep)),
-        "influence": _influence(sweep),
+        "main_effects": _main_effects(sweep),
+        "interactions": _interactions(sweep),
         "learning": _learning_curves(sweep),
     }
 
@@ -78,27 +83,64 @@ def _weights(curves: Mapping[str, RateDistortionCurve]) -> list[str]:
     return [f"{weight:g}" for weight in weights]
 
 
-def _influence(sweep: Sweep) -> list[Chart]:
-    """The mean of the ranking metric at each value of each setting, the strongest first."""
+def _main_effects(sweep: Sweep) -> list[Chart]:
+    """For each metric with a direction, its mean at each value of each setting, the strongest
+    first."""
+    made = []
+    for metric in sweep.compared_metrics:
+        known, analysis = quantity(metric), sweep.anovas[metric]
+        rows = []
+        for factor in analysis.ranked_factors:
+            effect = analysis.main_effects[factor]
+            if effect is None:
+                continue
+            points = []
+            for level, mean in effect.means.items():
+                points.append({"label": level} | _interval(mean))
+            name = f"{setting_word(factor)}: {format_estimate(effect.difference)}"
+            rows.append({"name": name, "points": points})
+        if len(rows) < 2:
+            continue
+        chart = {
+            "title": f"Mean validation {known.label} at each value",
+            "x": {"label": known.axis},
+            "note": "With the other settings at their means; bars: 90 % intervals. The number is "
+            "the difference between the two ends.",
+            "rows": rows,
+        }
+        made.append(chart)
+    return made
+
+
+def _interactions(sweep: Sweep) -> list[Chart]:
+    """For the strongest interactions of two settings a chart of the ranking metric's means."""
     metric, analysis = sweep.ranking_metric, sweep.ranking_anova
     if metric is None or analysis is None:
         return []
-    rows = []
-    for factor in analysis.ranked_factors:
-        means = analysis.means.get(factor, {})
-        points = [{"label": level, "value": _number(mean)} for level, mean in means.items()]
-        if points:
-            rows.append({"name": setting_word(factor), "points": points})
-    if len(rows) < 2:
-        return []
-    chart = {
-        "title": f"Mean validation {quantity(metric).label} at each value",
-        "x": {"label": quantity(metric).axis},
-        "note": "With the other settings at their means. The longer a line, the more a setting "
-        "matters, among the values that were tried.",
-        "rows": rows,
-    }
-    return [chart]
+    made = []
+    for pair in analysis.ranked_interactions[:MAX_INTERACTIONS]:
+        interaction = analysis.interactions[pair]
+        first, second = pair
+        places = list(dict.fromkeys(level for level, _ in interaction.means))
+        lines: dict[str, list[Chart]] = {}
+        for (level, other), mean in interaction.means.items():
+            lines.setdefault(other, []).append(_point(places.index(level), mean, math.nan))
+        series = []
+        for index, (other, points) in enumerate(lines.items()):
+            points[-1]["label"] = other
+            name = f"{setting_word(second)} {other}"
+            colour = COLOURS[index % len(COLOURS)]
+            series.append({"name": name, "colour": colour, "lines": [points]})
+        chart = {
+            "title": f"{_capitalised(setting_word(first))}, by {setting_word(second)}",
+            "x": {"label": setting_word(first), "places": places},
+            "y": {"label": f"validation {quantity(metric).axis}"},
+            "note": f"The effect of one changes by {format_estimate(interaction.change)} with the "
+            "other.",
+            "series": series,
+        }
+        made.append(chart)
+    return made
 
 
 def _learning_curves(sweep: Sweep) -> list[Chart]:
@@ -135,6 +177,14 @@ def _curve(steps: Sequence[int], values: Sequence[float], every: int) -> list[li
 
 def _point(x: float, y: float, error: float) -> Chart:
     return {"x": _number(x), "y": _number(y), "y_error": _number(error)}
+
+
+def _interval(estimate: Estimate) -> Chart:
+    """A number and, where there is one, its interval."""
+    made: Chart = {"value": _number(estimate.value)}
+    if estimate.low is not None and estimate.high is not None:
+        made |= {"low": _number(estimate.low), "high": _number(estimate.high)}
+    return made
 
 
 def _number(value: float) -> float | None:

@@ -4,8 +4,9 @@ import math
 
 from genmodels.quantities import quantity
 from genmodels.report.cells import setting_word
+from genmodels.report.influence import format_share
 from genmodels.report.sweep import Sweep
-from genmodels.report.tables import format_share, format_splits, format_verdicts
+from genmodels.report.tables import format_splits, format_verdicts
 
 
 def findings(sweep: Sweep) -> list[str]:

@@ -11,7 +11,7 @@ import jinja2
 
 from genmodels import files, run_files
 from genmodels.quantities import HIGHER, quantity
-from genmodels.report import tables
+from genmodels.report import influence, tables
 from genmodels.report.cells import format_cell, setting_word
 from genmodels.report.charts import charts
 from genmodels.report.findings import findings
@@ -51,6 +51,7 @@ def write(sweep: Sweep, path: Path, refresh_seconds: int | None = None) -> None:
         title=title(sweep),
         sweep=sweep,
         tables=tables,
+        influence=influence,
         charts=of_sweep,
         format_cell=format_cell,
         heading=heading,

@@ -78,6 +78,7 @@ class Sweep:
     metrics: the final metrics of the validation split that any run has.
     all_columns: the final metrics of both splits that any run has.
     anovas: metric -> its analysis of variance, for metrics that all finished runs have.
+    test_anova: that of the ranking metric on the test split, which chooses nothing; None without.
     """
 
     def __init__(self, runs: Sequence[RunRecord]) -> None:
@@ -92,6 +93,7 @@ class Sweep:
         self.metrics = self._metrics(VALIDATION)
         self.all_columns = self._columns()
         self.anovas = self._anovas()
+        self.test_anova = self._anova(self.ranking_metric, TEST)
 
     @property
     def finished(self) -> list[RunRecord]:
@@ -127,6 +129,16 @@ class Sweep:
     def ranking_anova(self) -> Anova | None:
         """The analysis of variance of the ranking metric, if there is one."""
         return self.anovas.get(self.ranking_metric or "")
+
+    @property
+    def compared_metrics(self) -> list[str]:
+        """The analysed metrics that have a direction, without those that only tables have."""
+        names = []
+        for name in self.anovas:
+            known = quantity(name)
+            if known.better and not known.table_only:
+                names.append(name)
+        return names
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -194,18 +206,25 @@ class Sweep:
         return columns
 
     def _anovas(self) -> dict[str, Anova]:
+        analyses = {}
+        for metric in self.metrics:
+            analysis = self._anova(metric, VALIDATION)
+            if analysis is not None:
+                analyses[metric] = analysis
+        return analyses
+
+    def _anova(self, metric: str | None, split: str) -> Anova | None:
+        """The analysis of a metric, if all finished runs have it and it varies."""
+        if metric is None:
+            return None
         runs = self.finished
         factors = {}
         for key in self.factors:
             values = [run.settings.get(key) for run in runs]
             if len(set(map(repr, values))) > 1:
                 factors[key] = values
-        analyses = {}
-        for metric in self.metrics:
-            known = [run.metrics().get(metric) for run in runs]
-            response = [float(value) for value in known if value is not None]
-            if len(response) == len(runs) and len(set(response)) > 1:
-                analysis = anova(factors, response)
-                if analysis is not None:
-                    analyses[metric] = analysis
-        return analyses
+        known = [run.metrics(split).get(metric) for run in runs]
+        response = [float(value) for value in known if value is not None]
+        if len(response) < len(runs) or len(set(response)) < 2:
+            return None
+        return anova(factors, response)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genmodels.report.anova import Share
 from genmodels.report.cells import format_cell
 from genmodels.report.runs import TEST, VALIDATION, RunRecord
 from genmodels.report.sweep import Column, SeedGroup, Sweep
@@ -56,38 +55,6 @@ def best_rows(sweep: Sweep) -> dict[str, int | None]:
     return {column.name: sweep.best(column.metric) for column in columns}
 
 
-def anova_table(sweep: Sweep) -> list[Row]:
-    """One row for each source of variance, one column for each metric of the validation split; []
-    without an analysis."""
-    sources = {metric: analysis.sources for metric, analysis in sweep.anovas.items()}
-    rows: list[Row] = []
-    for source in next(iter(sources.values()), {}):
-        row = {"share of the variance": source}
-        for metric, shares in sources.items():
-            row[Column(VALIDATION, metric).name] = format_share(shares[source])
-        rows.append(row)
-    return rows
-
-
-def means_table(sweep: Sweep) -> list[Row]:
-    """One row for each swept setting, the strongest first: the mean of the ranking metric, on the
-    validation split, at its values, with the other settings at their means.
-
-    [] for a single setting, whose means the table of groups has.
-    """
-    metric, analysis = sweep.ranking_metric, sweep.ranking_anova
-    if metric is None or analysis is None or len(analysis.main_effects) < 2:
-        return []
-    heading = f"mean {Column(VALIDATION, metric).name} at its values"
-    rows: list[Row] = []
-    for factor in analysis.ranked_factors:
-        if factor in analysis.means:
-            means = analysis.means[factor].items()
-            text = "; ".join(f"{level}: {_round(mean, abs(mean))}" for level, mean in means)
-            rows.append({"setting": factor, heading: text})
-    return rows
-
-
 def format_splits(group: SeedGroup, metric: str) -> str:
     """A metric on both splits as text: "validation -90.50 ± 0.71, test -90.80 ± 0.70"; only the
     splits that have it."""
@@ -105,19 +72,11 @@ def format_mean(group: SeedGroup, metric: str, split: str = VALIDATION) -> str:
     if not values:
         return ""
     largest = max(map(abs, values))
-    text = _round(group.mean(metric, split), largest)
+    text = round_like(group.mean(metric, split), largest)
     deviation = group.standard_deviation(metric, split)
-    return text if math.isnan(deviation) else f"{text} {PLUS_MINUS} {_round(deviation, largest)}"
-
-
-def format_share(share: Share | None) -> str:
-    """A share as text: "81 % [74-87]"; "?" where it is confounded."""
-    if share is None:
-        return "?"
-    text = f"{100 * share.value:.0f} %"
-    if share.low is None or share.high is None:
-        return text
-    return f"{text} [{100 * share.low:.0f}-{100 * share.high:.0f}]"
+    return (
+        text if math.isnan(deviation) else f"{text} {PLUS_MINUS} {round_like(deviation, largest)}"
+    )
 
 
 def format_verdicts(runs: Sequence[RunRecord]) -> str:
@@ -169,6 +128,6 @@ def latex_table(sweep: Sweep) -> str:
     )
 
 
-def _round(value: float, largest: float) -> str:
+def round_like(value: float, largest: float) -> str:
     """Two decimals, or four where the largest of the numbers is below 1."""
     return f"{value:.2f}" if largest >= 1 else f"{value:.4f}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genmodels import files
-from genmodels.report import html, overview, tables
+from genmodels.report import html, influence, influence_figure, overview, tables
 from genmodels.report.findings import findings
 from genmodels.report.runs import read_runs
 from genmodels.report.sweep import Sweep
@@ -19,24 +19,29 @@ WATCH_SECONDS = 10  # between two versions of a page that is watched
 QUIET_SECONDS = 60  # after which a sweep that has no running job is at its end
 
 
-def write(folders: Sequence[Path]) -> Sweep:
+def write(folders: Sequence[Path], file_format: str = "png") -> Sweep:
     """Report on these run folders, and on those in these folders.
 
-    Writes into the first folder report.html (one self-contained file), report.png, report.csv (one
-    row a run, all metrics) and report.tex (the settings over their seeds), and prints the tables.
-    Raises ValueError where there are no runs.
+    Writes into the first folder report.html (one self-contained file), report.png, influence.png
+    (where several settings were swept), report.csv (one row a run, all metrics) and report.tex (the
+    settings over their seeds), and prints the tables. Raises ValueError where there are no runs.
+
+    Arguments:
+    folders: of runs, or that hold some.
+    file_format: of the two pictures; png, pdf or svg.
     """
     sweep = Sweep(read_runs(folders))
     target = folders[0]
     files.write_csv(target / "report.csv", tables.run_table(sweep, sweep.all_columns))
     files.write_text(target / "report.tex", tables.latex_table(sweep))
-    overview.draw(sweep, target / "report.png")
+    overview.draw(sweep, target / f"report.{file_format}")
+    influence_figure.draw(sweep, target / f"influence.{file_format}")
     html.write(sweep, target / PAGE)
     print(f"\n{_summary(sweep)}\n\nreport: {target / PAGE}")
     return sweep
 
 
-def watch(folders: Sequence[Path]) -> Sweep:
+def watch(folders: Sequence[Path], file_format: str = "png") -> Sweep:
     """Write report.html again and again while runs train, then the whole report.
 
     The page refreshes itself in the browser. Waits for the first run, and between two jobs of a
@@ -51,7 +56,7 @@ def watch(folders: Sequence[Path]) -> Sweep:
         if _write_page(folders):
             quiet_since = time.monotonic()
         time.sleep(WATCH_SECONDS)
-    return write(folders)
+    return write(folders, file_format)
 
 
 def _write_page(folders: Sequence[Path]) -> bool:
@@ -69,7 +74,12 @@ def _summary(sweep: Sweep) -> str:
     """Tables and findings as text."""
     lines = [tables.text_table(tables.run_table(sweep, sweep.columns))]
     lines += unswept_differences(sweep.runs, sweep.swept)
-    for table in (tables.anova_table(sweep), tables.means_table(sweep)):
+    for table in (
+        influence.shares_table(sweep),
+        influence.effects_table(sweep),
+        influence.interactions_table(sweep),
+        influence.changes_table(sweep),
+    ):
         if table:
             lines += ["", tables.text_table(table)]
     return "\n".join([*lines, *sweep.warnings, "", *findings(sweep)])
