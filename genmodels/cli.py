@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genmodels import files, run_files, torchrun
-from genmodels.command_line import check_arguments, explain, in_order
+from genmodels.command_line import check_arguments, explain, in_order, with_lists
 from genmodels.composition import group_choices, to_dict
 from genmodels.help_text import HELP, help_text
 from genmodels.job import Job
@@ -57,7 +57,7 @@ def run_command(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
 
     def checked() -> None:
-        sys.argv[1:] = in_order(sys.argv[1:])
+        sys.argv[1:] = with_lists(in_order(sys.argv[1:]))
         check_arguments(command, sys.argv[1:])
         if set(HELP).intersection(sys.argv):
             print(help_text(command, sys.argv[1:]))

@@ -15,6 +15,9 @@ from genmodels.user_errors import UserError, flatten, unknown_key
 
 MULTIRUN = ("-m", "--multirun")
 FLAGS = (*MULTIRUN, "-r", "--run", "--resolve", "--help", "-h", "--hydra-help", "--version")
+# Settings whose value may be a list, the brackets of which may be left out
+LISTS = {"checkpoint", "figures", "metrics", "labels", "center"}
+QUOTES = ("[", "'", '"')
 # Flags of Hydra's whose value is the next argument, or that are rarely used: left to Hydra
 FLAGS_WITH_VALUES = {
     *("--cfg", "-c", "--package", "-p", "--info", "-i", "--shell-completion", "-sc"),
@@ -36,6 +39,22 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     """The same arguments with -m before the settings, where alone Hydra knows it."""
     flags = [argument for argument in arguments if argument in MULTIRUN]
     return flags[:1] + [argument for argument in arguments if argument not in MULTIRUN]
+
+
+def with_lists(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with brackets around lists that are written without: key=a,b.
+
+    Shells such as zsh take brackets for a pattern of file names. With -m a comma is a sweep.
+    """
+    if set(MULTIRUN).intersection(arguments):
+        return list(arguments)
+    listed = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in LISTS and "," in value and value[0] not in QUOTES:
+            argument = f"{key}=[{value}]"
+        listed.append(argument)
+    return listed
 
 
 def check_arguments(command: str, arguments: Sequence[str]) -> None:
@@ -128,7 +147,8 @@ def explain(error: Exception, command: str, arguments: Sequence[str]) -> str:
     ambiguous = re.search(r"Ambiguous value for argument '([^=']+)=([^']+)'", text)
     if ambiguous:
         key, values = ambiguous.groups()
-        return f"{key}={values}: several values are a sweep, which needs -m; a list is [{values}]"
+        listed = f"'{key}=[{values}]'"
+        return f"{key}={values}: several values are a sweep, which needs -m; a list is {listed}"
     added = re.search(
         r"Multiple values for (\w+)\.|Could not append to config\. An item.*'(.+)'", text
     )

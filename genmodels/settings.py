@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 from annotated_types import Ge, Gt, Le, Len
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from genmodels import files, hardware, run_files, wandb_mirror
 from genmodels.composition import CONF, to_dict
@@ -40,7 +47,11 @@ Features = Literal["classifier", "pixels", "inception"]
 
 
 def _as_list(value: Any) -> Any:
-    """A list of one name, where only that is given."""
+    """A list of one name, where only that is given; an empty one for "none"."""
+    if value == "none":
+        return []
+    if value == "none":
+        return []
     return [value] if isinstance(value, str) and value != "all" else value
 
 
@@ -134,6 +145,16 @@ class InferSettings(BaseModel):
     device: Device
     threads: Threads | None
     dataset: DataSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_was_not_asked_for(cls, values: Node) -> Node:
+        """Who asks for figures alone gets no metrics, and the other way round."""
+        kinds = ("figures", "metrics")
+        asked = [kind for kind in kinds if values.get(kind) not in (None, "none", [])]
+        if len(asked) == 1:
+            values = values | {kind: [] for kind in kinds if kind not in asked}
+        return values
 
 
 def resolve(cfg: DictConfig, choices: Mapping[str, str], spec: ImageSpec) -> TrainSettings:

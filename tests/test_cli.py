@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from tqdm import tqdm
 
 from genmodels import cli
-from genmodels.command_line import check_arguments, explain, in_order
+from genmodels.command_line import check_arguments, explain, in_order, with_lists
 from genmodels.user_errors import UserError
 
 QUICK = [
@@ -125,7 +125,7 @@ def test_refusals_of_hydra_are_explained(arguments: list[str], message: str) -> 
         ("model=[vae]", "model=[vae]: must be one of cgan"),
         ("model=vae,3", "model=vae,3: must be one of cgan"),
         ("objective=null", "objective=null: must be one of capacity, elbo"),
-        ("experiment=null", "experiment=null: must be one of ablation_gan"),
+        ("experiment=null", "experiment=null: must be one of collapse_demo"),
         ("dataset={}", "dataset={}: must be one of celeba"),
         ("~seed", "~seed: settings cannot be deleted"),
         ("~model", "~model: settings cannot be deleted"),
@@ -164,6 +164,16 @@ def test_other_ways_to_write_settings_are_explained(
 def test_a_sweep_may_be_asked_for_anywhere() -> None:
     assert in_order(["a=1", "-m", "b=1,2"]) == ["-m", "a=1", "b=1,2"]
     assert in_order(["a=1"]) == ["a=1"]
+
+
+def test_lists_without_brackets() -> None:
+    """They need quotes in zsh; with -m a comma is a sweep, and what is quoted is one value."""
+    arguments = ["figures=samples,explorer", "center=1,-0.5", "kl_weight=0,1", "out=a,b"]
+    expected = ["figures=[samples,explorer]", "center=[1,-0.5]", "kl_weight=0,1", "out=a,b"]
+    assert with_lists(arguments) == expected
+    assert with_lists(["-m", *arguments]) == ["-m", *arguments]
+    for whole in ("labels=[3,7]", "checkpoint='a,b'", "figures=samples", "figures="):
+        assert with_lists([whole]) == [whole]
 
 
 def test_legal_overrides_pass() -> None:

@@ -68,7 +68,7 @@ def test_from_a_folder_to_figures(
     assert "not the images" not in caplog.text
 
     write_pictures(root / "plums", count=1, seed=99)
-    infer_here(f"checkpoint={folder}", f"dataset.root={root}", "figures=[samples]")
+    infer_here(f"checkpoint={folder}", f"dataset.root={root}", "figures=[reconstructions]")
     assert "not the images that" in caplog.text
 
 

@@ -83,6 +83,18 @@ def test_the_numbers_make_the_pictures(run: Path, infer_here: Callable) -> None:
     )  # a variance
 
 
+def test_who_asks_for_one_kind_by_name_gets_no_other(run: Path, infer_here: Callable) -> None:
+    results = Path("results/run")
+    infer_here(f"checkpoint={run}", "figures=samples")
+    assert sorted(path.name for path in results.iterdir()) == ["samples.csv", "samples.png"]
+    infer_here(f"checkpoint={run}", "metrics=elbo")
+    names = sorted(path.name for path in results.iterdir())
+    assert names == ["metrics.json", "samples.csv", "samples.png"]
+    shutil.rmtree(results)
+    infer_here(f"checkpoint={run}", "figures=none", "metrics=elbo")
+    assert [path.name for path in results.iterdir()] == ["metrics.json"]
+
+
 def test_traversals_are_sorted_by_kl(run: Path, infer_here: Callable, cache: Path) -> None:
     infer_here(f"checkpoint={run}", "figures=[traversals]", "metrics=[]")
     lines = table(Path("results/run/traversals.csv"))

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_layers import LAYERS
 
 from genmodels import conclusion
+from genmodels.command_line import with_lists
 from genmodels.composition import CONF, compose_config, to_dict
 from genmodels.figures.registry import FIGURES
 from genmodels.metrics.registry import METRICS
@@ -58,7 +59,8 @@ def test_commands_are_right(command: str) -> None:
     if script == "train.py":
         settings_of(*first_job(overrides))
     else:
-        settings = validate(InferSettings, to_dict(composed("infer", "checkpoint=RUN", *overrides)))
+        listed = with_lists(["checkpoint=RUN", *overrides])
+        settings = validate(InferSettings, to_dict(composed("infer", *listed)))
         assert settings.figures in (None, "all") or set(settings.figures) <= FIGURES.keys()
         assert settings.metrics in (None, "all") or set(settings.metrics) <= METRICS.keys()
 
