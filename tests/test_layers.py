@@ -18,6 +18,7 @@ LAYERS = [
         "genmodels.run_files",
         "genmodels.run_lookup",
         "genmodels.safetensors_io",
+        "genmodels.html_page",
         "genmodels.tensor_checks",
         "genmodels.randomness",
         "genmodels.torchrun",

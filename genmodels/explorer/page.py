@@ -5,25 +5,23 @@ posterior means of the test images; sliders move each dimension.
 """
 
 import base64
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 from torch import Tensor
 
-from genmodels import files
 from genmodels.explorer.browser_model import describe
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import class_colour
+from genmodels.html_page import write_page
 from genmodels.metrics.aggregated_posterior import LatentPlane
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.vae import VAE
 from genmodels.randomness import generator
 
-FOLDER = Path(__file__).parent
+TEMPLATE = Path(__file__).parent / "explorer.html.j2"
 SOURCES = ("explorer.css", "network.js", "state.js", "map.js", "explorer.js")  # of the page
 MAX_POINTS = 2000  # of the scatter under the pad
 RANGE_DRAWS = 2000  # from which the range of each slider is taken
@@ -41,18 +39,8 @@ class ExplorerPage:
 
     def save(self, folder: Path, name: str, caption: str, file_format: str = "png") -> Path:
         """Write <name>.html, whatever the format of figures; returns its path."""
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(FOLDER),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        sources = {}
-        for source in SOURCES:
-            sources[source.replace(".", "_")] = (FOLDER / source).read_text(encoding="utf-8")
-        data = json.dumps(self.data).replace("<", "\\u003c")
-        template = environment.get_template("explorer.html.j2")
         path = folder / f"{name}.html"
-        files.write_text(path, template.render(caption=caption, data=data, **sources))
+        write_page(path, TEMPLATE, SOURCES, self.data, caption=caption)
         return path
 
 

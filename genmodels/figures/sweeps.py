@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from genmodels.figures.plotting import stacked_axes, styled
 from genmodels.quantities import quantity
@@ -19,6 +20,7 @@ ROW_HEIGHT = 3.9  # inches
 TITLE_LETTERS = 150  # of all sheets side by side
 LEGEND_LETTERS = 190  # in a line
 MAX_LEGEND_ENTRIES = 24
+SLOPE_COLOUR = "0.6"
 MAX_WEIGHTS = 12  # KL weights that an axis and a curve name
 
 Curve = tuple[Sequence[int], Sequence[float]]  # steps, values
@@ -99,31 +101,43 @@ def _draw_rate_distortion(row: Sequence[Axes], lines: Mapping[str, RateDistortio
         )
     _draw_slopes(plane, list(lines.values()))
     plane.set(
-        title="gray: slope of minus the KL weight",
+        title="rate-distortion curve",
         xlabel=quantity("kl").axis,
         ylabel=quantity("distortion").axis,
     )
     weights = np.unique(np.concatenate([line.weights for line in lines.values()]))
     for axes, name in ((kl_axes, "kl"), (units_axes, "active_units")):
-        axes.set(title=quantity(name).label, ylabel=quantity(name).unit)
+        axes.set(title=f"{quantity(name).label} over the KL weight", ylabel=quantity(name).unit)
         _set_weight_scale(axes, weights)
     if kl_axes.get_ylim()[1] > 1:
         kl_axes.set_yscale("symlog", linthresh=1)
         kl_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     kl_axes.set_ylim(0, None)
     units_axes.set_ylim(0, None)
-    if len(lines) > 1:
-        plane.legend(fontsize=8)
+    units_axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    entries = plane.get_legend_handles_labels() if len(lines) > 1 else ([], [])
+    slope = Line2D([], [], color=SLOPE_COLOUR, linewidth=1)
+    plane.legend([*entries[0], slope], [*entries[1], "slope: minus the KL weight"], fontsize=8)
 
 
 def _set_weight_scale(axes: Axes, weights: np.ndarray) -> None:
-    """A logarithmic axis of rising KL weights, on which 0 has its place at the left."""
+    """A logarithmic axis of rising KL weights; 0 has its place at the left, before a break."""
     smallest = weights[weights > 0].min(initial=1)
     axes.set_xscale("symlog", linthresh=smallest)
     named = weights[evenly_spaced(len(weights), MAX_WEIGHTS)]
     axes.set_xticks(named, [f"{weight:g}" for weight in named])
     axes.minorticks_off()
     axes.set_xlabel(quantity("kl_weight").label)
+    if weights[0] == 0:
+        axes.text(
+            smallest / 2,
+            0,
+            "//",
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="center",
+            bbox={"color": "white", "pad": 0.5},
+        )
 
 
 def _draw_slopes(plane: Axes, lines: Sequence[RateDistortionCurve]) -> None:
@@ -143,13 +157,13 @@ def _draw_slopes(plane: Axes, lines: Sequence[RateDistortionCurve]) -> None:
     half = 0.12 / np.hypot(1 / width, weights / height)  # an eighth of the axes
     ends_x = np.stack([kl - half, kl + half])
     ends_y = np.stack([distortion + weights * half, distortion - weights * half])
-    plane.plot(ends_x[:, weighted], ends_y[:, weighted], color="0.6", lw=1, zorder=0)
+    plane.plot(ends_x[:, weighted], ends_y[:, weighted], color=SLOPE_COLOUR, lw=1, zorder=0)
     outside = ~weighted & (kl > width)
     notes = []
     for free_kl, free_distortion in zip(kl[outside], distortion[outside], strict=True):
         notes.append(f"KL weight 0: KL {free_kl:.0f}, distortion {free_distortion:.0f}")
     corner = plane.transAxes
-    plane.text(0.98, 0.97, "\n".join(notes), transform=corner, ha="right", va="top", fontsize=8)
+    plane.text(0.02, 0.03, "\n".join(notes), transform=corner, fontsize=8)
     plane.set_xlim(0, width if notes else None)
 
 

@@ -1,15 +1,13 @@
 """report.html, one self-contained file."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from genmodels import files, run_files
+from genmodels import run_files
+from genmodels.html_page import write_page
 from genmodels.quantities import HIGHER, quantity
 from genmodels.report import influence, tables
 from genmodels.report.cells import format_cell, setting_word
@@ -21,7 +19,7 @@ from genmodels.report.sweep import SeedGroup, Sweep
 from genmodels.report.swept_settings import unswept_differences
 from genmodels.report.words import heading, title
 
-FOLDER = Path(__file__).parent
+TEMPLATE = Path(__file__).parent / "report.html.j2"
 SOURCES = ("report.css", "charts.js", "report.js")
 EXPLORER = f"{run_files.FIGURES}/explorer.html"
 
@@ -34,20 +32,14 @@ def write(sweep: Sweep, path: Path, refresh_seconds: int | None = None) -> None:
     path: of report.html.
     refresh_seconds: after which the page loads itself again; None: never.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     of_sweep = charts(sweep)
     data = _picture_grid(sweep, path.parent)
     data |= {"notes": NOTES, "charts": of_sweep, "refresh_seconds": refresh_seconds}
-    sources = {}
-    for name in SOURCES:
-        sources[name.replace(".", "_")] = (FOLDER / name).read_text(encoding="utf-8")
-    page = environment.get_template("report.html.j2").render(
+    write_page(
+        path,
+        TEMPLATE,
+        SOURCES,
+        data,
         title=title(sweep),
         sweep=sweep,
         tables=tables,
@@ -63,10 +55,7 @@ def write(sweep: Sweep, path: Path, refresh_seconds: int | None = None) -> None:
         notes=[_metric_note(name) for name in sweep.metrics],
         differences=unswept_differences(sweep.runs, sweep.swept),
         run_rows=lambda lines: _run_rows(sweep, lines, path.parent),
-        data=json.dumps(data).replace("<", "\\u003c"),
-        **sources,
     )
-    files.write_text(path, page)
 
 
 def _facts(sweep: Sweep) -> str:
