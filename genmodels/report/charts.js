@@ -159,7 +159,7 @@ function lineChart(chart) {
 /** One row for each setting, with a dot at the mean of each of its values. */
 function dotChart(chart) {
   const figure = element("figure", { className: "chart" }, element("figcaption", { textContent: chart.title }));
-  const height = SIZE.top + SIZE.bottom + ROW_HEIGHT * chart.rows.length;
+  const height = SIZE.top + SIZE.bottom + ROW_HEIGHT * (chart.rows.length + 0.3);
   const svg = shape("svg", { viewBox: `0 0 ${SIZE.width} ${height}`, role: "img" });
   svg.setAttribute("aria-label", chart.title);
   const values = chart.rows.flatMap(row => row.points.flatMap(point => [point.low ?? point.value, point.value, point.high ?? point.value]));
