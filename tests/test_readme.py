@@ -1,6 +1,7 @@
 """The pages are true: their Python runs, their commands are right, their links lead to files."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ EXTENDING = ROOT / "docs/EXTENDING.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 RECIPES = sorted([*CONF.glob("experiment/*.yaml"), *CONF.glob("hydra/*/*.yaml")])
 # Settings, and the flag -m; what follows the last of these on a line is prose
-WORDS = re.compile(r"(?: +(?:-m\b|[\w/.@]+=[^\s`]+))*")
+WORDS = re.compile(r"(?: +(?:-m\b|'?[\w/.@]+=[^\s`]+))*")
 
 
 def commands(path: Path) -> Iterator[str]:
@@ -54,7 +55,7 @@ def first_job(overrides: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_right(command: str) -> None:
-    script, *words = command.split()
+    script, *words = shlex.split(command)
     overrides = [word for word in words if word != "-m" and not word.startswith("hydra")]
     if script == "train.py":
         settings_of(*first_job(overrides))
