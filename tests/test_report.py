@@ -317,13 +317,13 @@ def test_means_of_each_of_several_settings() -> None:
     assert influence.effects_table(Sweep(runs)) == [
         {
             "setting": "latent",
-            "difference": "10.0",
+            "difference": "10.0 [10.0 to 10.0]",
             validation: "0: -96.00; 1: -86.00",
             test: "0: -97.00; 1: -87.00",
         },
         {
             "setting": "width",
-            "difference": "8.00",
+            "difference": "8.00 [8.00 to 8.00]",
             validation: "0: -95.00; 1: -91.00; 2: -87.00",
             test: "0: -96.00; 1: -92.00; 2: -88.00",
         },

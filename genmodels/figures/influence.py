@@ -12,6 +12,7 @@ from genmodels.figures.plotting import COLOURS, stacked_axes, styled
 WIDTH = 11  # inches
 ROW_INCHES = 0.42  # of a setting
 INTERACTION_INCHES = 3.1
+MARGIN_PER_LETTER = 0.025  # of the width, for the names of values
 
 Interval = tuple[float, float | None, float | None]  # a value, and the ends of its interval
 
@@ -65,24 +66,34 @@ def _draw_main_effects(axes: Axes, metric: MainEffects) -> None:
     for row, means in enumerate(metric.means.values()):
         values = [value for value, _, _ in means.values()]
         axes.plot([min(values), max(values)], [row, row], color="C0", linewidth=2, alpha=0.35)
-        for level, (value, low, high) in means.items():
+        for value, low, high in means.values():
             if low is not None and high is not None:
                 axes.plot([low, high], [row, row], color="black", linewidth=1)
             axes.plot(value, row, "o", color="C0", markersize=5)
-            if value in (min(values), max(values)):
-                axes.annotate(
-                    level,
-                    (value, row),
-                    xytext=(0, -11),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=7,
-                )
+        _name_ends(axes, row, means)
     axes.set_yticks(range(len(metric.means)), list(metric.means))
     axes.set_ylim(len(metric.means) - 0.4, -0.6)
     axes.set_xlabel(metric.label)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    longest = max(len(level) for means in metric.means.values() for level in means)
+    axes.margins(x=0.1 + MARGIN_PER_LETTER * longest)
+
+
+def _name_ends(axes: Axes, row: int, means: Mapping[str, Interval]) -> None:
+    """The values with the lowest and the highest mean, beside the ends of their intervals."""
+    by_mean = sorted(means, key=lambda level: means[level][0])
+    for level, side, offset in ((by_mean[0], "right", -7), (by_mean[-1], "left", 7)):
+        value, low, high = means[level]
+        end = low if side == "right" else high
+        axes.annotate(
+            level,
+            (value if end is None else end, row),
+            xytext=(offset, 0),
+            textcoords="offset points",
+            ha=side,
+            va="center",
+            fontsize=8,
+        )
 
 
 def _draw_interaction(axes: Axes, interaction: InteractionMeans) -> None:

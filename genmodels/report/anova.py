@@ -20,7 +20,7 @@ INTERVAL = (5, 95)  # percentiles
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, with a 90 % bootstrap interval if runs repeat."""
+    """A number, perhaps with a 90 % bootstrap interval."""
 
     value: float
     low: float | None = None
@@ -94,10 +94,12 @@ class Anova:
     @property
     def ranked_factors(self) -> list[str]:
         """The factors, the one with the largest share first and the confounded ones last."""
-        shares = {}
+        sizes = {}
         for name, effect in self.main_effects.items():
-            shares[name] = -1.0 if effect is None else effect.share.value
-        return sorted(shares, key=lambda name: -shares[name])
+            sizes[name] = (-1.0, 0.0)
+            if effect is not None:
+                sizes[name] = (effect.share.value, effect.difference.value)
+        return sorted(sizes, key=lambda name: sizes[name], reverse=True)
 
     @property
     def ranked_interactions(self) -> list[tuple[str, str]]:
@@ -123,8 +125,10 @@ def anova(factors: Mapping[str, Sequence[Any]], response: Sequence[float]) -> An
         share of the seed = MS(error) (N - 1) / SS(total)
 
     Epsilon squared (Kelley 1935) subtracts what noise alone would explain; shares below 0 count as
-    0. Without repeats there are main effects only, MS(error) is SS(residual) / df(residual), and
-    there are no intervals.
+    0. Without repeats there are main effects only, and MS(error) is SS(residual) / df(residual).
+
+    Intervals are of the bootstrap: deviations within equal settings are redrawn, or without repeats
+    the residuals, so that interactions widen them.
 
     Arguments:
     factors: name -> its value in each run; the seed is not one of them.
@@ -139,9 +143,7 @@ def anova(factors: Mapping[str, Sequence[Any]], response: Sequence[float]) -> An
     if len(y) - 1 <= design.main_rank:
         return None
 
-    responses = y[:, None]
-    if design.repeats:
-        responses = np.concatenate([responses, design.bootstrap(y)], axis=1)
+    responses = np.concatenate([y[:, None], design.bootstrap(y)], axis=1)
     shares, all_interactions, seed = design.shares(responses)
     means = design.means(responses)
     names = {name: of_levels for name, (_, of_levels) in coded.items()}
@@ -155,6 +157,8 @@ def anova(factors: Mapping[str, Sequence[Any]], response: Sequence[float]) -> An
         first, second = pair
         sums = means[first][:, None] + means[second][None, :] - responses.mean(axis=0) + effects
         interactions[pair] = _interaction(shares[pair], sums, names[first], names[second])
+    if not design.repeats:
+        all_interactions = all_interactions[:1]  # the residual, of which intervals are made
     return Anova(
         main_effects,
         interactions,

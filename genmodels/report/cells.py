@@ -14,6 +14,11 @@ WORDS = {
     "max_steps": "steps",
     "latent_dim": "latent dimensions",
     "norm": "normalisation",
+    "generator_norm": "normalisation of G",
+    "discriminator_norm": "normalisation of D",
+    "trainer.generator.lr": "learning rate of G",
+    "trainer.discriminator.lr": "learning rate of D",
+    "ema_images": "EMA half-life in images",
     "ema_decay": "EMA decay",
     "dataset": "data",
 }
@@ -22,7 +27,7 @@ WORDS = {
 def setting_word(key: str) -> str:
     """A setting's name: "latent dimensions" for model.latent_dim."""
     last = key.rpartition(".")[2]
-    return WORDS.get(last, last.replace("_", " "))
+    return WORDS.get(key) or WORDS.get(last, last.replace("_", " "))
 
 
 def format_cell(value: object) -> str:
@@ -31,6 +36,8 @@ def format_cell(value: object) -> str:
         return f"{value:.0f}" if value.is_integer() else format_number(value)
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     text = str(value)
     return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 3] + "..."
 

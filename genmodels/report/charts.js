@@ -163,7 +163,9 @@ function dotChart(chart) {
   const svg = shape("svg", { viewBox: `0 0 ${SIZE.width} ${height}`, role: "img" });
   svg.setAttribute("aria-label", chart.title);
   const values = chart.rows.flatMap(row => row.points.flatMap(point => [point.low ?? point.value, point.value, point.high ?? point.value]));
-  const x = makeScale(chart.x, values, SIZE.left / 2, SIZE.width - SIZE.right);
+  const longest = Math.max(...chart.rows.flatMap(row => row.points.map(point => point.label.length)));
+  const room = Math.min(12 + longest * 6, SIZE.width / 3); // of the labels beside the lines
+  const x = makeScale(chart.x, values, SIZE.left / 2 + room, SIZE.width - SIZE.right - room);
   drawAxes(svg, chart, x, { ticks: [] }, height, SIZE.left / 2);
   const targets = [];
   chart.rows.forEach((row, index) => {
@@ -177,8 +179,10 @@ function dotChart(chart) {
       const bar = numeric(point.low ?? NaN) && numeric(point.high ?? NaN);
       if (bar) svg.append(shape("path", { stroke: "var(--text)", d: `M${x.place(point.low)} ${middle}H${x.place(point.high)}M${x.place(point.low)} ${middle - 4}v8M${x.place(point.high)} ${middle - 4}v8` }));
       svg.append(shape("circle", { cx: at, cy: middle, r: 4, fill: "var(--accent)" }));
-      if (at === start || at === end) {
-        svg.append(shape("text", { x: at, y: middle + 15, "text-anchor": at > SIZE.width * 0.8 ? "end" : "middle" }, point.label));
+      const isFirst = order === places.indexOf(start);
+      if (isFirst || order === places.indexOf(end)) {
+        const reach = x.place((isFirst ? point.low : point.high) ?? point.value) + (isFirst ? -7 : 7);
+        svg.append(shape("text", { x: reach, y: middle + 4, "text-anchor": isFirst ? "end" : "start" }, point.label));
       }
       const interval = bar ? ` [${format(point.low)} to ${format(point.high)}]` : "";
       targets.push({ x: at, y: middle, text: `${row.name.split(":")[0]} ${point.label}: ${format(point.value)}${interval}` });

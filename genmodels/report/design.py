@@ -125,12 +125,19 @@ class Design:
         """Responses (N, BOOTSTRAP_DRAWS): the cell means of y (N,) with redrawn errors.
 
         Deviations from a mean of n runs are inflated by sqrt(n / (n - 1)) to the errors' size.
+        Without repeats it is the fitted values with redrawn residuals, inflated likewise.
         """
-        means = self._averaging @ y
-        repeated = self._cell_sizes > 1
-        sizes = self._cell_sizes[repeated]
-        inflation = np.sqrt(sizes / (sizes - 1))
-        errors = (y - means)[repeated] * inflation
+        if self.repeats:
+            means = self._averaging @ y
+            repeated = self._cell_sizes > 1
+            sizes = self._cell_sizes[repeated]
+            inflation = np.sqrt(sizes / (sizes - 1))
+            errors = (y - means)[repeated] * inflation
+        else:
+            centred = y - y.mean()
+            means = y.mean() + self._full_basis @ (self._full_basis.T @ centred)
+            freedom = len(y) - 1 - self._full_basis.shape[1]
+            errors = (y - means) * math.sqrt(len(y) / freedom)
         random = np.random.default_rng(0)
         drawn = random.choice(errors, (BOOTSTRAP_DRAWS, len(y)))
         return means[:, None] + drawn.T

@@ -76,13 +76,16 @@ def changes_table(sweep: Sweep) -> list[Row]:
     """What each change from the best setting costs, by the ranking metric of the validation split:
     the difference of the means with its standard error, on both splits.
 
-    The settings that differ in the fewest values come first; [] for a single swept setting.
+    The settings that differ in the fewest values come first. [] for a single swept setting, and
+    where none differs in one value alone.
     """
     metric = sweep.ranking_metric
     if metric is None or len(sweep.factors) < 2:
         return []
     best, *others = sweep.ranked(metric)
     others.sort(key=lambda group: len(_changed(best, group)))  # stable: better ones first
+    if not others or len(_changed(best, others[0])) > 1:
+        return []
     splits = [split for split in (VALIDATION, TEST) if best.values(metric, split)]
     rows: list[Row] = []
     for group in others[:MAX_CHANGES]:

@@ -9,7 +9,7 @@ from genmodels.report.anova import Anova, Estimate
 from genmodels.report.cells import setting_word
 from genmodels.report.sweep import Sweep
 
-MAX_METRICS = 3
+MAX_METRICS = 2
 MAX_INTERACTIONS = 3
 
 

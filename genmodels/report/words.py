@@ -15,6 +15,7 @@ MODELS = {
     "gan": "GAN",
     "cgan": "conditional GAN",
 }
+MAX_SETTINGS = 4  # that a title lists
 MAX_VALUES = 5  # of a setting that a title lists
 
 
@@ -32,6 +33,8 @@ def title(sweep: Sweep) -> str:
     for key in sweep.factors:
         values = list(dict.fromkeys(format_cell(group.settings[key]) for group in sweep.groups))
         parts.append(f"{setting_word(key)} {_listed(values)}")
+    if len(parts) > MAX_SETTINGS:
+        parts = [f"{len(parts)} settings in {len(sweep.groups)} combinations"]
     seeds = {run.settings.get("seed") for run in sweep.runs} - {None}
     if len(seeds) > 1:
         parts.append(f"{len(seeds)} seeds")
