@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genmodels import files, run_files, torchrun
 from genmodels.command_line import check_arguments, explain, in_order, with_lists
 from genmodels.composition import group_choices, to_dict
+from genmodels.formatting import program
 from genmodels.help_text import HELP, help_text
 from genmodels.job import Job
 from genmodels.user_errors import UserError, as_user_error
@@ -95,7 +96,7 @@ def _status_of(work: Callable[[], object], command: str, show_traceback: bool) -
     else:
         return 0
     if torchrun.local_rank() == 0:  # the machine's other processes refuse the same
-        print(f"{command}.py: {message}", file=sys.stderr)
+        print(f"{program(command)}: {message}", file=sys.stderr)
     return 1
 
 

@@ -10,6 +10,7 @@ from genmodels import run_files
 from genmodels.caption import caption
 from genmodels.data.images import ImageData
 from genmodels.fitting import choose_cadence
+from genmodels.formatting import invocation
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.models.classifier import Classifier
 from genmodels.reference_classifier import ReferenceClassifier
@@ -55,9 +56,10 @@ def conclude(
     root = settings.dataset.get("root", "data")
     where = "" if root == "data" else f" dataset.root={root}"
     log.info(
-        "%s\nfigures in %s; more with: python infer.py checkpoint=%s%s",
+        "%s\nfigures in %s; more with: %s checkpoint=%s%s",
         run.headline(),
         run.folder / run_files.FIGURES,
+        invocation("infer"),
         run.folder,
         where,
     )

@@ -1,10 +1,30 @@
 """Numbers, metrics and verdicts as text, for logs, tables and messages."""
 
 import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from genmodels.quantities import quantity
+
+SCRIPT = "genmodels-"  # how the names of the installed scripts begin
+
+
+def program(command: str) -> str:
+    """What starts a command here: "train.py", or the script of an installed package.
+
+    Arguments:
+    command: "train" or "infer".
+    """
+    is_installed = Path(sys.argv[0]).name.startswith(SCRIPT)
+    return f"{SCRIPT}{command}" if is_installed else f"{command}.py"
+
+
+def invocation(command: str) -> str:
+    """How a command is typed here: "python train.py" or "genmodels-train"."""
+    name = program(command)
+    return f"python {name}" if name.endswith(".py") else name
 
 
 def format_number(value: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 
 from genmodels.errors import did_you_mean, nearest
+from genmodels.formatting import invocation
 
 # What others call settings of this project
 SYNONYMS = {
@@ -40,7 +41,9 @@ def unknown_key(key: str, known: Sequence[str]) -> UserError:
     near = siblings.get(nearest(last, siblings)) or anywhere.get(nearest(last, anywhere), "")
     if SYNONYMS.get(last.lower()) in known:
         near = SYNONYMS[last.lower()]
-    hint = did_you_mean(near if near != key else "") or ". `python train.py --help` lists all"
+    hint = did_you_mean(near if near != key else "")
+    if not hint:
+        hint = f". `{invocation('train')} --help` lists all"
     return UserError(f"{key}: unknown setting{hint}")
 
 

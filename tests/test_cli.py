@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from genmodels import cli
 from genmodels.command_line import check_arguments, explain, in_order, with_lists
+from genmodels.formatting import invocation, program
 from genmodels.user_errors import UserError
 
 QUICK = [
@@ -321,3 +322,9 @@ def test_the_report_module_by_itself(tmp_path: Path) -> None:
         done.returncode == 1
         and done.stderr.strip() == f"genmodels.report: {tmp_path}: no runs there"
     )
+
+
+def test_installed_scripts_have_their_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (program("infer"), invocation("train")) == ("infer.py", "python train.py")
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/genmodels-train", "kl_weight=3"])
+    assert (program("infer"), invocation("train")) == ("genmodels-infer", "genmodels-train")
