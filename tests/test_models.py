@@ -27,6 +27,7 @@ MODELS = sorted(
     path.stem for path in (ROOT / "conf/model").glob("*.yaml") if is_generative(path.stem)
 )
 VAES = [name for name in MODELS if "vae" in name]
+ACTIVATION = nn.LeakyReLU | nn.SiLU
 WEIGHTED = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 28, 20)]
 
@@ -110,7 +111,7 @@ def test_hidden_layers_are_normalised(name: str, norm: str) -> None:
     }
     layers = list(model.modules())
     normalisations = sum(isinstance(layer, kinds[norm]) for layer in layers)
-    hidden = sum(isinstance(layer, nn.LeakyReLU | nn.SiLU) for layer in layers)
+    hidden = sum(isinstance(layer, ACTIVATION) for layer in layers)
     assert hidden >= 4
     assert normalisations == (0 if norm == "none" else hidden)
 
@@ -180,7 +181,7 @@ def test_z_reaches_every_hidden_layer_of_a_decoder(kind: str) -> None:
     z = torch.randn(2, model.latent_dim)
     model.requires_grad_(True).generate(z).sum().backward()
     shifts = [weights for name, weights in model.named_parameters() if ".shift." in name]
-    hidden = sum(isinstance(layer, nn.LeakyReLU) for layer in model.decoder.modules())
+    hidden = sum(isinstance(layer, ACTIVATION) for layer in model.decoder.modules())
     assert len(shifts) == hidden - 1 > 0
     assert all(weights.grad is not None and weights.grad.any() for weights in shifts)
 
