@@ -87,8 +87,9 @@ def test_the_label_reaches_every_hidden_layer(kind: str) -> None:
 def test_unconditional_models_are_what_they_were(
     name: str, weights: float, distortion: float, kl: float
 ) -> None:
-    """Without skips weights and terms are those of the code before there were labels."""
-    model = build_vae(name, (1, 28, 28), "likelihood=bernoulli", "model.skips=false")
+    """With the networks of then, weights and terms are those of the code before labels."""
+    then = ["likelihood=bernoulli", "model.skips=false", "model.activation=leaky_relu"]
+    model = build_vae(name, (1, 28, 28), *then)
     total = sum(parameter.double().abs().sum().item() for parameter in model.parameters())
     assert total == pytest.approx(weights, rel=1e-12)
     assert {key.split(".")[0] for key in model.state_dict()} == {"encoder", "decoder"}
