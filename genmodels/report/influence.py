@@ -108,12 +108,19 @@ def format_share(share: Estimate | None) -> str:
 
 def format_estimate(estimate: Estimate) -> str:
     """A number to three digits as text: "2.31 [2.05 to 2.60]"."""
-    low, high = estimate.low, estimate.high
-    ends = [] if low is None or high is None else [low, high]
-    size = max(abs(end) for end in [estimate.value, *ends])
-    decimals = max(DIGITS - 1 - math.floor(math.log10(size)), 0) if size else 0
-    text = f"{estimate.value:.{decimals}f}"
-    return f"{text} [{low:.{decimals}f} to {high:.{decimals}f}]" if ends else text
+    numbers = [estimate.value]
+    if estimate.low is not None and estimate.high is not None:
+        numbers += [estimate.low, estimate.high]
+    decimals = _decimals(max(map(abs, numbers)))
+    value, *ends = [f"{number:.{decimals}f}" for number in numbers]
+    return f"{value} [{' to '.join(ends)}]" if ends else value
+
+
+def _decimals(size: float) -> int:
+    """How many decimals give DIGITS digits of a number of this size."""
+    if size == 0:
+        return 0
+    return max(DIGITS - 1 - math.floor(math.log10(size)), 0)
 
 
 def _means_heading(split: str, metric: str) -> str:
