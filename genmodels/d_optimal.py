@@ -1,22 +1,24 @@
 """D-optimal designs: which settings to try where all combinations of them are too many."""
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 STARTS = 8  # searches, the best of which is kept
-EXCHANGES = 3000  # that each search tries
+CHANGES = 3000  # that each search tries
 RESOLUTIONS = (3, 4, 5)
 
 
-def fractional_design(levels: Sequence[int], points: int, resolution: int = 3) -> np.ndarray:
+def fractional_design(
+    levels: Sequence[int], points: int, resolution: int = 3, interacting: Sequence[int] = ()
+) -> np.ndarray:
     """Some points of a grid of factors, chosen so that effects are estimated well.
 
-    Each level of a factor comes equally often, give or take one. Random exchanges within a column
-    are kept where they raise the determinant of the effects' information matrix (D-optimality:
-    Meyer & Nachtsheim 1995, "The coordinate-exchange algorithm"). Equal arguments give equal
-    points.
+    Each level of a factor comes equally often, give or take one. Random changes of a column are
+    kept where they raise the determinant of the effects' information matrix (D-optimality: Meyer &
+    Nachtsheim 1995, "The coordinate-exchange algorithm"). Equal arguments give equal points.
 
     Arguments:
     levels: how many each of the F factors has.
@@ -25,20 +27,33 @@ def fractional_design(levels: Sequence[int], points: int, resolution: int = 3) -
         factorial designs"). 3: main effects from one another. 4: and from interactions of two
         factors, for factors with two levels: the second half of the points mirrors the first. 5:
         and interactions of two factors from one another.
+    interacting: at resolution 4, the factors whose interactions with one another are told apart
+        too; they are confounded with interactions of the other factors.
 
     Returns (points, F): levels from 0. Raises ValueError where the search finds no such points.
     """
+    random = np.random.default_rng(0)
     if resolution == 4:
-        half = _search(levels, points // 2, with_interactions=False)
-        return np.concatenate([half, np.array(levels) - 1 - half])
-    return _search(levels, points, with_interactions=resolution == 5)
+        design = _search_mirrored(levels, points, interacting, random)
+        pairs = list(itertools.combinations(interacting, 2))
+    else:
+        pairs = list(itertools.combinations(range(len(levels)), 2)) if resolution == 5 else []
+        design = _search(levels, points, pairs, random)
+    effects = _effects(design, pairs)
+    if np.linalg.matrix_rank(effects) < effects.shape[1]:
+        raise ValueError(f"no {points} points were found that tell the effects apart")
+    return design
 
 
-def least_points(levels: Sequence[int], resolution: int) -> int:
-    """How many points a design of this resolution needs, one for each effect and the mean."""
+def least_points(levels: Sequence[int], resolution: int, interacting: int = 0) -> int:
+    """How many points a design of this resolution needs, at least one for each effect and the mean.
+
+    Arguments:
+    interacting: at resolution 4, how many factors have interactions that are told apart.
+    """
     main_effects = [count - 1 for count in levels]
-    if resolution == 4:
-        return 2 * (1 + sum(main_effects))
+    if resolution == 4:  # half of the points for the main effects, as many for the others
+        return 2 * max(sum(main_effects), 1 + math.comb(interacting, 2))
     effects = 1 + sum(main_effects)
     if resolution == 5:
         effects += sum(first * second for first, second in itertools.combinations(main_effects, 2))
@@ -58,52 +73,82 @@ def interaction_contrasts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return flat - flat.mean(axis=0)
 
 
-def _search(levels: Sequence[int], points: int, *, with_interactions: bool) -> np.ndarray:
-    random = np.random.default_rng(0)
+def _search(
+    levels: Sequence[int], points: int, pairs: Sequence[tuple[int, int]], random: np.random.Generator
+) -> np.ndarray:
+    """Exchange levels of two points, so that each level keeps its number of points."""
+    varied = [column for column, count in enumerate(levels) if count > 1]
+
+    def exchange(design: np.ndarray) -> None:
+        column = random.choice(varied)
+        pair = random.choice(points, 2, replace=False)
+        design[pair, column] = design[pair[::-1], column]
+
+    def information(design: np.ndarray) -> float:
+        return _log_determinant(_effects(design, pairs))
+
     designs = []
     for _ in range(STARTS):
         columns = [random.permutation(np.arange(points) % count) for count in levels]
-        design = np.stack(columns, axis=1)
-        designs.append(_exchange(design, random, with_interactions))
-    best = max(designs, key=lambda design: _log_information(design, with_interactions))
-    effects = _effects(best, with_interactions)
-    if np.linalg.matrix_rank(effects) < effects.shape[1]:
-        raise ValueError(f"no {points} points were found that tell the effects apart")
-    return best
+        designs.append(_climb(np.stack(columns, axis=1), exchange, information))
+    return max(designs, key=information)
 
 
-def _exchange(
-    points: np.ndarray, random: np.random.Generator, with_interactions: bool
+def _search_mirrored(
+    levels: Sequence[int], points: int, interacting: Sequence[int], random: np.random.Generator
 ) -> np.ndarray:
-    """Improve a design by exchanging levels of two points."""
-    best = _log_information(points, with_interactions)
-    varied = np.flatnonzero(points.max(axis=0))
-    for _ in range(EXCHANGES):
-        column = random.choice(varied)
-        pair = random.choice(len(points), 2, replace=False)
-        if np.ptp(points[pair, column]) == 0:
-            continue
-        points[pair, column] = points[pair[::-1], column]
-        information = _log_information(points, with_interactions)
-        if information > best:
-            best = information
-        else:
-            points[pair, column] = points[pair[::-1], column]
-    return points
+    """Flip levels in one half of the points; in the other half each point is mirrored.
+
+    In such points main effects are orthogonal to interactions of two factors, so that each kind
+    has its own information matrix.
+    """
+    varied = np.flatnonzero(np.array(levels) > 1)
+    pairs = list(itertools.combinations(interacting, 2))
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    half_size = points // 2
+    mean = np.ones((half_size, 1))
+
+    def flip(half: np.ndarray) -> None:
+        half[random.integers(half_size), random.choice(varied)] ^= 1
+
+    def information(half: np.ndarray) -> float:
+        signs = 2.0 * half - 1
+        products = np.concatenate([mean, signs[:, first] * signs[:, second]], axis=1)
+        return _log_determinant(signs[:, varied]) + _log_determinant(products)
+
+    halves = []
+    for _ in range(STARTS):
+        start = random.integers(levels, size=(half_size, len(levels)))
+        halves.append(_climb(start, flip, information))
+    best = max(halves, key=information)
+    return np.concatenate([best, np.array(levels) - 1 - best])
 
 
-def _log_information(points: np.ndarray, with_interactions: bool) -> float:
-    """The logarithm of the information matrix's determinant, -inf where effects are confounded."""
-    effects = _effects(points, with_interactions)
+def _climb(
+    design: np.ndarray,
+    change: Callable[[np.ndarray], None],
+    information: Callable[[np.ndarray], float],
+) -> np.ndarray:
+    """Keep those changes of a design that bring information."""
+    best = information(design)
+    for _ in range(CHANGES):
+        changed = design.copy()
+        change(changed)
+        of_changed = information(changed)
+        if of_changed > best:
+            design, best = changed, of_changed
+    return design
+
+
+def _log_determinant(effects: np.ndarray) -> float:
+    """That of the information matrix of effects (N, E); -inf where they are confounded."""
     sign, logarithm = np.linalg.slogdet(effects.T @ effects)
     return float(logarithm) if sign > 0 else -np.inf
 
 
-def _effects(points: np.ndarray, with_interactions: bool) -> np.ndarray:
-    """The columns (N, E) of all main effects, and of all interactions of two factors."""
-    columns = list(points.T)
-    parts = [contrasts(column) for column in columns]
-    if with_interactions:
-        for first, second in itertools.combinations(columns, 2):
-            parts.append(interaction_contrasts(first, second))
+def _effects(points: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The columns (N, E) of all main effects, and of the interactions of pairs of factors."""
+    parts = [contrasts(column) for column in points.T]
+    for first, second in pairs:
+        parts.append(interaction_contrasts(points[:, first], points[:, second]))
     return np.concatenate(parts, axis=1)

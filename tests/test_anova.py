@@ -117,6 +117,24 @@ def test_interactions_of_a_fraction() -> None:
     assert "three and more settings" in analysis.warnings[0]
 
 
+def test_interactions_of_the_strongest_factors() -> None:
+    """16 of 256 points tell the interactions of four factors apart."""
+    points = np.repeat(fractional_design([2] * 8, 16, 4, interacting=(0, 2, 4, 6)), 3, axis=0)
+    signs = 2 * points - 1
+    noise = np.random.default_rng(0).normal(0, 0.1, len(points))
+    main = signs[:, [0, 2, 4, 6]] @ [1.0, 0.8, 0.6, 0.4] + 0.1 * signs[:, 1]
+    response = main + 0.5 * signs[:, 0] * signs[:, 6] + noise
+    factors = {name: column.tolist() for name, column in zip("abcdefgh", points.T, strict=True)}
+    analysis = analyse(factors, response.tolist())
+    assert set(analysis.interactions) == set(itertools.combinations("aceg", 2))
+    assert analysis.ranked_interactions[0] == ("a", "g")
+    change = analysis.interactions[("a", "g")].change
+    assert is_within(2.0, change, margin=0.03)
+    effect = analysis.main_effects["g"]
+    assert effect is not None and is_within(0.8, effect.difference, margin=0.03)
+    assert "only among a, c, e, g, if those with other settings are small" in analysis.warnings[0]
+
+
 def test_interactions_of_factors_with_three_levels() -> None:
     """A grid of 3 x 3, twice: one cell stands out by 3."""
     grid = list(itertools.product(range(3), range(3))) * 2

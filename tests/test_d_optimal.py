@@ -49,6 +49,20 @@ def test_resolution_4_tells_main_effects_from_interactions(factors: int, points:
     assert np.abs(main.T @ interactions).max() < 1e-9
 
 
+@pytest.mark.parametrize(("factors", "points"), [(8, 16), (10, 24), (12, 32)])
+def test_resolution_4_tells_some_interactions_apart(factors: int, points: int) -> None:
+    """Those of four factors; the factor with one level takes no part."""
+    interacting = (1, 2, 4, 7)
+    design = fractional_design([1] + [2] * factors, points, 4, interacting)
+    main, interactions = effects(design[:, 1:])
+    assert np.abs(np.corrcoef(design[:, 1:].T) - np.eye(factors)).max() < 0.35
+    assert np.abs(main.T @ interactions).max() < 1e-9
+    _, told_apart = effects(design[:, interacting])
+    assert np.linalg.matrix_rank(told_apart) == 6
+    if points == 16:  # the regular fraction
+        assert np.abs(np.corrcoef(told_apart.T) - np.eye(6)).max() < 1e-9
+
+
 @pytest.mark.parametrize(
     ("levels", "points", "orthogonal"),
     [([2] * 5, 16, True), ([2] * 4, 12, False), ([2] * 6, 32, True), ([2, 3, 2], 12, False)],

@@ -65,7 +65,8 @@ def test_the_fraction_sweeper_runs_each_point_with_every_seed() -> None:
     knobs = {"lr": "0.1,0.2", "model": "a,b", "model.widths": "[1,2],[3]"}
     found = jobs(["seed=0,1", "dataset=digits", "lr=0.3,0.4"], points=4, params=knobs)
     assert len(found) == 8 == len(set(map(tuple, found)))
-    assert [job[-1] for job in found] == ["seed=0", "seed=1"] * 4
+    assert [job[-1] for job in found] == ["seed=0"] * 4 + ["seed=1"] * 4
+    assert [job[:-1] for job in found[:4]] == [job[:-1] for job in found[4:]]
     assert all("dataset=digits" in job for job in found)
     for assignment in (
         "lr=0.3",
@@ -88,6 +89,9 @@ def test_fractions_of_higher_resolution() -> None:
     assert len(mirrored) == 12 and mirrored[0][-1] == "seed=1"
     for setting in settings:
         assert sum(setting.replace("0,1", "0") in job for job in mirrored) == 6
+    found = jobs([*settings, "x=1"], points=16, resolution=4, interacting=["b", "c", "e"])
+    combinations = {tuple(job[index] for index in (1, 2, 4)) for job in found}
+    assert len(combinations) == 8  # all of the three settings
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_fractions_of_higher_resolution() -> None:
         (12, 6, "0,1", "resolution=6: must be 3, 4 or 5"),
         (12, "high", "0,1", "resolution=high: must be 3, 4 or 5"),
         (20, 4, "0,1,2", "resolution=4: must be 3 or 5 where a setting has over two values"),
-        (13, 4, "0,1", "points=13: must be an even integer >= 10"),
+        (13, 4, "0,1", "points=13: must be an even integer >= 8"),
         (10, 5, "0,1", "points=10: must be an integer >= 11"),
     ],
 )
@@ -109,10 +113,24 @@ def test_fractions_that_cannot_be(
     assert str(caught.value).startswith(f"hydra.sweeper.{message}")
 
 
+@pytest.mark.parametrize(
+    ("resolution", "interacting", "message"),
+    [
+        (5, ["a"], r"interacting=\[a\]: needs hydra.sweeper.resolution=4"),
+        (4, ["a", "f"], r"interacting=\[a,f\]: f is not among the settings: a, b, c, d"),
+        (4, ["a", "b", "c", "d"], r"points=8: must be an even integer >= 14"),
+    ],
+)
+def test_interactions_that_cannot_be(resolution: int, interacting: list[str], message: str) -> None:
+    settings = [f"{name}=0,1" for name in ("a", "b", "c", "d")]
+    with pytest.raises(UserError, match=f"^hydra.sweeper.{message}"):
+        jobs(settings, points=8, resolution=resolution, interacting=interacting)
+
+
 def test_each_change_is_left_out_in_turn() -> None:
     found = jobs(["a=0,1", "b=x", "c=u,v", "d=2,3", "seed=0,1"], LeaveOneOutSweeper)
-    assert [job[-1] for job in found] == ["seed=0", "seed=1"] * 5
-    points = [" ".join(job[:-1]) for job in found[::2]]
+    assert [job[-1] for job in found] == ["seed=0"] * 5 + ["seed=1"] * 5
+    points = [" ".join(job[:-1]) for job in found[:5]]
     assert points == [
         "a=0 b=x c=u d=2",
         "a=1 b=x c=v d=3",

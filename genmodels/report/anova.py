@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from genmodels.report.design import Design
+from genmodels.report.design import strongest_interactions
 from genmodels.report.levels import code_levels
 
 INTERVAL = (5, 95)  # percentiles
@@ -64,7 +64,8 @@ class Anova:
 
     Arguments:
     main_effects: factor -> its effect; None for a factor that is confounded with others.
-    interactions: pairs of factors -> their interaction; {} where these runs do not tell them apart.
+    interactions: pairs of factors -> their interaction, where these runs tell them apart: of all
+        factors or of those with the largest main effects.
     all_interactions: the share that the main effects do not explain and seeds do not either;
         without repeats the whole residual, which chance is part of.
     seed: the share of runs with equal settings; None without repeats.
@@ -139,7 +140,8 @@ def anova(factors: Mapping[str, Sequence[Any]], response: Sequence[float]) -> An
     if not coded or any(len(names) == 1 for _, names in coded.values()):
         return None
     cells = [repr(values) for values in zip(*factors.values(), strict=True)]
-    design = Design({name: levels for name, (levels, _) in coded.items()}, np.array(cells))
+    levels = {name: of_runs for name, (of_runs, _) in coded.items()}
+    design = strongest_interactions(levels, np.array(cells), y)
     if len(y) - 1 <= design.main_rank:
         return None
 

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from genmodels.d_optimal import contrasts, interaction_contrasts
 
-MAX_FACTORS = 12  # whose interactions are fitted
+MAX_INTERACTING = 12  # factors whose interactions are fitted
+ORTHOGONAL = 1e-9
 BOOTSTRAP_DRAWS = 1000
 
 Term = tuple[str, ...]  # the main effect of one factor, or the interaction of two
@@ -20,17 +21,24 @@ class Design:
     A cell is a combination of levels that was run. Responses are (N, R), all fitted at once.
 
     levels: factor -> level of each run, (N,) from 0.
+    interactions: the pairs of factors whose interactions are among the terms.
     repeats: how many runs are not the first of their cell.
-    widths: the fitted terms -> their columns. Interactions are among them where runs repeat and
-        tell all interactions of two factors apart.
+    widths: the fitted terms -> their columns.
     freedom: term -> how many of its columns the other terms do not explain.
     """
 
-    def __init__(self, levels: Mapping[str, np.ndarray], cells: np.ndarray) -> None:
+    def __init__(
+        self,
+        levels: Mapping[str, np.ndarray],
+        cells: np.ndarray,
+        interactions: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Arguments:
         levels: factor -> level of each run, (N,) from 0.
         cells: what tells the cell of each run, (N,).
+        interactions: pairs of factors whose interactions are fitted besides the main effects.
         """
+        self.interactions = interactions
         self.levels = levels
         self.cells = len(np.unique(cells))
         self.repeats = len(cells) - self.cells
@@ -42,7 +50,8 @@ class Design:
         for name, of_runs in levels.items():
             blocks[(name,)] = contrasts(of_runs)
         self._main_basis = _basis(np.concatenate(list(blocks.values()), axis=1))
-        blocks |= self._told_apart(blocks)
+        for first, second in interactions:
+            blocks[(first, second)] = interaction_contrasts(levels[first], levels[second])
         self._matrix = np.concatenate(list(blocks.values()), axis=1)
         self.widths = {term: block.shape[1] for term, block in blocks.items()}
         terms = list(range(len(blocks)))
@@ -56,9 +65,19 @@ class Design:
             self.freedom[term] = self._full_basis.shape[1] - basis.shape[1]
 
     @property
-    def interactions(self) -> list[tuple[str, str]]:
-        """The interactions among the terms."""
-        return [(term[0], term[1]) for term in self.widths if len(term) == 2]
+    def tells_apart(self) -> bool:
+        """Whether the cells determine all terms."""
+        columns = sum(self.widths.values())
+        return columns < self.cells and self._full_basis.shape[1] == columns
+
+    @property
+    def has_clear_main_effects(self) -> bool:
+        """Whether the main effects are orthogonal to all interactions of two factors."""
+        overlaps = []
+        for first, second in itertools.combinations(self.levels.values(), 2):
+            overlap = self._main_basis.T @ interaction_contrasts(first, second)
+            overlaps.append(np.abs(overlap).max())
+        return max(overlaps, default=0.0) < ORTHOGONAL
 
     @property
     def main_rank(self) -> int:
@@ -159,38 +178,47 @@ class Design:
 
     def _aliases(self) -> str:
         """What a fraction of the grid confounds."""
-        if self.interactions:
+        factors = len(self.levels)
+        if len(self.interactions) == math.comb(factors, 2):
             return "so that interactions of three and more settings are not told from these effects"
-        clear = True
-        for first, second in itertools.combinations(self.levels.values(), 2):
-            overlap = self._main_basis.T @ interaction_contrasts(first, second)
-            clear = clear and bool(np.abs(overlap).max() < 1e-9)
-        if clear:
-            return (
-                "so that main effects are told from interactions of two settings, and these not "
-                "from one another"
-            )
-        return "so that main effects are partly aliased with interactions"
-
-    def _told_apart(self, main_effects: Mapping[Term, np.ndarray]) -> dict[Term, np.ndarray]:
-        """The columns of all interactions of two factors; {} where the runs do not tell them."""
-        pairs = list(itertools.combinations(self.levels, 2))
-        widths = {name: int(levels.max()) for name, levels in self.levels.items()}
-        columns = sum(widths.values())
-        columns += sum(widths[first] * widths[second] for first, second in pairs)
-        if not self.repeats or len(self.levels) > MAX_FACTORS or columns > self.cells - 1:
-            return {}
-        blocks: dict[Term, np.ndarray] = {}
-        for first, second in pairs:
-            blocks[(first, second)] = interaction_contrasts(self.levels[first], self.levels[second])
-        matrix = np.concatenate([*main_effects.values(), *blocks.values()], axis=1)
-        return blocks if np.linalg.matrix_rank(matrix) == columns else {}
+        if not self.has_clear_main_effects:
+            return "so that main effects are partly aliased with interactions"
+        told = "so that main effects are told from interactions of two settings, and these "
+        if not self.interactions:
+            return told + "not from one another"
+        names = sorted({name for pair in self.interactions for name in pair})
+        return told + f"only among {', '.join(names)}, if those with other settings are small"
 
     def _coefficients(self, responses: np.ndarray) -> dict[Term, np.ndarray]:
         """Those of each term, (its columns, R)."""
         y = responses - responses.mean(axis=0)
         solution = np.linalg.lstsq(self._matrix, y, rcond=None)[0]
         return {term: solution[self._owners == index] for index, term in enumerate(self.widths)}
+
+
+def strongest_interactions(
+    levels: Mapping[str, np.ndarray], cells: np.ndarray, y: np.ndarray
+) -> Design:
+    """The design with the interactions of the factors with the largest main effects on y (N,).
+
+    They are those of as many factors as the cells tell apart, of all where they can; factors with
+    large main effects are likely to interact (Hamada & Wu 1992, "Analysis of designed experiments
+    with complex aliasing", effect heredity). None where no run repeats, and none of a part of the
+    factors where they would be mixed up with main effects.
+    """
+    design = Design(levels, cells)
+    if not design.repeats:
+        return design
+    shares, *_ = design.shares(y[:, None])
+    ranked = sorted(levels, key=lambda name: -shares[(name,)][0])
+    fewest = 2 if design.has_clear_main_effects else len(ranked)
+    for count in range(min(len(ranked), MAX_INTERACTING), fewest - 1, -1):
+        interacting = [name for name in levels if name in ranked[:count]]
+        pairs = list(itertools.combinations(interacting, 2))
+        larger = Design(levels, cells, pairs)
+        if larger.tells_apart:
+            return larger
+    return design
 
 
 def _level_contrasts(levels: np.ndarray) -> np.ndarray:

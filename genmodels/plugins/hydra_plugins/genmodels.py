@@ -48,10 +48,10 @@ class PointsSweeper(Sweeper):
         for override in OverridesParser.create().parse_overrides([*planned, *arguments]):
             values[override.get_key_element()] = _values(override)  # the last of a key counts
         seeds = [[f"seed={seed}"] for seed in values.pop("seed", [])] or [[]]
-        jobs = []
+        points = []
         for point in self.points_of(values):
-            settings = [f"{key}={value}" for key, value in zip(values, point, strict=True)]
-            jobs += [settings + seed for seed in seeds]
+            points.append([f"{key}={value}" for key, value in zip(values, point, strict=True)])
+        jobs = [[*point, *seed] for seed, point in itertools.product(seeds, points)]
         results = self.launcher.launch(jobs, initial_job_idx=0)
         return [result.return_value for result in results]
 
@@ -67,27 +67,35 @@ class FractionSweeper(PointsSweeper):
     """Runs a fraction of the grid instead of all of it (`fractional_design`)."""
 
     def __init__(
-        self, points: int, resolution: int = 3, params: Mapping[str, str] | None = None
+        self,
+        points: int,
+        resolution: int = 3,
+        interacting: Sequence[str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> None:
         """Arguments:
         points: of the grid; a grid that has no more is run in full.
         resolution: which effects the points tell apart; 3, 4 or 5.
+        interacting: at resolution 4, the settings whose interactions with one another are told
+            apart too.
         params: what is swept besides the command line's.
         """
         super().__init__(params)
         self.points = points
         self.resolution = resolution
+        self.interacting = interacting or []
 
     def points_of(self, values: Mapping[str, Sequence[str]]) -> Iterable[Sequence[str]]:
         """The points of the design."""
         from genmodels.d_optimal import fractional_design  # numpy
 
         counts = [len(levels) for levels in values.values()]
+        interacting = self._interacting_columns(list(values))
         self._check(counts)
         if math.prod(counts) <= self.points:
             return itertools.product(*values.values())
         try:
-            design = fractional_design(counts, self.points, self.resolution)
+            design = fractional_design(counts, self.points, self.resolution, interacting)
         except ValueError as error:
             raise UserError(f"hydra.sweeper.points={self.points}: {error}; try more") from None
         points = []
@@ -95,6 +103,16 @@ class FractionSweeper(PointsSweeper):
             names_and_levels = zip(values.values(), levels, strict=True)
             points.append([names[level] for names, level in names_and_levels])
         return points
+
+    def _interacting_columns(self, names: Sequence[str]) -> list[int]:
+        """The places of `interacting` among the settings. Raises UserError where one is not."""
+        given = f"hydra.sweeper.interacting={format_setting(self.interacting)}"
+        if self.interacting and self.resolution != 4:
+            raise UserError(f"{given}: needs hydra.sweeper.resolution=4")
+        for name in self.interacting:
+            if name not in names:
+                raise UserError(f"{given}: {name} is not among the settings: {', '.join(names)}")
+        return [names.index(name) for name in self.interacting]
 
     def _check(self, counts: Sequence[int]) -> None:
         """Raise UserError for a resolution or a number of points that cannot be."""
@@ -106,7 +124,7 @@ class FractionSweeper(PointsSweeper):
         mirrored = self.resolution == 4
         if mirrored and max(counts, default=2) > 2:
             raise UserError(f"{resolution}: must be 3 or 5 where a setting has over two values")
-        least = least_points(counts, self.resolution)
+        least = least_points(counts, self.resolution, len(self.interacting))
         is_integer = isinstance(self.points, int) and not isinstance(self.points, bool)
         if not is_integer or self.points < least or (mirrored and self.points % 2):
             kind = "an even integer" if mirrored else "an integer"
