@@ -74,7 +74,10 @@ def interaction_contrasts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _search(
-    levels: Sequence[int], points: int, pairs: Sequence[tuple[int, int]], random: np.random.Generator
+    levels: Sequence[int],
+    points: int,
+    pairs: Sequence[tuple[int, int]],
+    random: np.random.Generator,
 ) -> np.ndarray:
     """Exchange levels of two points, so that each level keeps its number of points."""
     varied = [column for column, count in enumerate(levels) if count > 1]
