@@ -17,6 +17,7 @@ class Quantity:
     metric: str | None = (
         None  # which registered metric gives it; None: the trainer's own evaluation
     )
+    key: str | None = None  # among that metric's numbers; None: the quantity's own name
 
     @property
     def axis(self) -> str:
@@ -32,6 +33,13 @@ QUANTITIES = {
         "Frechet distance", "squared units of the features", LOWER, progress_bar=True, metric="fd"
     ),
     "kid": Quantity("kernel distance", "units of the features", LOWER, metric="kid"),
+    "class_accuracy": Quantity(
+        "class accuracy of samples",
+        "share of the samples",
+        HIGHER,
+        metric="class_accuracy",
+        key="accuracy",
+    ),
     "nll": Quantity("negative log-likelihood", "nats per image", LOWER),
     "bits_per_dimension": Quantity(
         "bits per dimension", "bits per dimension", LOWER, table_only=True

@@ -9,12 +9,13 @@ from genmodels.errors import require
 from genmodels.metrics.evaluation import Evaluation
 from genmodels.metrics.features import FeatureSpace, require_package
 from genmodels.metrics.registry import METRICS
+from genmodels.models.classifier import Classifier
 from genmodels.quantities import QUANTITIES
 from genmodels.randomness import CONSTANT_SEED
 from genmodels.trainers.loop import Score, Trainer
 
 SAMPLES = 2000  # that the model generates for each evaluation
-SAMPLE_SCORES = ("fd", "kid")  # quantities that `features` asks for
+SAMPLE_SCORES = ("fd", "kid")  # quantities that `features` asks for of any model
 
 
 def selectable(trainer: Trainer) -> list[str]:
@@ -40,16 +41,21 @@ def check_selection(trainer: Trainer, features: str | None, select: str | None) 
     require_package(features)
 
 
-def quantities_to_score(features: str | None, select: str | None) -> list[str]:
-    """The quantities that evaluations take from metrics, by the settings of a run."""
+def quantities_to_score(model: nn.Module, features: str | None, select: str | None) -> list[str]:
+    """The quantities that evaluations of a model take from metrics, by the settings of a run."""
     names = list(SAMPLE_SCORES) if features is not None else []
+    if features == "classifier" and METRICS["class_accuracy"].suits(model):
+        names.append("class_accuracy")
     if select is not None and QUANTITIES[select].metric is not None:
         names += SAMPLE_SCORES if select in SAMPLE_SCORES else [select]
     return list(dict.fromkeys(names))
 
 
 def make_score(
-    names: list[str], data: ImageData, feature_space: Callable[[], FeatureSpace]
+    names: list[str],
+    data: ImageData,
+    feature_space: Callable[[], FeatureSpace],
+    classifier: Callable[[], Classifier | None],
 ) -> Score:
     """A function from a model to these quantities on the validation split.
 
@@ -57,6 +63,7 @@ def make_score(
     names: of quantities that metrics give.
     data: of the run.
     feature_space: gives the features, for scores of samples.
+    classifier: gives the reference classifier of these data, or None.
 
     Raises ValueError where the validation split has too few images for a Frechet distance.
     """
@@ -78,12 +85,14 @@ def make_score(
             split="validation",
             samples=SAMPLES,
             seed=CONSTANT_SEED,
+            classifier=classifier,
             feature_space=feature_space,
         )
         scores = {}
         for name in names:
-            metric = METRICS[QUANTITIES[name].metric or ""]
-            scores[name] = metric.call(model, evaluation)[name]
+            quantity = QUANTITIES[name]
+            numbers = METRICS[quantity.metric or ""].call(model, evaluation)
+            scores[name] = numbers[quantity.key or name]
         return scores
 
     return score

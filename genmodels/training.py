@@ -192,7 +192,7 @@ def complete(run: Run, data: ImageData, settings: TrainSettings, components: Com
     torch.set_num_threads(hardware.choose_threads(settings.threads))
     about = describe_run(settings, trainer, run.folder.name, data)
     reference = ReferenceClassifier(data, cache_folder(settings)) if data.spec.classes else None
-    score = choose_score(settings, data, reference)
+    score = choose_score(settings, trainer, data, reference)
     metrics = fit_run(components, data, run, settings, about, score)
     parallel.by_first(conclude, run, data, settings, trainer, about, reference, metrics)
 
@@ -214,13 +214,17 @@ def describe_start(
 
 
 def choose_score(
-    settings: TrainSettings, data: ImageData, reference: ReferenceClassifier | None
+    settings: TrainSettings,
+    trainer: Trainer,
+    data: ImageData,
+    reference: ReferenceClassifier | None,
 ) -> Score:
     """What each evaluation adds to the trainer's own numbers, by the settings."""
-    names = quantities_to_score(settings.features, settings.select)
+    names = quantities_to_score(trainer.inference_model, settings.features, settings.select)
     features = settings.features or default_features(data.spec.classes)
     space = cache(lambda: feature_space(features, data, reference))
-    return make_score(names, data, space)
+    classifier = cache(lambda: reference.load() if reference is not None else None)
+    return make_score(names, data, space, classifier)
 
 
 def open_mirror(run: Run, settings: TrainSettings, job: Job) -> WandbMirror | None:

@@ -13,9 +13,11 @@ from genmodels.metrics import sample_quality
 from genmodels.metrics.accuracy import accuracy
 from genmodels.metrics.diversity import ClassDiversity
 from genmodels.metrics.evaluation import Evaluation
+from genmodels.metrics.features import of_pixels
 from genmodels.metrics.predictions import predict
 from genmodels.models.classifier import Classifier
 from genmodels.models.generative import GenerativeModel
+from genmodels.scoring import make_score, quantities_to_score
 
 CLASSES = ("a", "b", "c", "d")
 PER_CLASS = 100
@@ -106,6 +108,21 @@ def test_class_accuracy_of_planted_models(
     assert metrics["pixel_diversity"] == pytest.approx(diversity, abs=0.02)
     assert tuple(metrics["classes"]) == CLASSES
     assert metrics["classes"]["b"]["accuracy"] == pytest.approx(right, abs=0.06)
+
+
+@pytest.mark.parametrize(("choose", "right"), [(what_is_asked_for, 1.0), (any_class, 0.25)])
+def test_runs_score_class_accuracy(choose: Choose, right: float, data: ImageData) -> None:
+    model = TestImages(data, choose)
+    assert quantities_to_score(model, "classifier", None) == ["fd", "kid", "class_accuracy"]
+    names = quantities_to_score(model, None, "class_accuracy")
+    assert names == ["class_accuracy"]
+    score = make_score(names, data, lambda: of_pixels(data), FirstPixelClassifier)
+    assert score(model) == {"class_accuracy": pytest.approx(right, abs=0.04)}
+
+
+def test_only_conditional_models_have_a_class_accuracy() -> None:
+    unconditional = GenerativeModel((1, 4, 4), latent_dim=1)
+    assert quantities_to_score(unconditional, "classifier", None) == ["fd", "kid"]
 
 
 def class_shares(data: ImageData, choose: Choose) -> dict:
