@@ -196,7 +196,9 @@ def _explain_key(key: str, command: str, arguments: Sequence[str]) -> str:
             name for name in _choices("model") if _holds(_keys(command, [f"model={name}"]), key)
         ]
         return f"{key}: not a setting of {choices}; it comes with model={', '.join(models)}"
-    return str(unknown_key(key, [*known, *groups]))
+    if command == "train":
+        known = [*known, *groups]
+    return str(unknown_key(key, known, command))
 
 
 def _holds(keys: Sequence[str], key: str) -> bool:

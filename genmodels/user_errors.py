@@ -28,8 +28,8 @@ class UserError(ValueError):
     """Something that the user can put right; the message says how. No traceback is printed."""
 
 
-def unknown_key(key: str, known: Sequence[str]) -> UserError:
-    """The refusal of a key that does not exist, with the nearest that does."""
+def unknown_key(key: str, known: Sequence[str], command: str = "train") -> UserError:
+    """The refusal of a key that a command does not know, with the nearest that it does."""
     parent, _, last = key.rpartition(".")
     siblings = {}
     anywhere = {}
@@ -43,7 +43,7 @@ def unknown_key(key: str, known: Sequence[str]) -> UserError:
         near = SYNONYMS[last.lower()]
     hint = did_you_mean(near if near != key else "")
     if not hint:
-        hint = f". `{invocation('train')} --help` lists all"
+        hint = f". `{invocation(command)} --help` lists all"
     return UserError(f"{key}: unknown setting{hint}")
 
 

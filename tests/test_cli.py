@@ -119,6 +119,13 @@ def test_refusals_of_hydra_are_explained(arguments: list[str], message: str) -> 
     assert explanation.startswith(message) and "\n" not in explanation
 
 
+def test_unknown_settings_of_infer_name_its_own_help() -> None:
+    with pytest.raises(HydraException) as caught:
+        composed("infer", "zzz=3")
+    explanation = explain(caught.value, "infer", ["zzz=3"])
+    assert explanation == "zzz: unknown setting. `python infer.py --help` lists all"
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
