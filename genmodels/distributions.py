@@ -61,9 +61,11 @@ def gaussian_log_probs(z: Tensor, means: Tensor, stddevs: Tensor) -> Tensor:
     z, means, stddevs = z.to(dtype), means.to(dtype), stddevs.to(dtype)
     precisions = stddevs.square().reciprocal()  # (M, D)
     scaled_means = means * precisions
-    squares = z.square() @ precisions.T - 2 * z @ scaled_means.T + (means * scaled_means).sum(dim=1)
-    normaliser = (stddevs.log() + 0.5 * math.log(2 * math.pi)).sum(dim=1)  # (M,)
-    return -0.5 * squares - normaliser
+    squares = z.square() @ precisions.T  # (B, M)
+    squares = squares - 2 * z @ scaled_means.T
+    squares = squares + (means * scaled_means).sum(dim=1)
+    log_scales = stddevs.log() + 0.5 * math.log(2 * math.pi)
+    return -0.5 * squares - log_scales.sum(dim=1)
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

@@ -57,10 +57,12 @@ class ReferenceClassifier:
     @cached_property
     def folder(self) -> Path:
         """The run folder, named by the data and the recipe."""
-        numbers = number_settings(self.settings.as_dict())
-        recipe = {key: numbers[key] for key in numbers if not key.startswith("dataset.")}
-        name = f"{clean(self.data.spec.name)}-{digest(recipe)}-{self.data.checksum}"
-        return self._cache / "classifiers" / name
+        recipe = {}
+        for key, value in number_settings(self.settings.as_dict()).items():
+            if not key.startswith("dataset."):
+                recipe[key] = value
+        name = clean(self.data.spec.name)
+        return self._cache / "classifiers" / f"{name}-{digest(recipe)}-{self.data.checksum}"
 
     @property
     def is_trained(self) -> bool:

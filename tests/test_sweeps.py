@@ -90,7 +90,7 @@ def test_fractions_of_higher_resolution() -> None:
     for setting in settings:
         assert sum(setting.replace("0,1", "0") in job for job in mirrored) == 6
     found = jobs([*settings, "x=1"], points=16, resolution=4, interacting=["b", "c", "e"])
-    combinations = {tuple(job[index] for index in (1, 2, 4)) for job in found}
+    combinations = {(job[1], job[2], job[4]) for job in found}
     assert len(combinations) == 8  # all of the three settings
 
 

@@ -269,12 +269,16 @@ def _resume(run: Run, states: Mapping[str, Any], total: int) -> int:
 def _log_terms(
     run: Run, bar: tqdm, step: int, terms: dict[str, float], clock: Clock, stream: BatchStream
 ) -> None:
-    images_per_second = clock.steps_per_second(step) * stream.batch_size
     epoch = step * stream.batch_size / len(stream.split)
+    images_per_second = clock.steps_per_second(step) * stream.batch_size
     timing = {"seconds": clock.seconds(), "images_per_second": round(images_per_second, 1)}
     run.log_row(step, {"epoch": round(epoch, 4), "train": terms, "time": timing})
-    shown = {name: f"{terms[name]:.4g}" for name in terms if quantity(name).progress_bar}
-    bar.set_postfix(shown | {"images/s": f"{images_per_second:.0f}"}, refresh=False)
+    shown = {}
+    for name, value in terms.items():
+        if quantity(name).progress_bar:
+            shown[name] = f"{value:.4g}"
+    shown["images/s"] = f"{images_per_second:.0f}"
+    bar.set_postfix(shown, refresh=False)
 
 
 def _log_evaluation(
