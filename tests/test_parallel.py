@@ -298,13 +298,14 @@ def test_the_real_command(tmp_path: Path, cache: Path) -> None:
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, **output) as process:
         assert process.stdout is not None
+        lines = []
         for line in process.stdout:
+            lines.append(line)
             if "step 80 of 800" in line:
                 process.send_signal(signal.SIGTERM)
-                break
-        process.communicate()
-    assert process.returncode != 0
-    assert summary(tmp_path / "run")["status"] == "interrupted"
+    printed = "".join(lines)
+    assert process.returncode != 0, printed
+    assert summary(tmp_path / "run")["status"] == "interrupted", printed
     stopped_at = trained_states(tmp_path / "run")["step"]
     assert 80 <= stopped_at < 800
     done = subprocess.run(command, cwd=tmp_path, check=False, **output)
