@@ -1,5 +1,6 @@
 """The figure of which settings matter: main effects, and the strongest interactions."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from genmodels.figures.plotting import COLOURS, stacked_axes, styled
 WIDTH = 11  # inches
 ROW_INCHES = 0.42  # of a setting
 INTERACTION_INCHES = 3.1
-MARGIN_PER_LETTER = 0.025  # of the width, for the names of values
+LABEL_LETTERS = 45  # in a line of an axis's label
+ARROW = "\N{RIGHTWARDS ARROW}"
 
 Interval = tuple[float, float | None, float | None]  # a value, and the ends of its interval
 
@@ -70,30 +72,29 @@ def _draw_main_effects(axes: Axes, metric: MainEffects) -> None:
             if low is not None and high is not None:
                 axes.plot([low, high], [row, row], color="black", linewidth=1)
             axes.plot(value, row, "o", color="C0", markersize=5)
-        _name_ends(axes, row, means)
-    axes.set_yticks(range(len(metric.means)), list(metric.means))
-    axes.set_ylim(len(metric.means) - 0.4, -0.6)
-    axes.set_xlabel(metric.label)
+    names = [f"{name}\n" for name in metric.means]  # the second line is for the values
+    axes.set_yticks(range(len(names)), names)
+    for row, means in enumerate(metric.means.values()):
+        _name_values(axes, row, means)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(textwrap.fill(metric.label, LABEL_LETTERS))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    longest = max(len(level) for means in metric.means.values() for level in means)
-    axes.margins(x=0.1 + MARGIN_PER_LETTER * longest)
 
 
-def _name_ends(axes: Axes, row: int, means: Mapping[str, Interval]) -> None:
-    """The values with the lowest and the highest mean, beside the ends of their intervals."""
+def _name_values(axes: Axes, row: int, means: Mapping[str, Interval]) -> None:
+    """The values below the setting's name, in the order of their means, as the dots are."""
     by_mean = sorted(means, key=lambda level: means[level][0])
-    for level, side, offset in ((by_mean[0], "right", -7), (by_mean[-1], "left", 7)):
-        value, low, high = means[level]
-        end = low if side == "right" else high
-        axes.annotate(
-            level,
-            (value if end is None else end, row),
-            xytext=(offset, 0),
-            textcoords="offset points",
-            ha=side,
-            va="center",
-            fontsize=8,
-        )
+    axes.annotate(
+        f" {ARROW} ".join(by_mean),
+        (0, row),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(-6, -3),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=7,
+        color="0.35",
+    )
 
 
 def _draw_interaction(axes: Axes, interaction: InteractionMeans) -> None:
