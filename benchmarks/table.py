@@ -26,7 +26,7 @@ from genmodels import hardware
 Loop = Callable[[], Measurement]
 ROUNDS = 5
 SWEEP = ["model=vae_mlp", "kl_weight=0,0.3,1,3", "seed=0,1", "max_steps=300", "figures=[]"]
-DATA_PARALLEL = ["model=vae", "max_steps=60", "batch_size=256"]
+DATA_PARALLEL = ["model=vae", "prior=standard_normal", "max_steps=60", "batch_size=256"]
 
 
 def loops() -> Mapping[str, tuple[Callable[..., Measurement], Mapping[str, partial]]]:
