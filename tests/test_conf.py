@@ -110,7 +110,7 @@ def test_a_folder_that_is_only_a_number_is_named_after_its_parent(tmp_path: Path
 
 def test_run_names() -> None:
     name = name_of("kl_weight=0.3", "seed=7")
-    assert re.fullmatch(r"digits-vae-linear-kl0\.3-seed7-[0-9a-f]{6}", name)
+    assert re.fullmatch(r"digits-vae-linear-flow-kl0\.3-seed7-[0-9a-f]{6}", name)
     assert name_of("kl_weight=1") == name_of("kl_weight=1.0") == name_of()
     assert compose_config("train", []).hydra.run.dir == f"runs/{name_of()}"
 
@@ -169,7 +169,7 @@ def test_a_folder_gives_its_name_but_not_its_place() -> None:
     def name(root: str) -> str:
         return name_of("dataset=folder", f"dataset.root={root}")
 
-    assert re.fullmatch(r"my_cats-vae-linear-kl1-seed0-[0-9a-f]{6}", name("/here/my_cats"))
+    assert re.fullmatch(r"my_cats-vae-linear-flow-kl1-seed0-[0-9a-f]{6}", name("/here/my_cats"))
     assert name("/here/my_cats") == name("/there/my_cats/") != name("/here/my_dogs")
     assert re.match(r"_-vae", name("'/here/\N{CAT FACE}'"))
     settings = {"dataset.split": "letters", "dataset.attribute": None}

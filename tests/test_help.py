@@ -18,7 +18,7 @@ def test_choices_have_a_line_each() -> None:
         for path in CONF.glob(f"{group}/*.yaml"):
             name, _, summary = line_of(text, f"{path.stem} ").lstrip(" *").partition(" ")
             assert name == path.stem and len(summary.strip()) > 4
-    assert "  * vae     " in text and "  * standard_normal" in text
+    assert "  * vae     " in text and "  * flow " in text
 
 
 def test_settings_have_the_comments_of_the_yamls() -> None:

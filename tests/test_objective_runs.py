@@ -152,13 +152,13 @@ def test_a_setting_that_an_objective_does_without_is_refused(
 @pytest.mark.parametrize(
     ("objective", "name", "words"),
     [
-        ("elbo", "digits-vae-linear-kl1-seed0-", "KL weight 1 (linear)"),
+        ("elbo", "digits-vae-linear-flow-kl1-seed0-", "KL weight 1 (linear)"),
         (
             "capacity",
-            "digits-vae-capacity-late-kl1-seed0-",
+            "digits-vae-capacity-late-flow-kl1-seed0-",
             "objective capacity \N{MIDDLE DOT} KL weight 1 (late)",
         ),
-        ("geco", "digits-vae-geco-seed0-", "objective geco \N{MIDDLE DOT} seed 0"),
+        ("geco", "digits-vae-geco-flow-seed0-", "objective geco \N{MIDDLE DOT} seed 0"),
     ],
 )
 def test_names_and_captions_claim_no_weight_that_is_not_used(
