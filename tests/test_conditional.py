@@ -88,7 +88,8 @@ def test_unconditional_models_are_what_they_were(
     name: str, weights: float, distortion: float, kl: float
 ) -> None:
     """With the networks of then, weights and terms are those of the code before labels."""
-    then = ["likelihood=bernoulli", "model.skips=false", "model.activation=leaky_relu"]
+    then = ["likelihood=bernoulli", "prior=standard_normal"]
+    then += ["model.skips=false", "model.activation=leaky_relu"]
     model = build_vae(name, (1, 28, 28), *then)
     total = sum(parameter.double().abs().sum().item() for parameter in model.parameters())
     assert total == pytest.approx(weights, rel=1e-12)
