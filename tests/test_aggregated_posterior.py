@@ -14,9 +14,9 @@ from genmodels.metrics.aggregated_posterior import (
     RESOLUTION,
     LatentPlane,
     Posteriors,
+    PriorDensity,
     density,
     posteriors,
-    prior_density,
     share_in_holes,
 )
 from genmodels.models.mixtures import GaussianMixture
@@ -110,7 +110,7 @@ def test_the_density_of_priors(latent_dim: int) -> None:
     at = tuple((AXIS - value).abs().argmin() for value in z[0])
     point = plane.embed(torch.stack([AXIS[index] for index in at])[None]).numpy()
 
-    standard = prior_density(StandardNormal(latent_dim), plane, axes)
+    standard = PriorDensity(StandardNormal(latent_dim)).on_grid(plane, axes)
     expected = math.prod(stats.norm.pdf(AXIS[index].item()) for index in at)
     assert standard[at].item() == pytest.approx(expected)
 
@@ -124,7 +124,7 @@ def test_the_density_of_priors(latent_dim: int) -> None:
     expected = np.mean(
         [stats.multivariate_normal(m, covariance).pdf(coordinates) for m in projected]
     )
-    estimate = prior_density(mixture, plane, axes)[at].item()
+    estimate = PriorDensity(mixture).on_grid(plane, axes)[at].item()
     assert estimate == pytest.approx(expected, rel=0.1 if latent_dim > 2 else 1e-5)
 
 
@@ -133,7 +133,7 @@ def test_the_share_of_draws_in_holes() -> None:
     stddev = math.sqrt(1 - RESOLUTION**2)
     q = posteriors_at([[0.0, 2.0]], stddev)
     shares = [
-        share_in_holes(q, StandardNormal(2), LatentPlane.along(dimension, 2))
+        share_in_holes(q, PriorDensity(StandardNormal(2)), LatentPlane.along(dimension, 2))
         for dimension in (0, 1)
     ]
     assert shares == [0, pytest.approx(stats.norm.cdf(1 - math.log(10) / 2), abs=0.01)]
@@ -142,7 +142,7 @@ def test_the_share_of_draws_in_holes() -> None:
 def test_the_share_of_draws_in_holes_of_another_prior() -> None:
     """Of two equal components, one of which no data are near."""
     q = posteriors_at([[1.5, 1.5, 1.5]], 0.5)
-    share = share_in_holes(q, two_gaussians(3), LatentPlane.along(0, 3))
+    share = share_in_holes(q, PriorDensity(two_gaussians(3)), LatentPlane.along(0, 3))
     assert share == pytest.approx(0.5, abs=0.03)
 
 
@@ -151,6 +151,6 @@ def test_densities_integrate_to_one() -> None:
     q, plane = random_posteriors(3), LatentPlane.of(random_posteriors(3))
     grids: list[Tensor] = [density(q, plane, [axis, axis])]
     for prior in (StandardNormal(3), two_gaussians(3)):
-        grids.append(prior_density(prior, plane, [axis, axis]))
+        grids.append(PriorDensity(prior).on_grid(plane, [axis, axis]))
     for grid in grids:
         assert grid.sum().item() * 0.1**2 == pytest.approx(1, abs=1e-3)

@@ -27,8 +27,8 @@ from genmodels.likelihoods import BernoulliLikelihood
 from genmodels.metrics.aggregated_posterior import (
     LatentPlane,
     Posteriors,
+    PriorDensity,
     posteriors,
-    prior_density,
 )
 from genmodels.models.mixtures import GaussianMixture
 from genmodels.models.priors import StandardNormal
@@ -107,7 +107,7 @@ def test_standard_deviations_along_the_directions_of_a_plane() -> None:
 def test_contours_hold_their_share_of_the_mass() -> None:
     """exp(-r^2 / 2) of the mass of N(0, I) in two dimensions lies outside of radius r."""
     axis = torch.linspace(-6, 6, 601, dtype=torch.float64)
-    prior = prior_density(StandardNormal(2), LatentPlane.whole(2), [axis, axis])
+    prior = PriorDensity(StandardNormal(2)).on_grid(LatentPlane.whole(2), [axis, axis])
     levels = latent_plane_plots.levels_of_mass(prior, [0.9, 0.5])
     expected = [(1 - share) / (2 * np.pi) for share in (0.9, 0.5)]
     assert levels == pytest.approx(expected, rel=0.01)

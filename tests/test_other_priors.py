@@ -13,7 +13,12 @@ from torch.distributions import Categorical, Distribution, Laplace, MixtureSameF
 
 from genmodels.data.images import ImageSet
 from genmodels.metrics import conditional, likelihood
-from genmodels.metrics.aggregated_posterior import LatentPlane, posteriors, share_in_holes
+from genmodels.metrics.aggregated_posterior import (
+    LatentPlane,
+    PriorDensity,
+    posteriors,
+    share_in_holes,
+)
 from genmodels.metrics.collapse import collapse
 from genmodels.metrics.diagnosis import verdict
 from genmodels.metrics.evaluation import Evaluation
@@ -125,12 +130,16 @@ def test_holes_of_a_laplace_prior(split: ImageSet) -> None:
     model = linear_gaussian()
     data = posteriors(model, split)
     plane = LatentPlane.along(0, 3)
-    estimated = share_in_holes(data, AnyPrior(3, normal), plane)
-    assert estimated == pytest.approx(share_in_holes(data, StandardNormal(3), plane), abs=0.01)
+    estimated = share_in_holes(data, PriorDensity(AnyPrior(3, normal)), plane)
+    assert estimated == pytest.approx(
+        share_in_holes(data, PriorDensity(StandardNormal(3)), plane), abs=0.01
+    )
 
     def above_hole(z: float) -> float:  # of the data, which are N(0, 1)
         return float(stats.norm.pdf(z) - 0.1 * stats.laplace.pdf(z, scale=3))
 
     border = optimize.brentq(above_hole, 1, 10)
-    share = share_in_holes(data, AnyPrior(3, lambda zeros: Laplace(zeros, 3.0)), plane)
+    share = share_in_holes(
+        data, PriorDensity(AnyPrior(3, lambda zeros: Laplace(zeros, 3.0))), plane
+    )
     assert share == pytest.approx(2 * stats.laplace.sf(border, scale=3), abs=0.03)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from genmodels.figures.dimensions import bar_width, dimension_table, name_dimensions
-from genmodels.figures.latent_plane_plots import prior_reach
+from genmodels.figures.latent_plane_plots import SEEN_SHARE
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import (
     HOLE_COLOUR,
@@ -23,11 +23,11 @@ from genmodels.metrics.aggregated_posterior import (
     HOLE,
     LatentPlane,
     Posteriors,
+    PriorDensity,
     density,
-    prior_density,
     share_in_holes,
 )
-from genmodels.models.priors import Prior, StandardNormal
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 
 MAX_MARGINALS = 12  # dimensions with axes of their own
@@ -56,10 +56,11 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     Numbers, for each dimension: mean, variances, the share of the prior's samples in holes.
     """
     posterior = options.posteriors(model)
+    prior = PriorDensity(model.prior)
     table = dimension_table(posterior)
     for row in table:
         line = LatentPlane.along(row["dimension"], model.latent_dim)
-        share = share_in_holes(posterior, model.prior, line, points=MARGINAL_GRID)
+        share = share_in_holes(posterior, prior, line, points=MARGINAL_GRID)
         row["share_in_holes"] = share
     columns = min(MAX_COLUMNS, len(table))
     shown = table[:MAX_MARGINALS]
@@ -72,16 +73,16 @@ def aggregated_posterior(model: VAE, options: FigureOptions) -> FigureResult:
     )
     marginal_axes = list(itertools.chain(*grid))
     for axes, row in zip(marginal_axes, shown, strict=False):
-        _draw_marginal(axes, posterior, row, model.prior)
+        _draw_marginal(axes, posterior, row, prior)
     count = len(shown)
     for axes in marginal_axes[count:]:
         axes.set_axis_off()
-    _draw_heading(figure, _title(posterior, model.prior, table), marginal_axes[0])
+    _draw_heading(figure, _title(posterior, prior, table), marginal_axes[0])
     _draw_variances(variance_axes, table, isinstance(model.prior, StandardNormal))
     return FigureResult(figure, table)
 
 
-def _title(posterior: Posteriors, prior: Prior, table: Sequence[Row]) -> str:
+def _title(posterior: Posteriors, prior: PriorDensity, table: Sequence[Row]) -> str:
     variances = [row["total_variance"] for row in table]
     smallest, largest = f"{min(variances):.2g}", f"{max(variances):.2g}"
     variance = smallest if smallest == largest else f"{smallest} to {largest}"
@@ -96,14 +97,14 @@ def _title(posterior: Posteriors, prior: Prior, table: Sequence[Row]) -> str:
     )
 
 
-def _draw_marginal(axes: Axes, posterior: Posteriors, row: Row, prior: Prior) -> None:
+def _draw_marginal(axes: Axes, posterior: Posteriors, row: Row, prior: PriorDensity) -> None:
     """One dimension: both densities and the holes."""
     dimension = row["dimension"]
     line = LatentPlane.along(dimension, posterior.mean.shape[1])
     data_reach = 1.05 * posterior.mean[:, dimension].abs().quantile(0.995).item()
-    reach = max(prior_reach(prior, line, MIN_REACH), data_reach)
+    reach = max(prior.reach(line, MIN_REACH, SEEN_SHARE), data_reach)
     axis = torch.linspace(-reach, reach, CURVE_POINTS, dtype=torch.float64)
-    q, p = density(posterior, line, [axis]), prior_density(prior, line, [axis])
+    q, p = density(posterior, line, [axis]), prior.on_grid(line, [axis])
     axes.plot(axis, q, linewidth=1.8, label="aggregated posterior q")
     axes.plot(axis, p, label="prior p", **REFERENCE_LINE)
     holes = ((q < HOLE * p) & (p > MIN_HOLE_DENSITY)).numpy()

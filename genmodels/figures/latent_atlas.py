@@ -13,6 +13,7 @@ from genmodels.figures.image_sheet import as_rgb, tile
 from genmodels.figures.labels import labels_in_turn
 from genmodels.figures.latent_plane_plots import (
     MASS_WITHIN,
+    SEEN_SHARE,
     decode_plane,
     draw_contours,
     draw_legend,
@@ -20,7 +21,6 @@ from genmodels.figures.latent_plane_plots import (
     draw_prior,
     grid_axis,
     levels_of_mass,
-    prior_reach,
 )
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import (
@@ -35,8 +35,8 @@ from genmodels.metrics.aggregated_posterior import (
     HOLE,
     LatentPlane,
     Posteriors,
+    PriorDensity,
     density,
-    prior_density,
     share_in_holes,
 )
 from genmodels.models.priors import StandardNormal
@@ -80,16 +80,15 @@ def latent_atlas(model: VAE, options: FigureOptions) -> FigureResult:
     """
     posterior = options.posteriors(model)
     plane = LatentPlane.of(posterior)
-    axis = grid_axis(prior_reach(model.prior, plane, REACH))
+    prior = PriorDensity(model.prior)
+    axis = grid_axis(prior.reach(plane, REACH, SEEN_SHARE))
     axes = [axis] * len(plane.keys)
-    grid = DensityGrid(
-        axis, density(posterior, plane, axes), prior_density(model.prior, plane, axes)
-    )
+    grid = DensityGrid(axis, density(posterior, plane, axes), prior.on_grid(plane, axes))
     if len(axes) == 1:
         figure = _draw_line(model, plane, options, grid)
     else:
         figure = _draw_plane(model, posterior, plane, options, grid)
-    share = share_in_holes(posterior, model.prior, plane)
+    share = share_in_holes(posterior, prior, plane)
     title = (
         f"Where data and samples lie: {share:.0%} of the prior's samples come from holes (hatched)"
     )
@@ -138,7 +137,7 @@ def _draw_plane(
         colors="none",
         hatches=["////"],
     )
-    prior_entry = draw_prior(axes, model.prior, plane, sigmas=(1, 2, HATCHED_SIGMAS))
+    prior_entry = draw_prior(axes, PriorDensity(model.prior), plane, sigmas=(1, 2, HATCHED_SIGMAS))
     sample_entries = _draw_samples(axes, model, plane, options, grid)
     axes.set(
         xlim=(-grid.reach, grid.reach),

@@ -12,16 +12,16 @@ from torch import Tensor
 from genmodels.figures.labels import labels_in_turn
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import REFERENCE_LINE, class_colour
-from genmodels.metrics.aggregated_posterior import LatentPlane, Posteriors, prior_density
-from genmodels.models.priors import Prior, StandardNormal
+from genmodels.metrics.aggregated_posterior import LatentPlane, Posteriors, PriorDensity
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
-from genmodels.randomness import CONSTANT_SEED, generator
+from genmodels.randomness import generator
 
 DECODED_AT_ONCE = 500
 MAX_POINTS = 5000  # of a scatter; more would hide each other
 MAX_LEGEND_CLASSES = 26
 GRID_POINTS = 121  # along each side of a plane, at which densities are computed
-REACH_DRAWS = 2000
+SEEN_SHARE = 0.9995  # of the draws of a prior, that axes hold
 MASS_WITHIN = {1: 0.393, 2: 0.865, 3: 0.989}  # of N(0, I) in the plane, by standard deviations
 
 
@@ -35,44 +35,31 @@ def decode_plane(model: VAE, plane: LatentPlane, points: Tensor, options: Figure
     return torch.cat(images)
 
 
-def prior_reach(prior: Prior, plane: LatentPlane, sigmas: float) -> float:
-    """How far from 0 the prior reaches in the coordinates of a plane.
-
-    It is `sigmas` for N(0, I), else the largest coordinate of some draws.
-    """
-    if isinstance(prior, StandardNormal):
-        return sigmas
-    noise = generator(CONSTANT_SEED, "prior reach")
-    draws = prior.sample(REACH_DRAWS, generator=noise)
-    coordinates = plane.project(draws.cpu().double())
-    return coordinates.abs().max().item()
-
-
 def grid_axis(reach: float) -> Tensor:
     """Positions (GRID_POINTS,) float64 of a grid from -reach to reach."""
     return torch.linspace(-reach, reach, GRID_POINTS, dtype=torch.float64)
 
 
 def draw_prior(
-    axes: Axes, prior: Prior, plane: LatentPlane, sigmas: Sequence[int] = (1, 2)
+    axes: Axes, prior: PriorDensity, plane: LatentPlane, sigmas: Sequence[int] = (1, 2)
 ) -> Line2D:
     """Where the prior's mass lies in a plane; returns the entry of the legend.
 
     For N(0, I) it is circles at these standard deviations, for other priors contours of highest
     density that hold the same shares of the mass.
     """
-    if isinstance(prior, StandardNormal):
+    if isinstance(prior.prior, StandardNormal):
         for radius in sigmas:
             axes.add_patch(Circle((0, 0), radius, fill=False, zorder=2.5, **REFERENCE_LINE))
         names = [str(radius) for radius in sigmas]
         unit = " sigma"
     else:
         shares = [MASS_WITHIN[radius] for radius in sigmas]
-        axis = grid_axis(prior_reach(prior, plane, max(sigmas)))
+        axis = grid_axis(prior.reach(plane, max(sigmas), SEEN_SHARE))
         draw_contours(
             axes,
             axis,
-            prior_density(prior, plane, [axis, axis]),
+            prior.on_grid(plane, [axis, axis]),
             shares[::-1],
             colors=REFERENCE_LINE["color"],
             linewidths=REFERENCE_LINE["linewidth"],

@@ -10,10 +10,10 @@ from matplotlib.patches import Ellipse
 from torch import Tensor
 
 from genmodels.figures.latent_plane_plots import (
+    SEEN_SHARE,
     draw_legend,
     draw_points,
     draw_prior,
-    prior_reach,
 )
 from genmodels.figures.options import FigureOptions
 from genmodels.figures.plotting import (
@@ -24,8 +24,8 @@ from genmodels.figures.plotting import (
     class_colour,
     styled,
 )
-from genmodels.metrics.aggregated_posterior import LatentPlane, Posteriors
-from genmodels.models.priors import Prior, StandardNormal
+from genmodels.metrics.aggregated_posterior import LatentPlane, Posteriors, PriorDensity
+from genmodels.models.priors import StandardNormal
 from genmodels.models.vae import VAE
 
 OUTLINE = [patheffects.withStroke(linewidth=2.5, foreground="white")]
@@ -50,11 +50,12 @@ def latent_scatter(model: VAE, options: FigureOptions) -> FigureResult:
     posterior = options.posteriors(model)
     plane = LatentPlane.of(posterior)
     table = class_table(posterior, plane, options.classes)
+    prior = PriorDensity(model.prior)
     figure, (axes,) = axes_grid(8.8, 6.9)
     if len(plane.keys) == 1:
-        _draw_histograms(axes, posterior, table, model.prior)
+        _draw_histograms(axes, posterior, table, prior)
     else:
-        _draw_plane(axes, posterior, plane, table, model.prior)
+        _draw_plane(axes, posterior, plane, table, prior)
     axes.set_title(f"Posterior means of {len(posterior.mean):,} test images")
     return FigureResult(figure, table)
 
@@ -84,13 +85,13 @@ def class_table(posterior: Posteriors, plane: LatentPlane, classes: Sequence[str
 
 
 def _draw_plane(
-    axes: Axes, posterior: Posteriors, plane: LatentPlane, table: list[Row], prior: Prior
+    axes: Axes, posterior: Posteriors, plane: LatentPlane, table: list[Row], prior: PriorDensity
 ) -> None:
     draw_points(axes, posterior, plane, size=6)
     prior_entry = draw_prior(axes, prior, plane)
     distance = plane.project(posterior.mean).abs().max(dim=1).values
     data_reach = 1.08 * torch.quantile(distance, SHOWN_SHARE).item()
-    reach = max(prior_reach(prior, plane, 2.3), data_reach)
+    reach = max(prior.reach(plane, 2.3, SEEN_SHARE), data_reach)
     axes.set(
         xlim=(-reach, reach),
         ylim=(-reach, reach),
@@ -173,19 +174,21 @@ class _NamePlacer:
         return False
 
 
-def _draw_histograms(axes: Axes, posterior: Posteriors, table: list[Row], prior: Prior) -> None:
+def _draw_histograms(
+    axes: Axes, posterior: Posteriors, table: list[Row], prior: PriorDensity
+) -> None:
     """One dimension: a histogram of the posterior means of each class, one above the other."""
     rows = list(reversed(table[:-1] or table))
     points = posterior.mean[:, 0]
     data_reach = 1.05 * points.abs().quantile(SHOWN_SHARE).item()
-    reach = max(prior_reach(prior, LatentPlane.whole(1), 3.0), data_reach)
+    reach = max(prior.reach(LatentPlane.whole(1), 3.0, SEEN_SHARE), data_reach)
     edges = torch.linspace(-reach, reach, HISTOGRAM_BINS + 1, dtype=torch.float64)
     for height, row in enumerate(rows):
         of_class = points if row["label"] < 0 else points[posterior.labels == row["label"]]
         _draw_histogram(axes, of_class, edges, height, row)
     axes.set_yticks(range(len(rows)), [row["class"] for row in rows])
     label = "cross and bar: a class's mean, and mean standard deviation"
-    if isinstance(prior, StandardNormal):
+    if isinstance(prior.prior, StandardNormal):
         for position in (-2, -1, 1, 2):
             axes.axvline(position, **REFERENCE_LINE)
         label = f"dashed: 1 and 2 sigma of the prior; {label}"

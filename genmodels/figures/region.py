@@ -19,7 +19,7 @@ from genmodels.figures.plotting import (
     show_images,
     styled,
 )
-from genmodels.metrics.aggregated_posterior import LatentPlane
+from genmodels.metrics.aggregated_posterior import LatentPlane, PriorDensity
 from genmodels.models.generative import GenerativeModel
 from genmodels.models.priors import Prior, StandardNormal
 from genmodels.randomness import generator
@@ -79,7 +79,7 @@ def _draw_map(axes: Axes, prior: Prior, z: Tensor, center: Sequence[float], stdd
     points = torch.cat([z, torch.zeros(count, 2 - dimensions)], dim=1)
     x, y = [*center, 0.0][:2]
     if dimensions == 2 or isinstance(prior, StandardNormal):
-        draw_prior(axes, prior, LatentPlane.whole(2))
+        draw_prior(axes, PriorDensity(prior), LatentPlane.whole(2))
     axes.scatter(points[:, 0], points[:, 1], s=8, color="C1", zorder=3)
     axes.add_patch(Circle((x, y), stddev, fill=False, color="C1"))
     reach = max(MIN_REACH, 1.2 * points.abs().max().item())

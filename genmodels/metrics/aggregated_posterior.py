@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -146,40 +147,58 @@ def density(posteriors: Posteriors, plane: LatentPlane, axes: Sequence[Tensor]) 
     return _smoothed(means, stddevs, axes)
 
 
-@torch.no_grad()
-def prior_density(prior: Prior, plane: LatentPlane, axes: Sequence[Tensor]) -> Tensor:
-    """The prior's density on the same grid as that of `density`.
+class PriorDensity:
+    """A prior's density on planes of the latent space.
 
     It is exact for N(0, I), and for any prior where the plane is the whole latent space. Else it is
-    the density of projected draws, smoothed: otherwise its contours would be those of single draws.
-    Its bandwidth is half of that of Scott's rule (Scott 1992, "Multivariate density estimation",
-    eq. 6.42), which is for a single Gaussian.
+    the density of projected draws, which are made once.
     """
-    if isinstance(prior, StandardNormal):
-        along = [Normal(0, 1).log_prob(axis).exp() for axis in axes]
-        return torch.outer(*along) if len(axes) == 2 else along[0]
-    if len(axes) == prior.latent_dim:
-        grid = torch.cartesian_prod(*axes).view(-1, len(axes))
-        z = plane.embed(grid).float().to(prior.device)
-        shape = [len(axis) for axis in axes]
-        return prior.log_prob(z).exp().cpu().double().view(shape)
-    coordinates = plane.project(_draws(prior))
-    bandwidth = 0.5 * coordinates.std(dim=0) * len(coordinates) ** (-1 / (len(axes) + 4))
-    return _smoothed(coordinates, bandwidth.expand_as(coordinates), axes)
 
+    def __init__(self, prior: Prior) -> None:
+        self.prior = prior
 
-def prior_reach(prior: Prior, plane: LatentPlane, sigmas: float) -> float:
-    """How far from 0 the prior reaches in the coordinates of a plane.
+    @cached_property
+    def _draws(self) -> Tensor:
+        """(PRIOR_DRAWS, D) float64 on the CPU."""
+        noise = generator(CONSTANT_SEED, "prior density")
+        with torch.no_grad():
+            z = self.prior.sample(PRIOR_DRAWS, generator=noise)
+        return z.cpu().double()
 
-    It is `sigmas` for N(0, I), else the largest coordinate of PRIOR_DRAWS draws.
-    """
-    if isinstance(prior, StandardNormal):
-        return sigmas
-    return plane.project(_draws(prior)).abs().max().item()
+    @torch.no_grad()
+    def on_grid(self, plane: LatentPlane, axes: Sequence[Tensor]) -> Tensor:
+        """The density on the same grid as that of `density`.
+
+        Draws are smoothed: otherwise contours would be those of single draws. The bandwidth is half
+        of that of Scott's rule (Scott 1992, "Multivariate density estimation", eq. 6.42), which is
+        for a single Gaussian.
+        """
+        if isinstance(self.prior, StandardNormal):
+            along = [Normal(0, 1).log_prob(axis).exp() for axis in axes]
+            return torch.outer(*along) if len(axes) == 2 else along[0]
+        if len(axes) == self.prior.latent_dim:
+            grid = torch.cartesian_prod(*axes).view(-1, len(axes))
+            z = plane.embed(grid).float().to(self.prior.device)
+            shape = [len(axis) for axis in axes]
+            return self.prior.log_prob(z).exp().cpu().double().view(shape)
+        coordinates = plane.project(self._draws)
+        bandwidth = 0.5 * coordinates.std(dim=0) * len(coordinates) ** (-1 / (len(axes) + 4))
+        return _smoothed(coordinates, bandwidth.expand_as(coordinates), axes)
+
+    def reach(self, plane: LatentPlane, sigmas: float, share: float = 1.0) -> float:
+        """How far from 0 the prior reaches in the coordinates of a plane.
+
+        It is `sigmas` for N(0, I), else the distance that this share of the draws' coordinates does
+        not exceed.
+        """
+        if isinstance(self.prior, StandardNormal):
+            return sigmas
+        distances = plane.project(self._draws).abs().flatten()
+        return distances.quantile(share).item()
 
 
 def share_in_holes(
-    posteriors: Posteriors, prior: Prior, plane: LatentPlane, points: int = 201
+    posteriors: Posteriors, prior: PriorDensity, plane: LatentPlane, points: int = 201
 ) -> float:
     """The share of the prior's draws that land in a hole: where q(z) < HOLE p(z), on the plane.
 
@@ -189,18 +208,12 @@ def share_in_holes(
     plane: on which q(z) and p(z) are compared.
     points: of the grid along each coordinate.
     """
-    reach = prior_reach(prior, plane, REACH)
+    reach = prior.reach(plane, REACH)
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64)
     axes = [axis] * len(plane.keys)
-    p = prior_density(prior, plane, axes)
+    p = prior.on_grid(plane, axes)
     holes = density(posteriors, plane, axes) < HOLE * p
     return float((p * holes).sum() / p.sum())
-
-
-def _draws(prior: Prior) -> Tensor:
-    noise = generator(CONSTANT_SEED, "prior density")
-    z = prior.sample(PRIOR_DRAWS, generator=noise)
-    return z.cpu().double()
 
 
 def _smoothed(means: Tensor, stddevs: Tensor, axes: Sequence[Tensor]) -> Tensor:
