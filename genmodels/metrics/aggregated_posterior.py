@@ -182,7 +182,8 @@ class PriorDensity:
             shape = [len(axis) for axis in axes]
             return self.prior.log_prob(z).exp().cpu().double().view(shape)
         coordinates = plane.project(self._draws)
-        bandwidth = 0.5 * coordinates.std(dim=0) * len(coordinates) ** (-1 / (len(axes) + 4))
+        exponent = -1 / (len(axes) + 4)
+        bandwidth = 0.5 * coordinates.std(dim=0) * len(coordinates) ** exponent
         return _smoothed(coordinates, bandwidth.expand_as(coordinates), axes)
 
     def reach(self, plane: LatentPlane, sigmas: float, share: float = 1.0) -> float:
